@@ -1,0 +1,1 @@
+"""The genir server: transport, core, engine, and what stands beside them."""

@@ -1,0 +1,235 @@
+"""The domain: what the core takes and gives, in plain Python.
+
+Nothing here knows protobuf, gRPC or vLLM. `genir_server.transport.convert` turns these into the
+messages of `genir.v1` and back; the protobuf comments tell the meaning, units and defaults of
+fields that have the same name here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who speaks. The values are the names that chat templates use."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+class SchemaInPrompt(StrEnum):
+    """Whether the model is shown the schema."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class SchemaShown(StrEnum):
+    """How much of the schema the model was shown."""
+
+    WHOLE = "whole"
+    WITHOUT_DESCRIPTIONS = "without_descriptions"
+    NONE = "none"
+
+
+class PromptFormat(StrEnum):
+    """How the input becomes the model's prompt."""
+
+    CHAT = "chat"
+    RAW = "raw"
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped writing."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+class AttemptReason(StrEnum):
+    """Why an attempt is made."""
+
+    FIRST = "first"
+    VALIDATION_FAILED = "validation_failed"
+    CONSTRAINT_FAILED = "constraint_failed"
+
+
+class Enforcement(StrEnum):
+    """What was done about a keyword that decoding cannot enforce as it stands."""
+
+    REWRITTEN = "rewritten"
+    CHECKED_AFTER_DECODING = "checked_after_decoding"
+    ANNOTATION = "annotation"
+    NARROWED = "narrowed"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaNotice:
+    """A keyword of the schema that decoding did not enforce as it stands."""
+
+    keyword: str
+    pointer: str
+    enforcement: Enforcement
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float = 0.3
+    top_p: float = 0.95
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A request as the caller made it, not yet checked against any limit.
+
+    Exactly one of `prompt` and `conversation` is set, or neither if the caller set neither (which
+    validation refuses). Of `json_schema` and `schema_digest` at most one is set; neither means the
+    built-in IR schema. `request_id` is never empty here.
+    """
+
+    request_id: str
+    prompt: str | None = None
+    conversation: tuple[Message, ...] | None = None
+    system: str | None = None
+    model: str = ""
+    json_schema: str | None = None
+    schema_digest: str | None = None
+    schema_in_prompt: SchemaInPrompt = SchemaInPrompt.AUTO
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    priority: int = 0
+    max_attempts: int = 2
+    lora_adapter: str = ""
+    prompt_format: PromptFormat = PromptFormat.CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens used."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """The tokens of both."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at the IR. `finish_reason` is None when it did not end by itself."""
+
+    number: int
+    reason: AttemptReason
+    finish_reason: FinishReason | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds: in the engine's queue, from arrival to the first token, from arrival to the end."""
+
+    queue: float
+    time_to_first_token: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One way in which a value fails a schema. Pointers are JSON Pointers (RFC 6901)."""
+
+    instance_pointer: str
+    schema_pointer: str
+    keyword: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request passed every check and goes to the engine."""
+
+    request_id: str
+    model: str
+    schema_digest: str
+    structured_output_backend: str
+    schema_notices: tuple[SchemaNotice, ...]
+    schema_shown: SchemaShown
+    prompt_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """An attempt begins; the text of an earlier one no longer counts."""
+
+    number: int
+    reason: AttemptReason
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the current attempt and the tokens it took (1 and up)."""
+
+    text: str
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The verified result: `ir_json` is in normal form and valid against the schema in force."""
+
+    ir_json: str
+    request_id: str
+    model: str
+    structured_output_backend: str
+    schema_digest: str
+    ir_digest: str
+    finish_reason: FinishReason
+    usage: Usage
+    attempts: tuple[Attempt, ...]
+    timings: Timings
+    schema_notices: tuple[SchemaNotice, ...]
+    schema_shown: SchemaShown
+    lora_adapter: str = ""
+
+
+GenerationEvent = Accepted | AttemptStarted | TextDelta | Completed
+"""What a generation yields: one `Accepted`, then per attempt one `AttemptStarted` and its
+`TextDelta`s, then one `Completed`; or a `GenirError` instead of the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFailure:
+    """What a generation that failed left behind. `raw` is the last attempt's whole text."""
+
+    finish_reason: FinishReason | None
+    usage: Usage
+    attempts: tuple[Attempt, ...]
+    violations: tuple[Violation, ...]
+    raw: str

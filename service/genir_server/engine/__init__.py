@@ -1,0 +1,1 @@
+"""The engine: the only package that imports vllm, behind `genir_server.engine.protocol`."""

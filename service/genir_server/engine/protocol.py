@@ -1,0 +1,139 @@
+"""What the core asks of an engine. Imports neither vllm nor torch.
+
+`genir_server.engine.vllm_engine` is the implementation; the core and every other module know only
+this protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from genir_server.core.types import FinishReason, Message, Sampling
+
+
+class EngineDeadError(Exception):
+    """The engine died or was shut down; no later call will succeed."""
+
+
+class EngineRejectedError(Exception):
+    """The engine refused a request that had passed our checks. The message is the engine's."""
+
+
+class EngineStartError(Exception):
+    """The engine could not start. The message tells an operator what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What is fixed once the engine is up.
+
+    `max_model_len` is the context: most tokens of prompt and completion together.
+    `configured_backend` is the structured-output backend read back from the engine's own
+    configuration. `versions` maps "vllm", "llguidance" and "xgrammar" to version numbers, "" where
+    one is not installed.
+    """
+
+    model: str
+    lora_adapters: tuple[str, ...]
+    max_model_len: int
+    configured_backend: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineActivity:
+    """Requests running and waiting in the engine; `last_step_time` is Unix time in seconds."""
+
+    running: int
+    waiting: int
+    last_step_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One generation. `request_id` must be unique among those in flight.
+
+    `schema` is the text of the JSON Schema that decoding enforces. `priority`: lower goes first.
+    """
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    schema: str
+    sampling: Sampling
+    max_tokens: int
+    priority: int = 0
+    lora_adapter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDelta:
+    """More of a completion: text (may be empty), how many tokens it took, and how it ended.
+
+    `finish_reason` is None but on the last delta. `cached_prompt_tokens` and `queue_seconds` (time
+    the request waited before its first step) are None until the engine reports them.
+    """
+
+    text: str
+    token_count: int
+    finish_reason: FinishReason | None = None
+    cached_prompt_tokens: int | None = None
+    queue_seconds: float | None = None
+
+
+class Engine(Protocol):
+    """A language model under constrained decoding."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is fixed once the engine is up."""
+        ...
+
+    @property
+    def effective_backend(self) -> str:
+        """The structured-output backend that the engine really uses; "" while not yet known."""
+        ...
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine has died."""
+        ...
+
+    def activity(self) -> EngineActivity:
+        """How busy the engine is. Never blocks."""
+        ...
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of a conversation, opened for the assistant's answer.
+
+        Uses the model's own chat template, or a plain one. Does not block the event loop.
+
+        Raises:
+            ValueError: the template refuses the conversation; the message says why.
+
+        """
+        ...
+
+    async def tokenize(self, text: str) -> list[int]:
+        """The token ids of raw text. Does not block the event loop."""
+        ...
+
+    def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        """Runs a request and yields what the model writes.
+
+        However the generator ends (exhausted, closed, cancelled, failed), nothing of the request
+        stays in the engine.
+
+        Raises:
+            EngineDeadError: the engine died before the request finished.
+            EngineRejectedError: the engine refused the request.
+
+        """
+        ...
+
+    async def shutdown(self) -> None:
+        """Ends the engine and its processes. May be called more than once."""
+        ...

@@ -1,0 +1,1 @@
+"""Schemas: read, check, prepare and verify. Knows neither gRPC nor vLLM."""

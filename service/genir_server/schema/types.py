@@ -1,0 +1,69 @@
+"""What preparing a schema gives. Knows neither gRPC nor vLLM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from genir_server.core.types import SchemaNotice, Violation
+
+
+class Verifier(Protocol):
+    """Checks values against the caller's own schema. Never fetches anything."""
+
+    def violations(self, value: object) -> list[Violation]:
+        """Every way in which the parsed JSON `value` fails the schema; empty when it is valid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSchema:
+    """A schema that passed every check and is ready for use.
+
+    Attributes:
+        digest: ``sha256:<hex>`` of the UTF-8 bytes of `text`.
+        text: the schema as the caller sent it.
+        engine_schema: the JSON text that decoding enforces. It accepts every value that the
+            caller's schema accepts, but for what the notices call narrowed.
+        notices: keywords that decoding does not enforce as they stand.
+        verifier: decides on the caller's own schema.
+        shown_whole: compact text for the prompt.
+        shown_without_descriptions: the same without descriptions, titles, comments, defaults and
+            examples.
+        minimal_instance: compact JSON of a small valid value; None when none was found.
+        min_tokens: a number of tokens below which no valid value fits, 1 and up.
+
+    """
+
+    digest: str
+    text: str
+    engine_schema: str
+    notices: tuple[SchemaNotice, ...]
+    verifier: Verifier
+    shown_whole: str
+    shown_without_descriptions: str
+    minimal_instance: str | None
+    min_tokens: int
+
+
+class SchemaPreparer(Protocol):
+    """Turns schema text into a `PreparedSchema`."""
+
+    async def prepare(self, text: str) -> PreparedSchema:
+        """Checks and prepares a schema. Does not block the event loop.
+
+        Raises:
+            GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
+                FieldViolation for ``spec.json_schema``.
+
+        """
+        ...
+
+    def known(self, digest: str) -> PreparedSchema | None:
+        """The schema of that digest if it was prepared before and is still kept."""
+        ...
+
+    async def close(self) -> None:
+        """Ends worker processes."""
+        ...
