@@ -1,0 +1,27 @@
+"""Bounds on what a caller may ask for, checked before anything costly is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_MAX_TOKENS = 2048
+"""Completion budget of a request that names none, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Bounds on one request.
+
+    Attributes:
+        input_bytes: UTF-8 bytes of prompt, conversation and system message together.
+        messages: messages in a conversation.
+        schema_bytes: UTF-8 bytes of the schema's text.
+        attempts: most attempts a caller may ask for.
+        priority: largest absolute value of a priority.
+    """
+
+    input_bytes: int = 1 << 20
+    messages: int = 256
+    schema_bytes: int = 1 << 20
+    attempts: int = 5
+    priority: int = 1000
