@@ -1,0 +1,300 @@
+"""One request from its checks to its verified IR.
+
+`IRGenerator.run` yields events; a transport forwards them. It raises `GenirError` for everything
+that is not a valid IR, and lets cancellation through after the engine has let go of the request.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from genir_server.core.errors import FieldViolation, GenirError, Reason
+from genir_server.core.judge import judge
+from genir_server.core.limits import RequestLimits
+from genir_server.core.normalform import digest
+from genir_server.core.prompting import build_prompt, build_retry_prompt
+from genir_server.core.types import (
+    Accepted,
+    Attempt,
+    AttemptReason,
+    AttemptStarted,
+    Completed,
+    FinishReason,
+    GenerationFailure,
+    TextDelta,
+    Timings,
+    Usage,
+)
+from genir_server.core.validate import validate_request
+from genir_server.engine.protocol import EngineDeadError, EngineRejectedError, EngineRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from genir_server.core.judge import Verdict
+    from genir_server.core.prompting import Prompt
+    from genir_server.core.types import GenerationEvent, GenerationRequest, Sampling
+    from genir_server.engine.protocol import Engine
+    from genir_server.schema.types import PreparedSchema, SchemaPreparer
+
+_RETRIED = {
+    Reason.VALIDATION_FAILED: AttemptReason.VALIDATION_FAILED,
+    Reason.CONSTRAINT_FAILED: AttemptReason.CONSTRAINT_FAILED,
+}
+_LEAST_RETRY_TEMPERATURE = 0.3
+_FAILURE_MESSAGES = {
+    Reason.TRUNCATED: "max_tokens ({max_tokens}) was reached before the JSON was complete: "
+    "raise max_tokens or bound the schema more tightly",
+    Reason.VALIDATION_FAILED: "none of {attempts} attempt(s) was valid against the schema: "
+    "see the violations, ask again, or loosen the schema",
+    Reason.CONSTRAINT_FAILED: "in {attempts} attempt(s) the engine stopped before the JSON was "
+    "complete: simplify the schema or ask again",
+}
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one call has gathered so far."""
+
+    request: GenerationRequest
+    arrival: float
+    queue_seconds: float | None = None
+    first_token: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def usage(self) -> Usage:
+        return sum((attempt.usage for attempt in self.attempts), Usage())
+
+
+@dataclass(slots=True)
+class _Writing:
+    """What one attempt has written so far."""
+
+    text: list[str]
+    completion_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+
+class IRGenerator:
+    """Turns requests into verified IRs with one engine.
+
+    Args:
+        engine: the engine to run on.
+        schemas: prepares the callers' schemas.
+        builtin_schema: the schema in force when a caller sends none.
+        limits: bounds on one request.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        schemas: SchemaPreparer,
+        builtin_schema: PreparedSchema,
+        limits: RequestLimits | None = None,
+    ) -> None:
+        self.engine = engine
+        self.builtin_schema = builtin_schema
+        self._schemas = schemas
+        self._limits = limits or RequestLimits()
+
+    async def run(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """Checks a request, generates, and yields what happens.
+
+        Close the generator (or cancel the task that iterates it) to abandon the request.
+
+        Raises:
+            GenirError: the request was refused or failed.
+        """
+        run = _Run(request, arrival=time.monotonic())
+        validate_request(request, self._limits)
+        self._check_model(request)
+        schema = await self._schema(request)
+        prompt = await build_prompt(request, schema, self.engine)
+        _check_budget(prompt, schema)
+        yield self._accepted(request, schema, prompt)
+
+        reason = AttemptReason.FIRST
+        sampling = request.sampling
+        attempt_prompt = prompt
+        while True:
+            number = len(run.attempts) + 1
+            yield AttemptStarted(number, reason)
+            writing = _Writing([])
+            engine_request = EngineRequest(
+                # The engine wants ids that are unique; callers may use one id for several calls.
+                request_id=f"{request.request_id}/{number}/{uuid.uuid4().hex[:12]}",
+                prompt_token_ids=attempt_prompt.token_ids,
+                schema=schema.engine_schema,
+                sampling=sampling,
+                max_tokens=attempt_prompt.max_tokens,
+                priority=request.priority,
+                lora_adapter=request.lora_adapter,
+            )
+            async with aclosing(self._write(run, writing, engine_request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+            usage = Usage(
+                len(attempt_prompt.token_ids),
+                writing.cached_prompt_tokens,
+                writing.completion_tokens,
+            )
+            run.attempts += (Attempt(number, reason, writing.finish_reason, usage),)
+            raw = "".join(writing.text)
+            verdict = judge(raw, writing.finish_reason, schema)
+            if verdict.reason is None:
+                yield self._completed(run, schema, prompt, verdict.ir_json)
+                return
+            if verdict.reason not in _RETRIED or number >= request.max_attempts:
+                raise _failure(run, prompt, verdict, raw)
+            reason = _RETRIED[verdict.reason]
+            attempt_prompt = await build_retry_prompt(prompt, raw, verdict.violations, self.engine)
+            sampling = _resampled(request.sampling, number, changed=attempt_prompt is not prompt)
+
+    async def _write(
+        self, run: _Run, writing: _Writing, engine_request: EngineRequest
+    ) -> AsyncGenerator[TextDelta, None]:
+        try:
+            async with aclosing(self.engine.generate(engine_request)) as deltas:
+                async for delta in deltas:
+                    if delta.queue_seconds is not None and run.queue_seconds is None:
+                        run.queue_seconds = delta.queue_seconds
+                    if delta.cached_prompt_tokens is not None:
+                        writing.cached_prompt_tokens = delta.cached_prompt_tokens
+                    if delta.finish_reason is not None:
+                        writing.finish_reason = delta.finish_reason
+                    writing.completion_tokens += delta.token_count
+                    if delta.text:
+                        writing.text.append(delta.text)
+                    if delta.token_count:
+                        run.first_token = run.first_token or time.monotonic()
+                        yield TextDelta(delta.text, delta.token_count)
+        except EngineDeadError as fault:
+            raise GenirError(
+                Reason.ENGINE_DEAD, "the engine died while it worked on this request"
+            ) from fault
+        except EngineRejectedError as fault:
+            raise GenirError(
+                Reason.SCHEMA_UNSUPPORTED,
+                f"the engine refused the request: {fault}",
+                fields=(FieldViolation("spec.json_schema", "is refused by the engine"),),
+            ) from fault
+
+    def _check_model(self, request: GenerationRequest) -> None:
+        info = self.engine.info
+        if request.model not in ("", info.model):
+            raise GenirError(
+                Reason.MODEL_NOT_FOUND,
+                f"the model is not served here; served: {info.model}",
+                fields=(FieldViolation("spec.model", f"must be empty or {info.model}"),),
+                metadata={"served": info.model},
+            )
+        if request.lora_adapter and request.lora_adapter not in info.lora_adapters:
+            served = ", ".join(info.lora_adapters) or "none"
+            raise GenirError(
+                Reason.LORA_ADAPTER_NOT_FOUND,
+                f"the LoRA adapter is not loaded here; loaded: {served}",
+                fields=(FieldViolation("spec.lora_adapter", f"must be one of: {served}"),),
+                metadata={"loaded": served},
+            )
+
+    async def _schema(self, request: GenerationRequest) -> PreparedSchema:
+        if request.json_schema is not None:
+            return await self._schemas.prepare(request.json_schema)
+        if request.schema_digest is None or request.schema_digest == self.builtin_schema.digest:
+            return self.builtin_schema
+        schema = self._schemas.known(request.schema_digest)
+        if schema is None:
+            raise GenirError(
+                Reason.SCHEMA_NOT_FOUND,
+                "this server does not know a schema of that digest: send its text in json_schema",
+                fields=(FieldViolation("spec.schema_digest", "is not known to this server"),),
+            )
+        return schema
+
+    def _accepted(
+        self, request: GenerationRequest, schema: PreparedSchema, prompt: Prompt
+    ) -> Accepted:
+        return Accepted(
+            request_id=request.request_id,
+            model=self.engine.info.model,
+            schema_digest=schema.digest,
+            structured_output_backend=self.engine.effective_backend,
+            schema_notices=schema.notices,
+            schema_shown=prompt.schema_shown,
+            prompt_tokens=len(prompt.token_ids),
+            max_tokens=prompt.max_tokens,
+        )
+
+    def _completed(
+        self, run: _Run, schema: PreparedSchema, prompt: Prompt, ir_json: str
+    ) -> Completed:
+        now = time.monotonic()
+        return Completed(
+            ir_json=ir_json,
+            request_id=run.request.request_id,
+            model=self.engine.info.model,
+            structured_output_backend=self.engine.effective_backend,
+            schema_digest=schema.digest,
+            ir_digest=digest(ir_json),
+            finish_reason=run.attempts[-1].finish_reason or FinishReason.STOP,
+            usage=run.usage,
+            attempts=run.attempts,
+            timings=Timings(
+                queue=run.queue_seconds or 0.0,
+                time_to_first_token=(run.first_token or now) - run.arrival,
+                total=now - run.arrival,
+            ),
+            schema_notices=schema.notices,
+            schema_shown=prompt.schema_shown,
+            lora_adapter=run.request.lora_adapter,
+        )
+
+
+def _check_budget(prompt: Prompt, schema: PreparedSchema) -> None:
+    if prompt.max_tokens < schema.min_tokens:
+        raise GenirError(
+            Reason.BUDGET_TOO_SMALL,
+            f"no value that satisfies the schema fits in {prompt.max_tokens} tokens; the smallest "
+            f"takes at least {schema.min_tokens}: raise max_tokens or shorten the prompt",
+            fields=(FieldViolation("spec.max_tokens", f"must be {schema.min_tokens} or more"),),
+            metadata={
+                "max_tokens": str(prompt.max_tokens),
+                "min_tokens": str(schema.min_tokens),
+            },
+        )
+
+
+def _resampled(sampling: Sampling, attempts_made: int, *, changed: bool) -> Sampling:
+    """Sampling for a further attempt: another seed, and never the same greedy choice again."""
+    if sampling.seed is not None:
+        sampling = replace(sampling, seed=(sampling.seed + attempts_made) % 2**63)
+    if not changed:
+        sampling = replace(
+            sampling, temperature=max(sampling.temperature, _LEAST_RETRY_TEMPERATURE)
+        )
+    return sampling
+
+
+def _failure(run: _Run, prompt: Prompt, verdict: Verdict, raw: str) -> GenirError:
+    if verdict.reason is None:
+        raise AssertionError("only a failed verdict has a failure")
+    return GenirError(
+        verdict.reason,
+        _FAILURE_MESSAGES[verdict.reason].format(
+            max_tokens=prompt.max_tokens, attempts=len(run.attempts)
+        ),
+        failure=GenerationFailure(
+            finish_reason=run.attempts[-1].finish_reason,
+            usage=run.usage,
+            attempts=run.attempts,
+            violations=verdict.violations,
+            raw=raw,
+        ),
+        metadata={"attempts": str(len(run.attempts)), "max_tokens": str(prompt.max_tokens)},
+    )

@@ -1,0 +1,44 @@
+"""Decides what a finished text is: a valid IR in normal form, or what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genir_server.core.errors import Reason
+from genir_server.core.normalform import NotNormalizableError, normalize, parse_strict
+from genir_server.core.types import FinishReason, Violation
+
+if TYPE_CHECKING:
+    from genir_server.schema.types import PreparedSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`ir_json` when the text is a valid IR; otherwise the `reason` and the violations found."""
+
+    ir_json: str = ""
+    reason: Reason | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
+    """Parses, normalizes and verifies what the model wrote.
+
+    How the engine says it finished matters only for text that is not complete JSON: cut at
+    max_tokens it is TRUNCATED, otherwise the constraint did not hold (llguidance ends a request
+    that runs into one of its own limits as a plain stop), which is CONSTRAINT_FAILED.
+    """
+    try:
+        # What is verified is what is sent: the normalized bytes, parsed again.
+        ir_json = normalize(parse_strict(raw))
+        violations = tuple(schema.verifier.violations(parse_strict(ir_json)))
+    except NotNormalizableError as fault:
+        if not fault.incomplete:
+            violation = Violation("", "", "", str(fault))
+            return Verdict(reason=Reason.VALIDATION_FAILED, violations=(violation,))
+        cut = finish_reason is FinishReason.LENGTH
+        return Verdict(reason=Reason.TRUNCATED if cut else Reason.CONSTRAINT_FAILED)
+    if violations:
+        return Verdict(reason=Reason.VALIDATION_FAILED, violations=violations)
+    return Verdict(ir_json=ir_json)

@@ -1,0 +1,87 @@
+"""Everything an operator can set: one model, read from flags and ``GENIR_*`` variables.
+
+A flag wins over the environment, the environment over the default. ``genir serve --help`` is made
+from this model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1 << 20
+
+
+class ServerSettings(BaseSettings):
+    """Serve IRs over gRPC."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GENIR_",
+        cli_prog_name="genir serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        extra="forbid",
+    )
+
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Anything but loopback opens the server to the network.",
+    )
+    port: int = Field(50051, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    port_file: Path | None = Field(
+        None, description="File that the port is written to once it is open."
+    )
+
+    model: str | None = Field(
+        None,
+        description="Folder or name of a model that vLLM loads. Unset: the embedded SmolLM2-135M.",
+    )
+    served_model_name: str | None = Field(
+        None, description="Name that callers know the model by. Unset: derived from the model."
+    )
+    structured_output_backend: Literal["guidance", "xgrammar", "auto"] = Field(
+        "guidance", description="What constrains the decoding."
+    )
+    max_model_len: int | None = Field(
+        None,
+        ge=16,
+        description="Context in tokens. Unset: 4096 for the embedded model, else the model's own.",
+    )
+    lora_adapters: dict[str, str] = Field(
+        default_factory=dict, description="LoRA adapters to serve: NAME=FOLDER, repeatable."
+    )
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Any further vLLM engine argument: NAME=VALUE, repeatable, or a JSON object.",
+    )
+
+    max_concurrent_calls: int = Field(
+        256, ge=1, description="Generate calls under way at once; more are answered OVERLOADED."
+    )
+    default_deadline: float = Field(
+        600.0, gt=0, description="Seconds that a call without a deadline of its own may take."
+    )
+    drain_timeout: float = Field(
+        30.0, ge=0, description="Seconds that calls in flight get to finish when the server stops."
+    )
+    max_message_bytes: int = Field(
+        16 * MEBIBYTE, ge=4096, description="Largest request message that the transport reads."
+    )
+    max_input_bytes: int = Field(
+        MEBIBYTE, ge=1, description="Largest prompt, conversation and system message together."
+    )
+    max_schema_bytes: int = Field(MEBIBYTE, ge=2, description="Largest schema text.")
+
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of the log on standard error; auto is console on a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe message that is logged."
+    )
+    log_content: bool = Field(
+        default=False, description="Whether prompts and outputs are logged too."
+    )
