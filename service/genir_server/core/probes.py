@@ -1,0 +1,119 @@
+"""Generations that the server makes for itself: the warm-up and the canary.
+
+Both go the whole way that a caller's request goes. Simultaneous askers share one generation, so
+that asking often costs no more than asking once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genir_server.core.types import Completed, GenerationRequest, Sampling, SchemaInPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from genir_server.core.generate import IRGenerator
+
+WARMUP_PROMPT = "Describe a function that adds two integers and returns the sum."
+CANARY_SCHEMA = (
+    '{"type":"object","properties":{"intent":{"type":"object","properties":{"summary":'
+    '{"type":"string","minLength":10,"maxLength":40}},'
+    '"required":["summary"],"additionalProperties":false}},'
+    '"required":["intent"],"additionalProperties":false}'
+)
+"""A schema of the IR's shape whose generation takes about a dozen tokens."""
+
+_WARMUP_SEED = 1
+_WARMUP_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """A verified IR and the seconds it took."""
+
+    completed: Completed
+    elapsed: float
+
+
+class Probes:
+    """Warm-up and canary of one generator."""
+
+    def __init__(self, generator: IRGenerator) -> None:
+        self.generator = generator
+        self._warm: ProbeResult | None = None
+        self._running: dict[str, asyncio.Task[ProbeResult]] = {}
+
+    @property
+    def warm(self) -> ProbeResult | None:
+        """The warm-up that ran; None before the first."""
+        return self._warm
+
+    async def warm_up(self) -> ProbeResult:
+        """Runs one generation with the built-in IR schema and remembers it.
+
+        Raises:
+            GenirError: it did not come to a valid IR.
+        """
+        self._warm = await self._shared("warm-up", self._warm_up)
+        return self._warm
+
+    async def canary(self) -> ProbeResult:
+        """Runs one very short generation.
+
+        Raises:
+            GenirError: it did not come to a valid IR.
+        """
+        return await self._shared("canary", self._canary)
+
+    async def _shared(
+        self, name: str, probe: Callable[[], Coroutine[None, None, ProbeResult]]
+    ) -> ProbeResult:
+        task = self._running.get(name)
+        if task is None:
+            task = asyncio.create_task(probe(), name=name)
+            self._running[name] = task
+            task.add_done_callback(self._forget)
+        # One asker that gives up must not take the generation from the others.
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[ProbeResult]) -> None:
+        del self._running[task.get_name()]
+        if not task.cancelled():
+            # Seen here, so that a failure nobody waited for is no unretrieved exception.
+            task.exception()
+
+    async def _warm_up(self) -> ProbeResult:
+        return await self._run(
+            GenerationRequest(
+                request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
+                prompt=WARMUP_PROMPT,
+                sampling=Sampling(temperature=0.0, seed=_WARMUP_SEED),
+                max_attempts=_WARMUP_ATTEMPTS,
+            )
+        )
+
+    async def _canary(self) -> ProbeResult:
+        return await self._run(
+            GenerationRequest(
+                request_id=f"canary-{uuid.uuid4().hex[:12]}",
+                prompt="Say that you work.",
+                json_schema=CANARY_SCHEMA,
+                schema_in_prompt=SchemaInPrompt.NEVER,
+                sampling=Sampling(temperature=0.0),
+                max_tokens=64,
+            )
+        )
+
+    async def _run(self, request: GenerationRequest) -> ProbeResult:
+        began = time.monotonic()
+        async with aclosing(self.generator.run(request)) as events:
+            async for event in events:
+                if isinstance(event, Completed):
+                    return ProbeResult(event, time.monotonic() - began)
+        raise AssertionError("a generation ends with Completed or raises")

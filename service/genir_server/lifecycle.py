@@ -1,0 +1,114 @@
+"""The life of a server: which phase it is in, and what hangs on that.
+
+Phases go STARTING → LOADING_MODEL → WARMING_UP → READY → DRAINING; any of them may end in FAILED.
+Transports ask for the generator and get it, or the error that tells why not. Listeners (the
+standard health service, the log) hear of every change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from genir_server.core.errors import GenirError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genir_server.core.generate import IRGenerator
+    from genir_server.core.probes import Probes
+
+_LOADING_RETRY_SECONDS = 2.0
+_DRAINING_RETRY_SECONDS = 1.0
+
+
+class Phase(StrEnum):
+    """The phase a server is in; documented at `genir.v1.Phase`."""
+
+    STARTING = "starting"
+    LOADING_MODEL = "loading_model"
+    WARMING_UP = "warming_up"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Lifecycle:
+    """Holds the phase and, once the engine is up, what generates (`probes.generator`)."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.STARTING
+        self.message = "The server starts."
+        self.started_at = time.monotonic()
+        self.phase_began_at = self.started_at
+        self.probes: Probes | None = None
+        self._listeners: list[Callable[[Phase], None]] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether generate calls are accepted."""
+        return self.phase is Phase.READY
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server goes down or can no longer serve."""
+        return self.phase in (Phase.DRAINING, Phase.FAILED)
+
+    def listen(self, listener: Callable[[Phase], None]) -> None:
+        """Calls `listener` with every later phase."""
+        self._listeners.append(listener)
+
+    def enter(self, phase: Phase, message: str) -> None:
+        """Goes to a phase. A server that drains or has failed never comes back."""
+        if phase is self.phase or (self.stopping and phase is not Phase.DRAINING):
+            return
+        self.phase = phase
+        self.message = message
+        self.phase_began_at = time.monotonic()
+        for listener in self._listeners:
+            listener(phase)
+        # Whoever waits wakes up and looks at the phase; later waiters get a fresh event.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def serving_generator(self) -> IRGenerator:
+        """The generator, for a call that wants to generate now.
+
+        Raises:
+            GenirError: MODEL_LOADING, DRAINING or ENGINE_DEAD.
+        """
+        if self.ready and self.probes is not None:
+            return self.probes.generator
+        raise self._unavailable()
+
+    async def wait_ready(self) -> Probes:
+        """Warm-up and canary, as soon as the server is ready.
+
+        Raises:
+            GenirError: DRAINING or ENGINE_DEAD when that will not happen.
+        """
+        while not self.ready or self.probes is None:
+            if self.stopping:
+                raise self._unavailable()
+            await self._changed.wait()
+        return self.probes
+
+    def _unavailable(self) -> GenirError:
+        if self.phase is Phase.DRAINING:
+            return GenirError(
+                Reason.DRAINING,
+                "this server is going down: call another one",
+                retry_after=_DRAINING_RETRY_SECONDS,
+            )
+        if self.phase is Phase.FAILED:
+            return GenirError(Reason.ENGINE_DEAD, f"the engine is not running: {self.message}")
+        elapsed = time.monotonic() - self.phase_began_at
+        return GenirError(
+            Reason.MODEL_LOADING,
+            f"the model is loading (phase {self.phase.value} for {elapsed:.0f} s): try again",
+            retry_after=_LOADING_RETRY_SECONDS,
+            metadata={"phase": self.phase.value},
+        )

@@ -1,0 +1,205 @@
+"""What surrounds every call of IRService: decoding, request id, deadline, errors, one log line.
+
+An outermost interceptor, so that nothing a servicer does can reach a caller as UNKNOWN or as the
+text of an exception. Health checks and reflection pass it untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from genir_server.core.errors import GenirError, Reason
+from genir_server.core.validate import is_request_id
+from genir_server.transport.status import grpc_code, rpc_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+REQUEST_ID_METADATA = "genir-request-id"
+"""Trailing metadata that carries the request id of every call."""
+
+_SERVICE_PREFIX = "/genir.v1.IRService/"
+_STATUS_DETAILS_METADATA = "grpc-status-details-bin"
+
+log = structlog.get_logger("genir.call")
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """What is known of a call while it runs; `facts` go into its log line."""
+
+    method: str
+    request_id: str
+    began: float = field(default_factory=time.monotonic)
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+_current: ContextVar[CallRecord] = ContextVar("genir_call")
+
+
+def current_call() -> CallRecord:
+    """The record of the call that this task handles."""
+    return _current.get()
+
+
+class _Status(grpc.Status):
+    """A status with details and our own trailing metadata."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        trailing_metadata: tuple[tuple[str, str | bytes], ...],
+    ) -> None:
+        self.code = code
+        self.details = details
+        self.trailing_metadata = trailing_metadata
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method of IRService.
+
+    Args:
+        default_deadline: seconds that a call without a deadline of its own may take.
+    """
+
+    def __init__(self, default_deadline: float) -> None:
+        self._default_deadline = default_deadline
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:  # noqa: ANN401 - what grpc.aio declares.
+        """Replaces the handler of an IRService method by a guarded one."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_SERVICE_PREFIX):
+            return handler
+        name = method.removeprefix(_SERVICE_PREFIX)
+        decode = handler.request_deserializer
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._guarded_stream(name, decode, handler.unary_stream),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._guarded_unary(name, decode, handler.unary_unary),
+            request_deserializer=None,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded_unary(
+        self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> object:
+            async with self._guard(name, context) as record:
+                request = _decoded(raw, decode, record)
+                return await behavior(request, context)
+
+        return call
+
+    def _guarded_stream(
+        self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        # A coroutine that writes, not a generator: grpc.aio never closes a generator whose call
+        # was cancelled (grpc#42295), and the engine would hear of it only at garbage collection.
+        async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async with self._guard(name, context) as record:
+                request = _decoded(raw, decode, record)
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+
+        return call
+
+    @asynccontextmanager
+    async def _guard(
+        self, name: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[CallRecord]:
+        record = CallRecord(name, f"gen-{uuid.uuid4().hex}")
+        _current.set(record)
+        failure: GenirError | None = None
+        remaining = context.time_remaining()
+        try:
+            async with asyncio.timeout(self._default_deadline if remaining is None else None):
+                yield record
+        except asyncio.CancelledError:
+            late = remaining is not None and context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            _log_line(record, code.name, None)
+            raise
+        except TimeoutError:
+            failure = GenirError(
+                Reason.DEADLINE_EXCEEDED,
+                f"the call took longer than {self._default_deadline:g} s, the most this server "
+                "allows a call without a deadline of its own",
+            )
+        except GenirError as error:
+            failure = error
+        except Exception:
+            log.exception("unexpected fault", request_id=record.request_id, method=name)
+            failure = GenirError(
+                Reason.INTERNAL,
+                f"the server failed; its log tells more under request id {record.request_id}",
+            )
+        if failure is None:
+            context.set_trailing_metadata(((REQUEST_ID_METADATA, record.request_id),))
+            _log_line(record, grpc.StatusCode.OK.name, None)
+            return
+        status = rpc_status(failure, record.request_id)
+        code = grpc_code(status)
+        _log_line(record, code.name, failure)
+        await context.abort_with_status(
+            _Status(
+                code,
+                status.message,
+                (
+                    (REQUEST_ID_METADATA, record.request_id),
+                    (_STATUS_DETAILS_METADATA, status.SerializeToString()),
+                ),
+            )
+        )
+
+
+def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord) -> Message:
+    try:
+        request = decode(raw)
+    except DecodeError as fault:
+        raise GenirError(
+            Reason.MESSAGE_UNDECODABLE,
+            f"the {len(raw)} bytes of the request are not a {record.method}Request",
+        ) from fault
+    spec = getattr(request, "spec", None)
+    # A malformed id is refused by validation, under the id that was made.
+    if spec is not None and is_request_id(spec.request_id):
+        record.request_id = spec.request_id
+    return request
+
+
+def _log_line(record: CallRecord, code: str, failure: GenirError | None) -> None:
+    facts = dict(record.facts)
+    if failure is not None:
+        facts["reason"] = failure.reason.value
+        facts["detail"] = failure.message
+    log.info(
+        "call",
+        method=record.method,
+        request_id=record.request_id,
+        code=code,
+        seconds=round(time.monotonic() - record.began, 4),
+        **facts,
+    )

@@ -1,0 +1,112 @@
+"""Puts the gRPC server together: services, interceptor, options, health."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from genir.v1 import ir_service_pb2
+from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir_server.lifecycle import Phase
+from genir_server.transport.calls import CallInterceptor
+
+if TYPE_CHECKING:
+    from genir_server.lifecycle import Lifecycle
+    from genir_server.settings import ServerSettings
+    from genir_server.transport.servicer import IRServicer
+
+SERVICE_NAME = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"].full_name
+LIVENESS = "liveness"
+READINESS = "readiness"
+
+_READINESS_NAMES = ("", SERVICE_NAME, READINESS)
+
+
+class BindError(Exception):
+    """The address cannot be listened on."""
+
+
+class StandardHealth:
+    """`grpc.health.v1` for "", the service, "liveness" and "readiness", following the lifecycle.
+
+    Readiness is SERVING while generate calls are accepted. Liveness is SERVING unless the engine
+    has failed for good, which only a restart of the process mends.
+    """
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self.servicer = health_aio.HealthServicer()
+        self._lifecycle = lifecycle
+        self._changes: asyncio.Queue[Phase] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Sets every name, before the port opens, and follows the lifecycle from then on."""
+        await self._publish(self._lifecycle.phase)
+        self._lifecycle.listen(self._changes.put_nowait)
+        self._task = asyncio.create_task(self._follow(), name="standard-health")
+
+    async def stop(self) -> None:
+        """Turns every name to NOT_SERVING for good."""
+        if self._task is not None:
+            self._task.cancel()
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._publish(await self._changes.get())
+
+    async def _publish(self, phase: Phase) -> None:
+        serving = health_pb2.HealthCheckResponse.SERVING
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in _READINESS_NAMES:
+            await self.servicer.set(name, serving if phase is Phase.READY else not_serving)
+        await self.servicer.set(LIVENESS, not_serving if phase is Phase.FAILED else serving)
+
+
+def build_server(
+    settings: ServerSettings, servicer: IRServicer, health: StandardHealth
+) -> grpc.aio.Server:
+    """A server with every service registered, not yet bound to a port."""
+    server = grpc.aio.server(
+        interceptors=(CallInterceptor(settings.default_deadline),),
+        options=(
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            # Without this a second server on the same port is silently given half of the calls.
+            ("grpc.so_reuseport", 0),
+            # Clients may ping during a long silent call without being cut off.
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ),
+    )
+    service_grpc.add_IRServiceServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    reflection.enable_server_reflection(
+        (
+            SERVICE_NAME,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        ),
+        server,
+    )
+    return server
+
+
+def bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Binds the server and gives the port.
+
+    Raises:
+        BindError: the address is taken or not ours.
+    """
+    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    try:
+        bound = server.add_insecure_port(f"{bracketed}:{port}")
+    except RuntimeError as fault:
+        raise BindError(f"cannot listen on {host}:{port}: {fault}") from fault
+    if bound == 0:
+        raise BindError(f"cannot listen on {host}:{port}: the address is taken or not this host's")
+    return bound

@@ -1,0 +1,201 @@
+"""IRService over gRPC: takes messages apart, asks the core, puts messages together."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from genir.v1 import ir_service_pb2 as service
+from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir.v1 import status_pb2 as status
+from genir_server.core.errors import GenirError, invalid_field
+from genir_server.core.types import Accepted, Completed, TextDelta
+from genir_server.lifecycle import Phase
+from genir_server.transport import convert
+from genir_server.transport.calls import current_call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import grpc
+
+    from genir.v1 import generation_pb2 as generation
+    from genir_server.admission import Admission
+    from genir_server.core.types import GenerationEvent
+    from genir_server.lifecycle import Lifecycle
+    from genir_server.transport.calls import CallRecord
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class IRServicer(service_grpc.IRServiceServicer):
+    """The four methods.
+
+    Args:
+        lifecycle: tells the phase and holds the generator.
+        admission: bounds the calls in flight.
+        model: name of the model, known before the engine is.
+        configured_backend: the structured-output backend asked for.
+        log_content: whether prompts and outputs go into the log.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        *,
+        model: str,
+        configured_backend: str,
+        log_content: bool = False,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._admission = admission
+        self._model = model
+        self._configured_backend = configured_backend
+        self._log_content = log_content
+
+    async def GenerateIR(  # noqa: N802 - the name in the contract.
+        self,
+        request: service.GenerateIRRequest,
+        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+    ) -> service.GenerateIRResponse:
+        """One IR, whole."""
+        async with aclosing(self._events(request)) as events:
+            async for event in events:
+                if isinstance(event, Completed):
+                    return convert.completed_to_proto(event)
+        raise AssertionError("a generation ends with Completed or raises")
+
+    async def StreamIR(  # noqa: N802 - the name in the contract.
+        self,
+        request: service.StreamIRRequest,
+        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+    ) -> AsyncGenerator[service.StreamIRResponse, None]:
+        """One IR while it is written."""
+        async with aclosing(self._events(request)) as events:
+            async for event in events:
+                yield convert.event_to_proto(event)
+
+    async def Health(  # noqa: N802 - the name in the contract.
+        self,
+        request: service.HealthRequest,
+        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+    ) -> service.HealthResponse:
+        """How the server is."""
+        lifecycle = self._lifecycle
+        response = service.HealthResponse(
+            phase=convert.phase_to_proto(lifecycle.phase),
+            ready=lifecycle.ready,
+            phase_elapsed=convert.duration(time.monotonic() - lifecycle.phase_began_at),
+            uptime=convert.duration(time.monotonic() - lifecycle.started_at),
+            message=lifecycle.message,
+            model=self._model,
+            configured_backend=self._configured_backend,
+            versions=status.Versions(genir=version("genir")),
+            activity=status.EngineActivity(calls_in_flight=self._admission.in_flight),
+        )
+        if lifecycle.probes is not None:
+            engine = lifecycle.probes.generator.engine
+            activity = engine.activity()
+            response.structured_output_backend = engine.effective_backend
+            response.lora_adapters.extend(engine.info.lora_adapters)
+            response.max_model_len = engine.info.max_model_len
+            response.versions.vllm = engine.info.versions.get("vllm", "")
+            response.versions.llguidance = engine.info.versions.get("llguidance", "")
+            response.versions.xgrammar = engine.info.versions.get("xgrammar", "")
+            response.activity.running = activity.running
+            response.activity.waiting = activity.waiting
+            if activity.last_step_time is not None:
+                response.activity.last_step_time.FromNanoseconds(
+                    round(activity.last_step_time * 1e9)
+                )
+        if request.deep and lifecycle.phase is Phase.READY and lifecycle.probes is not None:
+            await self._deep_check(response)
+        return response
+
+    async def Warmup(  # noqa: N802 - the name in the contract.
+        self,
+        request: service.WarmupRequest,
+        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+    ) -> service.WarmupResponse:
+        """The IR of the warm-up generation, run now if need be."""
+        began = time.monotonic()
+        probes = await self._lifecycle.wait_ready()
+        warm = None if request.force else probes.warm
+        already_warm = warm is not None
+        if warm is None:
+            with self._admission.admit():
+                warm = await probes.warm_up()
+        completed = warm.completed
+        record = current_call()
+        record.facts.update(already_warm=already_warm, model=completed.model)
+        return service.WarmupResponse(
+            ir_json=completed.ir_json,
+            already_warm=already_warm,
+            elapsed=convert.duration(time.monotonic() - began),
+            generation_elapsed=convert.duration(warm.elapsed),
+            model=completed.model,
+            structured_output_backend=completed.structured_output_backend,
+            schema_digest=completed.schema_digest,
+            usage=convert.usage_to_proto(completed.usage),
+            request_id=record.request_id,
+        )
+
+    async def _deep_check(self, response: service.HealthResponse) -> None:
+        if self._lifecycle.probes is None:
+            return
+        try:
+            canary = await self._lifecycle.probes.canary()
+        except GenirError as error:
+            response.message = f"The canary generation failed: {error.message}"
+            current_call().facts["canary"] = error.reason.value
+            return
+        response.ir_json = canary.completed.ir_json
+        response.canary_elapsed.CopyFrom(convert.duration(canary.elapsed))
+
+    async def _events(
+        self, request: service.GenerateIRRequest | service.StreamIRRequest
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        record = current_call()
+        if not request.HasField("spec"):
+            raise invalid_field("spec", "is required")
+        domain_request = convert.request_from_spec(
+            request.spec, request.spec.request_id or record.request_id
+        )
+        generator = self._lifecycle.serving_generator()
+        with self._admission.admit():
+            async with aclosing(generator.run(domain_request)) as events:
+                async for event in events:
+                    self._note(record, event, request.spec)
+                    yield event
+
+    def _note(
+        self, record: CallRecord, event: GenerationEvent, spec: generation.GenerationSpec
+    ) -> None:
+        match event:
+            case TextDelta():
+                tokens = record.facts.get("completion_tokens", 0)
+                record.facts["completion_tokens"] = event.token_count + (
+                    tokens if isinstance(tokens, int) else 0
+                )
+            case Accepted():
+                record.facts.update(
+                    model=event.model,
+                    schema_digest=event.schema_digest,
+                    prompt_tokens=event.prompt_tokens,
+                )
+                if self._log_content:
+                    record.facts["input"] = spec.prompt or str(spec.conversation)
+            case Completed():
+                record.facts.update(
+                    backend=event.structured_output_backend,
+                    attempts=len(event.attempts),
+                    completion_tokens=event.usage.completion_tokens,
+                    cached_prompt_tokens=event.usage.cached_prompt_tokens,
+                    queue_seconds=round(event.timings.queue, 4),
+                    ttft_seconds=round(event.timings.time_to_first_token, 4),
+                )
+                if self._log_content:
+                    record.facts["output"] = event.ir_json
