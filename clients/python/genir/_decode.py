@@ -1,0 +1,198 @@
+"""Turns the messages of `genir.v1` into the types of `genir.types`. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from genir import types
+from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from enum import StrEnum
+
+    E = TypeVar("E", bound=StrEnum)
+    T = TypeVar("T")
+    NumberT_contra = TypeVar("NumberT_contra", bound=int, contravariant=True)
+    NumberT = TypeVar("NumberT", bound=int)
+
+    class _EnumWrapper(Protocol[NumberT_contra]):
+        """The part of a generated enumeration that is used here."""
+
+        def Name(self, number: NumberT_contra) -> str: ...  # noqa: N802 - protobuf's own name
+
+
+def _enum(target: type[E], wrapper: _EnumWrapper[NumberT], number: NumberT, prefix: str) -> E:
+    """The member named like the protobuf value; "unspecified" for a value not known here."""
+    try:
+        return target(wrapper.Name(number).removeprefix(prefix).lower())
+    except ValueError:
+        return target("unspecified")
+
+
+def finish_reason(number: generation_pb2.FinishReason.ValueType) -> types.FinishReason:
+    """A finish reason."""
+    return _enum(types.FinishReason, generation_pb2.FinishReason, number, "FINISH_REASON_")
+
+
+def attempt_reason(number: generation_pb2.AttemptReason.ValueType) -> types.AttemptReason:
+    """Why an attempt is made."""
+    return _enum(types.AttemptReason, generation_pb2.AttemptReason, number, "ATTEMPT_REASON_")
+
+
+def schema_shown(number: generation_pb2.SchemaShown.ValueType) -> types.SchemaShown:
+    """How much of the schema was shown."""
+    return _enum(types.SchemaShown, generation_pb2.SchemaShown, number, "SCHEMA_SHOWN_")
+
+
+def usage(message: generation_pb2.Usage) -> types.Usage:
+    """Tokens used."""
+    return types.Usage(
+        prompt_tokens=message.prompt_tokens,
+        cached_prompt_tokens=message.cached_prompt_tokens,
+        completion_tokens=message.completion_tokens,
+    )
+
+
+def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt, ...]:
+    """Attempts in order."""
+    return tuple(
+        types.Attempt(
+            number=message.number,
+            reason=attempt_reason(message.reason),
+            finish_reason=finish_reason(message.finish_reason),
+            usage=usage(message.usage),
+        )
+        for message in messages
+    )
+
+
+def schema_notices(
+    messages: Iterable[generation_pb2.SchemaNotice],
+) -> tuple[types.SchemaNotice, ...]:
+    """Notices about the schema."""
+    return tuple(
+        types.SchemaNotice(
+            keyword=message.keyword,
+            pointer=message.pointer,
+            enforcement=_enum(
+                types.Enforcement, generation_pb2.Enforcement, message.enforcement, "ENFORCEMENT_"
+            ),
+            detail=message.detail,
+        )
+        for message in messages
+    )
+
+
+def accepted(message: generation_pb2.Accepted) -> types.Accepted:
+    """The first event of a stream."""
+    return types.Accepted(
+        request_id=message.request_id,
+        model=message.model,
+        schema_digest=message.schema_digest,
+        structured_output_backend=message.structured_output_backend,
+        schema_notices=schema_notices(message.schema_notices),
+        schema_shown=schema_shown(message.schema_shown),
+        prompt_tokens=message.prompt_tokens,
+        max_tokens=message.max_tokens,
+    )
+
+
+def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRResult[T]:
+    """A result, with the IR as already parsed."""
+    return types.IRResult(
+        value=value,
+        ir_json=message.ir_json,
+        request_id=message.request_id,
+        model=message.model,
+        structured_output_backend=message.structured_output_backend,
+        schema_digest=message.schema_digest,
+        ir_digest=message.ir_digest,
+        finish_reason=finish_reason(message.finish_reason),
+        usage=usage(message.usage),
+        attempts=attempts(message.attempts),
+        timings=types.Timings(
+            queue=message.timings.queue.ToTimedelta(),
+            time_to_first_token=message.timings.time_to_first_token.ToTimedelta(),
+            total=message.timings.total.ToTimedelta(),
+        ),
+        schema_notices=schema_notices(message.schema_notices),
+        schema_shown=schema_shown(message.schema_shown),
+        lora_adapter=message.lora_adapter,
+    )
+
+
+def generation_failure(message: status_pb2.GenerationFailure) -> types.GenerationFailure:
+    """What a generation that failed left behind."""
+    return types.GenerationFailure(
+        finish_reason=finish_reason(message.finish_reason),
+        usage=usage(message.usage),
+        attempts=attempts(message.attempts),
+        violations=tuple(
+            types.Violation(
+                instance_pointer=violation.instance_pointer,
+                schema_pointer=violation.schema_pointer,
+                keyword=violation.keyword,
+                message=violation.message,
+            )
+            for violation in message.violations
+        ),
+        violation_count=message.violation_count,
+        raw_head=message.raw_head,
+        raw_tail=message.raw_tail,
+        raw_bytes=message.raw_bytes,
+        raw_digest=message.raw_digest,
+    )
+
+
+def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
+    """How the server is."""
+    activity, versions = message.activity, message.versions
+    return types.ServerHealth(
+        phase=_enum(types.Phase, status_pb2.Phase, message.phase, "PHASE_"),
+        ready=message.ready,
+        phase_elapsed=message.phase_elapsed.ToTimedelta(),
+        uptime=message.uptime.ToTimedelta(),
+        message=message.message,
+        model=message.model,
+        configured_backend=message.configured_backend,
+        structured_output_backend=message.structured_output_backend,
+        versions=types.Versions(
+            genir=versions.genir,
+            vllm=versions.vllm,
+            llguidance=versions.llguidance,
+            xgrammar=versions.xgrammar,
+        ),
+        activity=types.EngineActivity(
+            running=activity.running,
+            waiting=activity.waiting,
+            calls_in_flight=activity.calls_in_flight,
+            last_step_time=(
+                activity.last_step_time.ToDatetime(tzinfo=UTC)
+                if activity.HasField("last_step_time")
+                else None
+            ),
+        ),
+        ir_json=message.ir_json,
+        canary_elapsed=(
+            message.canary_elapsed.ToTimedelta() if message.HasField("canary_elapsed") else None
+        ),
+        lora_adapters=tuple(message.lora_adapters),
+        max_model_len=message.max_model_len,
+    )
+
+
+def warmup_result(message: ir_service_pb2.WarmupResponse) -> types.WarmupResult:
+    """The outcome of a warm-up."""
+    return types.WarmupResult(
+        ir_json=message.ir_json,
+        already_warm=message.already_warm,
+        elapsed=message.elapsed.ToTimedelta(),
+        generation_elapsed=message.generation_elapsed.ToTimedelta(),
+        model=message.model,
+        structured_output_backend=message.structured_output_backend,
+        schema_digest=message.schema_digest,
+        usage=usage(message.usage),
+        request_id=message.request_id,
+    )

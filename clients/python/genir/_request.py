@@ -1,0 +1,130 @@
+"""Builds `GenerationSpec` from the arguments of a call. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from genir.types import Message, PromptFormat, Role, SchemaInPrompt
+from genir.v1 import generation_pb2
+
+if TYPE_CHECKING:
+    from genir._schema import SchemaArgument
+
+Prompt = str | Sequence[Message | Mapping[str, str]]
+"""One user message, or a conversation: messages, or mappings with the keys role and content."""
+
+
+class GenerationOptions(TypedDict, total=False):
+    """Options of a generation; None or left out means the server's default.
+
+    Ranges and defaults are those of `genir.v1.GenerationSpec`; the server checks them.
+
+    Attributes:
+        system: instructions that come before the input; "" for none. Default: the server's own.
+        model: name of the model. Default: the one that is served.
+        schema_in_prompt: "auto", "always" or "never" show the schema to the model. Default auto.
+        temperature: 0 to 2; 0 takes the likeliest token. Default 0.3.
+        top_p: share of probability mass kept, above 0 up to 1. Default 0.95.
+        top_k: how many of the likeliest tokens are kept; 0 is all. Default 0.
+        min_p: least probability relative to the likeliest token, 0 to 1. Default 0.
+        seed: seed of the sampler, 0 and up. Default: fresh for every call.
+        frequency_penalty: -2 to 2. Default 0.
+        presence_penalty: -2 to 2. Default 0.
+        repetition_penalty: above 0 up to 2. Default 1.
+        max_tokens: most tokens to write in one attempt. Default 2048 or what fits.
+        priority: -1000 to 1000, the lower number first. Default 0.
+        max_attempts: most attempts at a valid IR, 1 to 5. Default 2.
+        lora_adapter: name of a LoRA adapter the server has. Default none.
+        prompt_format: "chat", or "raw" to continue the prompt as it is. Default chat.
+        request_id: your name for the request. Default: the server makes one.
+
+    """
+
+    system: str | None
+    model: str | None
+    schema_in_prompt: SchemaInPrompt | Literal["auto", "always", "never"] | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    max_tokens: int | None
+    priority: int | None
+    max_attempts: int | None
+    lora_adapter: str | None
+    prompt_format: PromptFormat | Literal["chat", "raw"] | None
+    request_id: str | None
+
+
+_SCHEMA_IN_PROMPT = {
+    SchemaInPrompt.AUTO: generation_pb2.SCHEMA_IN_PROMPT_AUTO,
+    SchemaInPrompt.ALWAYS: generation_pb2.SCHEMA_IN_PROMPT_ALWAYS,
+    SchemaInPrompt.NEVER: generation_pb2.SCHEMA_IN_PROMPT_NEVER,
+}
+_PROMPT_FORMAT = {
+    PromptFormat.CHAT: generation_pb2.PROMPT_FORMAT_CHAT,
+    PromptFormat.RAW: generation_pb2.PROMPT_FORMAT_RAW,
+}
+_ROLE = {
+    Role.SYSTEM: generation_pb2.ROLE_SYSTEM,
+    Role.USER: generation_pb2.ROLE_USER,
+    Role.ASSISTANT: generation_pb2.ROLE_ASSISTANT,
+}
+
+
+def generation_spec(
+    prompt: Prompt, schema: SchemaArgument[Any], options: GenerationOptions
+) -> generation_pb2.GenerationSpec:
+    """The message for a call.
+
+    Raises:
+        TypeError: an option is not known or of the wrong type.
+        ValueError: a value that the message cannot hold, or not a member of its enumeration.
+
+    """
+    spec = generation_pb2.GenerationSpec()
+    if isinstance(prompt, str):
+        _set(spec, "prompt", prompt)
+    else:
+        spec.conversation.messages.extend(_message(message) for message in prompt)
+    if schema.json_schema is not None:
+        _set(spec, "json_schema", schema.json_schema)
+    if schema.schema_digest is not None:
+        _set(spec, "schema_digest", schema.schema_digest)
+    for name, value in options.items():
+        if name not in GenerationOptions.__annotations__:
+            known = ", ".join(GenerationOptions.__annotations__)
+            msg = f"unknown option {name!r}; known are {known}"
+            raise TypeError(msg)
+        if value is not None:
+            _set(spec, name, value)
+    return spec
+
+
+def _set(spec: generation_pb2.GenerationSpec, name: str, value: object) -> None:
+    try:
+        if name == "schema_in_prompt":
+            value = _SCHEMA_IN_PROMPT[SchemaInPrompt(str(value))]
+        elif name == "prompt_format":
+            value = _PROMPT_FORMAT[PromptFormat(str(value))]
+        setattr(spec, name, value)
+    except TypeError as error:
+        msg = f"{name}: {error}"
+        raise TypeError(msg) from error
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise ValueError(msg) from error
+
+
+def _message(message: Message | Mapping[str, str]) -> generation_pb2.Message:
+    if isinstance(message, Mapping):
+        unknown = message.keys() - {"role", "content"}
+        if unknown or len(message) != 2:  # noqa: PLR2004 - the two keys of a message
+            msg = f"a message has the keys role and content, not {sorted(message)}"
+            raise ValueError(msg)
+        message = Message(message["role"], message["content"])
+    return generation_pb2.Message(role=_ROLE[Role(message.role)], content=message.content)

@@ -1,0 +1,109 @@
+"""What may be given as a schema, and how the IR is read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
+
+from genir.errors import ErrorDetails, ModelRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class SchemaModel(Protocol):
+    """A class with a JSON Schema that can read JSON: any `pydantic.BaseModel`.
+
+    Named by what it does, so that pydantic is needed only by those who use it.
+    """
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:
+        """The JSON Schema of the class."""
+        ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: str, /) -> Self:
+        """An instance made of JSON text."""
+        ...
+
+
+ModelT = TypeVar("ModelT", bound=SchemaModel)
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    PlainSchema = str | Path | Mapping[str, Any] | None
+    """A schema whose IR comes back as plain JSON values: its text, a file that holds it, a mapping,
+    or None for the schema that the server has built in."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaArgument(Generic[T]):
+    """A schema as it is sent and as its IR is read.
+
+    Attributes:
+        json_schema: the text to send; None for the built-in schema or a digest.
+        schema_digest: the digest to send; None without one.
+        read: parses an IR that is valid against the schema.
+
+    """
+
+    json_schema: str | None
+    schema_digest: str | None
+    read: Callable[[str], T]
+
+
+@overload
+def schema_argument(schema: type[ModelT], schema_digest: str | None) -> SchemaArgument[ModelT]: ...
+@overload
+def schema_argument(schema: PlainSchema, schema_digest: str | None) -> SchemaArgument[Any]: ...
+def schema_argument(
+    schema: PlainSchema | type[SchemaModel], schema_digest: str | None
+) -> SchemaArgument[Any]:
+    """Takes the two schema arguments of a call apart.
+
+    Raises:
+        TypeError: the schema is of no kind that is taken.
+        ValueError: both arguments are given, or a mapping holds what JSON cannot say.
+        OSError: the file cannot be read.
+
+    """
+    if schema is None:
+        return SchemaArgument(None, schema_digest, json.loads)
+    if schema_digest is not None:
+        msg = "give either schema or schema_digest, not both"
+        raise ValueError(msg)
+    if isinstance(schema, str):
+        return SchemaArgument(schema, None, json.loads)
+    if isinstance(schema, Path):
+        return SchemaArgument(schema.read_text(encoding="utf-8"), None, json.loads)
+    if isinstance(schema, type):
+        if not hasattr(schema, "model_json_schema") or not hasattr(schema, "model_validate_json"):
+            msg = f"the class {schema.__name__} is not a pydantic model class"
+            raise TypeError(msg)
+        return SchemaArgument(_json_text(schema.model_json_schema()), None, _model_reader(schema))
+    return SchemaArgument(_json_text(schema), None, json.loads)
+
+
+def _json_text(schema: Mapping[str, Any]) -> str:
+    """Compact JSON with the keys in the mapping's own order, which the model will follow."""
+    return json.dumps(dict(schema), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _model_reader(model: type[SchemaModel]) -> Callable[[str], SchemaModel]:
+    def read(ir_json: str) -> SchemaModel:
+        try:
+            return model.model_validate_json(ir_json)
+        except ValueError as error:  # pydantic's ValidationError is one.
+            raise ModelRefusedError(
+                ErrorDetails(
+                    reason="MODEL_REFUSED",
+                    message=f"the IR satisfies the schema of {model.__name__}, but the class "
+                    f"itself refuses it: {error}",
+                    raw_output=ir_json,
+                )
+            ) from error
+
+    return read

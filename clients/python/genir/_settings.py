@@ -1,0 +1,107 @@
+"""What both clients are made of but for their I/O: settings, and the plan of each call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from genir._channel import grpc_target, options_of_channel
+from genir._request import GenerationOptions, Prompt, generation_spec
+from genir._retry import CallBudget, RetryPolicy
+from genir._stream import StreamReader
+from genir.v1 import ir_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import grpc
+
+    from genir._channel import ChannelOption
+    from genir._schema import SchemaArgument
+
+T = TypeVar("T")
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+DEFAULT_TIMEOUT = 120.0
+DEFAULT_READY_TIMEOUT = 600.0
+DEFAULT_POLL_INTERVAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCall(Generic[T]):
+    """One call of StreamIR before it is made; `timeout` is its whole deadline in seconds."""
+
+    request: ir_service_pb2.StreamIRRequest
+    reader: StreamReader[T]
+    budget: CallBudget
+    timeout: float
+
+
+class ClientSettings:
+    """How a client connects and calls. Nothing connects before the first call.
+
+    Args:
+        target: ``host:port`` or any other gRPC target; or several numeric addresses, over which
+            calls are spread. Default 127.0.0.1:50051.
+        timeout: deadline in seconds of a call that is given none, retries included. Default 120.
+        retry: how often a call is made again when the server says when to come back.
+        credentials: channel credentials, such as `grpc.ssl_channel_credentials()`. Default: none,
+            a plain connection.
+        metadata: sent with every call, such as ``{"authorization": "Bearer ..."}``.
+        round_robin: whether calls are spread over all addresses of the target, leaving out those
+            whose health service says they do not serve. Default: only with several targets. While
+            none of them serves, every call fails with `UnavailableError`, `health` included.
+        channel_options: further options of the gRPC channel; they win over the client's own.
+
+    Raises:
+        ValueError: a target that gRPC cannot express, or a timeout that is not above 0.
+
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        round_robin: bool | None = None,
+        channel_options: Sequence[ChannelOption] = (),
+    ) -> None:
+        several = not isinstance(target, str) and len(target) > 1
+        self._target = grpc_target(target)
+        self._timeout = self._deadline(timeout)
+        self._retry = retry or RetryPolicy()
+        self._credentials = credentials
+        self._metadata = tuple((metadata or {}).items())
+        self._options = options_of_channel(
+            round_robin=several if round_robin is None else round_robin, extra=channel_options
+        )
+
+    def _deadline(self, timeout: float | None) -> float:
+        if timeout is None:
+            return self._timeout
+        if not timeout > 0:
+            msg = f"timeout must be above 0 seconds, not {timeout}"
+            raise ValueError(msg)
+        return timeout
+
+    def _budget(self, timeout: float) -> CallBudget:
+        return CallBudget(self._retry, timeout)
+
+    def _stream_call(
+        self,
+        prompt: Prompt,
+        schema: SchemaArgument[T],
+        timeout: float | None,
+        options: GenerationOptions,
+    ) -> StreamCall[T]:
+        spec = generation_spec(prompt, schema, options)
+        seconds = self._deadline(timeout)
+        return StreamCall(
+            request=ir_service_pb2.StreamIRRequest(spec=spec),
+            reader=StreamReader(schema, spec.request_id),
+            budget=self._budget(seconds),
+            timeout=seconds,
+        )

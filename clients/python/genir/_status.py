@@ -1,0 +1,145 @@
+"""Turns a failed call into the exception of its reason. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from genir import _decode, errors
+from genir.types import FieldViolation
+from genir.v1 import status_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.any_pb2 import Any as AnyMessage
+    from google.rpc.status_pb2 import Status
+
+_DOMAIN = "genir"
+_REQUEST_ID_KEY = "genir-request-id"
+
+_BY_REASON: dict[str, type[errors.GenirError]] = {
+    "INVALID_FIELD": errors.InvalidRequestError,
+    "MESSAGE_UNDECODABLE": errors.InvalidRequestError,
+    "PROMPT_TOO_LONG": errors.InvalidRequestError,
+    "BUDGET_TOO_SMALL": errors.InvalidRequestError,
+    "SCHEMA_INVALID": errors.SchemaError,
+    "SCHEMA_UNSUPPORTED": errors.SchemaError,
+    "SCHEMA_TOO_COMPLEX": errors.SchemaError,
+    "MODEL_NOT_FOUND": errors.NotFoundError,
+    "SCHEMA_NOT_FOUND": errors.NotFoundError,
+    "LORA_ADAPTER_NOT_FOUND": errors.NotFoundError,
+    "TRUNCATED": errors.TruncatedError,
+    "VALIDATION_FAILED": errors.ValidationFailedError,
+    "CONSTRAINT_FAILED": errors.ConstraintFailedError,
+    "MODEL_LOADING": errors.UnavailableError,
+    "DRAINING": errors.UnavailableError,
+    "ENGINE_DEAD": errors.UnavailableError,
+    "OVERLOADED": errors.OverloadedError,
+    "DEADLINE_EXCEEDED": errors.DeadlineExceededError,
+    "INTERNAL": errors.ServerFaultError,
+}
+
+# For reasons this client does not know yet, and for failures that the service did not word.
+_BY_CODE: dict[grpc.StatusCode, type[errors.GenirError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.NotAuthorizedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.NotAuthorizedError,
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.CANCELLED: errors.CallCancelledError,
+}
+
+
+def error_from_rpc(
+    error: grpc.RpcError, *, timeout: float, request_id: str = "", raw_output: str = ""
+) -> errors.GenirError:
+    """The exception for a failed call, sync or aio. The caller sets `error` as its cause.
+
+    Args:
+        error: what gRPC raised.
+        timeout: the call's deadline in seconds.
+        request_id: used when the failure itself does not name one.
+        raw_output: the text that arrived before the failure; without any, what the status holds of
+            it is used if that is all of it.
+
+    """
+    details = _details(error, timeout, request_id)
+    if not raw_output and details.failure is not None and not details.failure.raw_tail:
+        raw_output = details.failure.raw_head
+    details = replace(details, raw_output=raw_output)
+    return _error_class(details)(details)
+
+
+def _error_class(details: errors.ErrorDetails) -> type[errors.GenirError]:
+    if details.reason in _BY_REASON:
+        return _BY_REASON[details.reason]
+    code = details.code
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # grpc-core says the same of an over-size message, which no retry makes smaller.
+        return errors.OverloadedError if details.retry_delay else errors.LimitExceededError
+    return _BY_CODE.get(code, errors.ServerFaultError) if code else errors.ServerFaultError
+
+
+def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.ErrorDetails:
+    code = error.code()
+    details = errors.ErrorDetails(
+        reason=code.name,
+        message=error.details() or "no further details",
+        code=code,
+        request_id=_trailing_request_id(error) or request_id,
+    )
+    rich = _rich_status(error)
+    if rich is not None:
+        for packed in rich.details:
+            details = _with_detail(details, packed)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and rich is None:
+        return replace(
+            details,
+            message=f"the call's deadline of {timeout:g} s passed; give it a longer timeout",
+        )
+    return details
+
+
+def _rich_status(error: grpc.RpcError) -> Status | None:
+    try:
+        # Sync errors are calls too; aio errors have the three methods that are used.
+        status: Status | None = rpc_status.from_call(cast("grpc.Call", error))
+    except ValueError:  # Details that contradict the status: a proxy rewrote one of them.
+        return None
+    return status
+
+
+def _trailing_request_id(error: grpc.RpcError) -> str:
+    metadata = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    for key, value in metadata:
+        if key == _REQUEST_ID_KEY:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return ""
+
+
+def _with_detail(details: errors.ErrorDetails, packed: AnyMessage) -> errors.ErrorDetails:
+    """The details with one packed message of `google.rpc` or our own added."""
+    info = error_details_pb2.ErrorInfo()
+    bad = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    request = error_details_pb2.RequestInfo()
+    failure = status_pb2.GenerationFailure()
+    if packed.Unpack(info):
+        if info.domain == _DOMAIN:
+            return replace(details, reason=info.reason, metadata=dict(info.metadata))
+    elif packed.Unpack(bad):
+        fields = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
+        return replace(details, fields=fields)
+    elif packed.Unpack(retry):
+        return replace(details, retry_delay=retry.retry_delay.ToTimedelta())
+    elif packed.Unpack(request):
+        return replace(details, request_id=request.request_id)
+    elif packed.Unpack(failure):
+        return replace(details, failure=_decode.generation_failure(failure))
+    return details

@@ -1,0 +1,13 @@
+"""The version of this client."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+
+def client_version() -> str:
+    """The version of the installed package; "unknown" when it runs without being installed."""
+    try:
+        return metadata.version("genir")
+    except metadata.PackageNotFoundError:
+        return "unknown"

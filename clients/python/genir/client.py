@@ -1,0 +1,292 @@
+"""The client for code that blocks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+import grpc
+
+from genir import _decode
+from genir._readiness import ReadinessWait
+from genir._retry import NO_RETRIES, CallBudget
+from genir._schema import schema_argument
+from genir._settings import DEFAULT_POLL_INTERVAL, DEFAULT_READY_TIMEOUT, ClientSettings
+from genir._status import error_from_rpc
+from genir.errors import GenirError
+from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+    from typing import Unpack
+
+    from genir._request import GenerationOptions, Prompt
+    from genir._schema import ModelT, PlainSchema, SchemaModel
+    from genir._settings import StreamCall
+    from genir.types import IRResult, ServerHealth, StreamEvent, WarmupResult
+
+T = TypeVar("T")
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+
+class IRStream(Generic[T]):
+    """The events of one generation, in order. The call is made when the first one is asked for.
+
+    Iterate it, best inside ``with``: leaving the block, or `close`, cancels a call that has not
+    ended. Iterating raises `GenirError`; what had arrived by then is its `raw_output`.
+    """
+
+    def __init__(self, events: Generator[StreamEvent[T]], call: StreamCall[T]) -> None:
+        self._events = events
+        self._reader = call.reader
+
+    @property
+    def text(self) -> str:
+        """What the current attempt has written so far."""
+        return self._reader.raw_output
+
+    def result(self) -> IRResult[T]:
+        """Reads what is left of the stream and gives its result."""
+        for _ in self._events:
+            pass
+        return self._reader.result
+
+    def close(self) -> None:
+        """Cancels the call if it has not ended."""
+        self._events.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamEvent[T]:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class IRClient(ClientSettings):
+    """A client of one genir service. May be shared by threads.
+
+    Use it in ``with``, or `close` it. Takes the arguments of `ClientSettings`. Every method raises
+    a subclass of `GenirError` when its call does not succeed, and ValueError or TypeError for
+    arguments that no request can hold.
+    """
+
+    _channel: grpc.Channel | None = None
+    _closed = False
+
+    def close(self) -> None:
+        """Closes the connection; calls under way are cancelled. May be called more than once."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def wait_ready(
+        self,
+        timeout: float = DEFAULT_READY_TIMEOUT,
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        on_progress: Callable[[ServerHealth | None], None] | None = None,
+    ) -> ServerHealth:
+        """Waits until the server accepts generate calls.
+
+        Args:
+            timeout: longest wait in seconds. Default 600.
+            poll_interval: seconds between two looks at the server's health. Default 0.5.
+            on_progress: is called with each health seen, or None while nobody answers.
+
+        Raises:
+            UnavailableError: the time is over (reason NOT_READY) or the engine has failed.
+
+        """
+        wait = ReadinessWait(self._deadline(timeout), poll_interval, on_progress)
+        while True:
+            outcome = self._probe(wait.probe_timeout)
+            pause = wait.pause_after(outcome)
+            if pause is None and not isinstance(outcome, GenirError):
+                return outcome
+            time.sleep(pause or 0)
+
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: type[ModelT],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[ModelT]: ...
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: PlainSchema = None,
+        schema_digest: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[Any]: ...
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: PlainSchema | type[SchemaModel] = None,
+        schema_digest: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[Any]:
+        """Generates one IR.
+
+        Args:
+            prompt: one user message, or a conversation as a sequence of `Message`s or mappings
+                with the keys role and content.
+            schema: JSON Schema as text, mapping, `pathlib.Path` of a file, or pydantic model class,
+                whose instance is then the result's `value`. Default: the built-in IR schema.
+            schema_digest: digest of a schema the server has seen, instead of `schema`.
+            timeout: deadline in seconds. Default: the client's.
+            options: see `GenerationOptions`.
+
+        Raises:
+            GenirError: no valid IR; the subclass and `reason` tell why, and `raw_output` is all
+                that the last attempt wrote.
+
+        """
+        argument = schema_argument(schema, schema_digest)
+        call = self._stream_call(prompt, argument, timeout, options)
+        with IRStream(self._events(call), call) as stream:
+            return stream.result()
+
+    @overload
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: type[ModelT],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRStream[ModelT]: ...
+    @overload
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: PlainSchema = None,
+        schema_digest: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRStream[Any]: ...
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: PlainSchema | type[SchemaModel] = None,
+        schema_digest: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRStream[Any]:
+        """Generates one IR and gives its events while the model writes. Arguments as `generate`.
+
+        The deadline runs from this call on.
+        """
+        argument = schema_argument(schema, schema_digest)
+        call = self._stream_call(prompt, argument, timeout, options)
+        return IRStream(self._events(call), call)
+
+    def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
+        """How the server is; `deep` runs a short generation through the engine."""
+        request = ir_service_pb2.HealthRequest(deep=deep)
+        return _decode.server_health(self._unary(self._stub().Health, request, timeout))
+
+    def warmup(self, *, force: bool = False, timeout: float | None = None) -> WarmupResult:
+        """Waits for the engine and makes sure it is warm; `force` generates again if it was."""
+        request = ir_service_pb2.WarmupRequest(force=force)
+        return _decode.warmup_result(self._unary(self._stub().Warmup, request, timeout))
+
+    def _stub(self) -> ir_service_pb2_grpc.IRServiceStub:
+        if self._closed:
+            msg = "the client is closed"
+            raise RuntimeError(msg)
+        if self._channel is None:
+            self._channel = (
+                grpc.insecure_channel(self._target, self._options)
+                if self._credentials is None
+                else grpc.secure_channel(self._target, self._credentials, self._options)
+            )
+        return ir_service_pb2_grpc.IRServiceStub(self._channel)
+
+    def _events(self, call: StreamCall[T]) -> Generator[StreamEvent[T]]:
+        while True:
+            messages = self._stub().StreamIR(
+                call.request, timeout=call.budget.remaining, metadata=self._metadata
+            )
+            try:
+                for message in messages:
+                    event = call.reader.event(message)
+                    if event is not None:
+                        yield event
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(
+                    rpc_error,
+                    timeout=call.timeout,
+                    request_id=call.reader.request_id,
+                    raw_output=call.reader.raw_output,
+                )
+                pause = None if call.reader.started else call.budget.pause_before_retry(error)
+                if pause is None:
+                    raise error from rpc_error
+            else:
+                return
+            finally:
+                messages.cancel()
+            time.sleep(pause)
+
+    def _unary(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float | None,
+        budget: CallBudget | None = None,
+    ) -> ResponseT:
+        seconds = self._deadline(timeout)
+        budget = budget or self._budget(seconds)
+        while True:
+            try:
+                return method(request, timeout=budget.remaining, metadata=self._metadata)
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(rpc_error, timeout=seconds)
+                pause = budget.pause_before_retry(error)
+                if pause is None:
+                    raise error from rpc_error
+            time.sleep(pause)
+
+    def _probe(self, timeout: float) -> ServerHealth | GenirError:
+        request = ir_service_pb2.HealthRequest()
+        budget = CallBudget(NO_RETRIES, timeout)
+        try:
+            return _decode.server_health(self._unary(self._stub().Health, request, timeout, budget))
+        except GenirError as error:
+            return error

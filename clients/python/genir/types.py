@@ -1,0 +1,308 @@
+"""What the client takes and gives: frozen dataclasses and enumerations.
+
+They mirror the messages of `genir.v1`, where every field is documented with its unit and range.
+Durations are `datetime.timedelta`. Every enumeration has UNSPECIFIED, which also stands for a value
+that a newer server knows and this client does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+T = TypeVar("T")
+
+
+class Role(StrEnum):
+    """Who speaks in a conversation."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class SchemaInPrompt(StrEnum):
+    """Whether the model is shown the schema in its prompt."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class PromptFormat(StrEnum):
+    """How the input becomes the model's prompt."""
+
+    CHAT = "chat"
+    RAW = "raw"
+
+
+class SchemaShown(StrEnum):
+    """How much of the schema the model was shown."""
+
+    UNSPECIFIED = "unspecified"
+    WHOLE = "whole"
+    WITHOUT_DESCRIPTIONS = "without_descriptions"
+    NONE = "none"
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped writing."""
+
+    UNSPECIFIED = "unspecified"
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+class AttemptReason(StrEnum):
+    """Why an attempt is made."""
+
+    UNSPECIFIED = "unspecified"
+    FIRST = "first"
+    VALIDATION_FAILED = "validation_failed"
+    CONSTRAINT_FAILED = "constraint_failed"
+
+
+class Enforcement(StrEnum):
+    """What was done about a keyword that decoding cannot enforce as it stands."""
+
+    UNSPECIFIED = "unspecified"
+    REWRITTEN = "rewritten"
+    CHECKED_AFTER_DECODING = "checked_after_decoding"
+    ANNOTATION = "annotation"
+    NARROWED = "narrowed"
+
+
+class Phase(StrEnum):
+    """The phase a server is in."""
+
+    UNSPECIFIED = "unspecified"
+    STARTING = "starting"
+    LOADING_MODEL = "loading_model"
+    WARMING_UP = "warming_up"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation. `role` may be given as its plain string."""
+
+    role: Role | str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens used."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at the IR."""
+
+    number: int
+    reason: AttemptReason
+    finish_reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, as the server saw it."""
+
+    queue: timedelta
+    time_to_first_token: timedelta
+    total: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaNotice:
+    """A keyword of the schema that decoding did not enforce as it stands."""
+
+    keyword: str
+    pointer: str
+    enforcement: Enforcement
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class IRResult(Generic[T]):
+    """One IR and how it came about.
+
+    Attributes:
+        value: the IR, parsed: plain dicts, lists, strings and numbers, or an instance of the model
+            class that was given as the schema.
+        ir_json: the IR in RFC 8785 normal form.
+        request_id: the request id that was given, or the one the server made.
+        model: name of the model that wrote the IR.
+        structured_output_backend: what really constrained the decoding.
+        schema_digest: ``sha256:<hex>`` of the schema in force; can be given as `schema_digest`.
+        ir_digest: ``sha256:<hex>`` of `ir_json`.
+        finish_reason: why the last attempt stopped writing.
+        usage: tokens of all attempts together.
+        attempts: every attempt in order, the successful one last.
+        timings: where the time went.
+        schema_notices: keywords that decoding did not enforce as they stand.
+        schema_shown: how much of the schema the model was shown.
+        lora_adapter: name of the LoRA adapter used; empty for none.
+
+    """
+
+    value: T
+    ir_json: str
+    request_id: str
+    model: str
+    structured_output_backend: str
+    schema_digest: str
+    ir_digest: str
+    finish_reason: FinishReason
+    usage: Usage
+    attempts: tuple[Attempt, ...]
+    timings: Timings
+    schema_notices: tuple[SchemaNotice, ...]
+    schema_shown: SchemaShown
+    lora_adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """First event of a stream: the request passed every check and goes to the engine."""
+
+    request_id: str
+    model: str
+    schema_digest: str
+    structured_output_backend: str
+    schema_notices: tuple[SchemaNotice, ...]
+    schema_shown: SchemaShown
+    prompt_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """An attempt begins; the text of an earlier one no longer counts."""
+
+    number: int
+    reason: AttemptReason
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the current attempt (may be empty) and how many tokens it took."""
+
+    text: str
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(Generic[T]):
+    """Last event of a stream: the verified result."""
+
+    result: IRResult[T]
+
+
+StreamEvent: TypeAlias = Accepted | AttemptStarted | TextDelta | Completed[T]
+"""What a stream yields: `Accepted`, then per attempt `AttemptStarted` and its `TextDelta`s, then
+`Completed`; or an exception instead of the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of the request that is at fault, such as ``spec.json_schema``, and why."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One way in which a value fails a schema. Pointers are JSON Pointers (RFC 6901)."""
+
+    instance_pointer: str
+    schema_pointer: str
+    keyword: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFailure:
+    """What a generation that failed left behind.
+
+    `violations` holds at most 20 of `violation_count`; `raw_head` and `raw_tail` are the ends of
+    the last attempt's text, which is `raw_bytes` long in UTF-8 and has the digest `raw_digest`.
+    """
+
+    finish_reason: FinishReason
+    usage: Usage
+    attempts: tuple[Attempt, ...]
+    violations: tuple[Violation, ...]
+    violation_count: int
+    raw_head: str
+    raw_tail: str
+    raw_bytes: int
+    raw_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Versions of the server's parts; empty where a part is not installed or not known."""
+
+    genir: str
+    vllm: str
+    llguidance: str
+    xgrammar: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineActivity:
+    """Requests and steps of the engine. `last_step_time` is None before the first step."""
+
+    running: int
+    waiting: int
+    calls_in_flight: int
+    last_step_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """How the server is. `ir_json` and `canary_elapsed` are set by a deep check of a ready one."""
+
+    phase: Phase
+    ready: bool
+    phase_elapsed: timedelta
+    uptime: timedelta
+    message: str
+    model: str
+    configured_backend: str
+    structured_output_backend: str
+    versions: Versions
+    activity: EngineActivity
+    ir_json: str
+    canary_elapsed: timedelta | None
+    lora_adapters: tuple[str, ...]
+    max_model_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupResult:
+    """The outcome of a warm-up. `already_warm`: this call generated nothing."""
+
+    ir_json: str
+    already_warm: bool
+    elapsed: timedelta
+    generation_elapsed: timedelta
+    model: str
+    structured_output_backend: str
+    schema_digest: str
+    usage: Usage
+    request_id: str
