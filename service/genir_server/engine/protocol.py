@@ -34,7 +34,7 @@ class EngineInfo:
     `max_model_len` is the context: most tokens of prompt and completion together.
     `configured_backend` is the structured-output backend read back from the engine's own
     configuration. `versions` maps "vllm", "llguidance" and "xgrammar" to version numbers, "" where
-    one is not installed.
+    one is not installed. `tokenizer_source` is the folder or name the tokenizer came from.
     """
 
     model: str
@@ -42,6 +42,7 @@ class EngineInfo:
     max_model_len: int
     configured_backend: str
     versions: Mapping[str, str]
+    tokenizer_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
