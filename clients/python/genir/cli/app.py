@@ -1,0 +1,60 @@
+"""The subcommands put together."""
+
+from typing import Annotated
+
+import typer
+
+from genir._version import client_version
+from genir.cli import connection
+from genir.cli.console import exit_on_error
+from genir.cli.exit_codes import exit_code_table
+from genir.cli.generate import generate
+from genir.cli.serve import serve
+from genir.cli.server_state import health, warmup
+
+app = typer.Typer(
+    name="genir",
+    help="Turn a prompt into JSON that is guaranteed to satisfy a JSON Schema.",
+    epilog=exit_code_table(),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+# The server reads its own arguments, --help included.
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)(serve)
+app.command()(generate)
+app.command()(health)
+app.command()(warmup)
+
+
+@app.command()
+def schema() -> None:
+    """Print the built-in IR schema."""
+    from genir.schemas import builtin_ir_schema_text
+
+    typer.echo(builtin_ir_schema_text(), nl=False)
+
+
+@app.command()
+def version(
+    target: Annotated[
+        str | None, typer.Option(help="Tell the versions of that server too.", metavar="HOST:PORT")
+    ] = None,
+    tls: connection.Tls = False,
+    ca: connection.Ca = None,
+    metadata: connection.Metadata = None,
+) -> None:
+    """Print the version of this client and, with --target, those of a server."""
+    typer.echo(f"genir {client_version()}")
+    if target is None:
+        return
+    with exit_on_error(), connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client:
+        versions = client.health().versions
+    typer.echo(f"server genir {versions.genir or 'unknown'}")
+    for name in ("vllm", "llguidance", "xgrammar"):
+        if value := getattr(versions, name):
+            typer.echo(f"server {name} {value}")

@@ -1,0 +1,60 @@
+"""What the exit codes of the command line mean. They are stable: scripts may rely on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from genir import errors
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every subcommand."""
+
+    OK = 0
+    FAULT = 1
+    INVALID = 2
+    UNAVAILABLE = 3
+    GENERATION_FAILED = 4
+    DEADLINE = 5
+    OVERLOADED = 6
+    NOT_INSTALLED = 7
+    NOT_AUTHORIZED = 8
+    INTERRUPTED = 130
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "success",
+    ExitCode.FAULT: "a fault of the server, or something unforeseen",
+    ExitCode.INVALID: "wrong usage, or the server refused the request as invalid or not found",
+    ExitCode.UNAVAILABLE: "the server cannot be reached or is not ready",
+    ExitCode.GENERATION_FAILED: "no valid IR: truncated, or not valid against the schema",
+    ExitCode.DEADLINE: "the timeout passed",
+    ExitCode.OVERLOADED: "the server is full; try again later",
+    ExitCode.NOT_INSTALLED: "what `genir serve` needs is not installed",
+    ExitCode.NOT_AUTHORIZED: "the server does not know or does not let the caller",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+}
+
+_BY_ERROR: tuple[tuple[type[errors.GenirError], ExitCode], ...] = (
+    (errors.InvalidRequestError, ExitCode.INVALID),
+    (errors.NotFoundError, ExitCode.INVALID),
+    (errors.UnavailableError, ExitCode.UNAVAILABLE),
+    (errors.GenerationFailedError, ExitCode.GENERATION_FAILED),
+    (errors.DeadlineExceededError, ExitCode.DEADLINE),
+    (errors.OverloadedError, ExitCode.OVERLOADED),
+    (errors.NotAuthorizedError, ExitCode.NOT_AUTHORIZED),
+)
+
+
+def exit_code_of(error: errors.GenirError) -> ExitCode:
+    """The exit code for a call that did not succeed."""
+    for kind, code in _BY_ERROR:
+        if isinstance(error, kind):
+            return code
+    return ExitCode.FAULT
+
+
+def exit_code_table() -> str:
+    """The codes and their meanings, one paragraph each, for the end of the help."""
+    lines = [f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n\n".join(["Exit codes:", *lines])

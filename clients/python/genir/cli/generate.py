@@ -1,0 +1,199 @@
+"""`genir generate`: a prompt in, one IR on stdout."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genir._settings import DEFAULT_TIMEOUT
+from genir.cli import connection
+from genir.cli.console import exit_on_error, note, seconds, tokens, write_json
+from genir.cli.progress import GenerationProgress, Spinner
+from genir.types import IRResult, PromptFormat, SchemaInPrompt
+
+_SAMPLING = "Sampling"
+_REQUEST = "Request"
+
+
+def generate(
+    *,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="What to generate. Left out, or -: read from stdin."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the prompt from a file.", exists=True, dir_okay=False),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the JSON Schema. Default: the built-in IR schema.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    schema_digest: Annotated[
+        str | None,
+        typer.Option(help="Digest of a schema the server has seen.", metavar="sha256:HEX"),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Instructions that come before the prompt.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens to write. Default: 2048 or what fits.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show the IR on stderr while it grows.")
+    ] = False,
+    raw_output: Annotated[
+        bool, typer.Option("--raw-output", help="On failure, show what the model wrote.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no timings on stderr.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time for the whole call, in seconds.", min=0.001)
+    ] = DEFAULT_TIMEOUT,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 to 2. Default 0.3.", rich_help_panel=_SAMPLING)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Above 0 up to 1. Default 0.95.", rich_help_panel=_SAMPLING),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="0 (all) and up. Default 0.", rich_help_panel=_SAMPLING)
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="0 to 1. Default 0.", rich_help_panel=_SAMPLING)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="0 and up. Default: another every time.", rich_help_panel=_SAMPLING),
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option(help="-2 to 2. Default 0.", rich_help_panel=_SAMPLING)
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option(help="-2 to 2. Default 0.", rich_help_panel=_SAMPLING)
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(help="Above 0 up to 2. Default 1.", rich_help_panel=_SAMPLING),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of the model. Default: the one served.", rich_help_panel=_REQUEST),
+    ] = None,
+    lora_adapter: Annotated[
+        str | None, typer.Option(help="Name of a LoRA adapter.", rich_help_panel=_REQUEST)
+    ] = None,
+    schema_in_prompt: Annotated[
+        SchemaInPrompt | None,
+        typer.Option(help="Show the schema to the model. Default auto.", rich_help_panel=_REQUEST),
+    ] = None,
+    prompt_format: Annotated[
+        PromptFormat | None,
+        typer.Option(help="raw continues the prompt as it is.", rich_help_panel=_REQUEST),
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="1 to 5. Default 2.", rich_help_panel=_REQUEST)
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(help="-1000 to 1000, lower goes first.", rich_help_panel=_REQUEST),
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="Your name for the request.", rich_help_panel=_REQUEST)
+    ] = None,
+    target: connection.Target = connection.DEFAULT,
+    tls: connection.Tls = False,
+    ca: connection.Ca = None,
+    metadata: connection.Metadata = None,
+) -> None:
+    """Generate one IR: JSON that is valid against the schema.
+
+    The IR alone goes to stdout: one line of canonical JSON into a pipe, indented to a terminal.
+    Progress and timings go to stderr.
+    """
+    text = _prompt(prompt, file)
+    spinner = Spinner("connecting", visible=not quiet and not stream)
+    progress = GenerationProgress(spinner, stream=stream)
+    with (
+        exit_on_error(raw_output=raw_output),
+        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+    ):
+        try:
+            events = client.stream(
+                text,
+                schema=schema,
+                schema_digest=schema_digest,
+                timeout=timeout,
+                system=system,
+                model=model,
+                schema_in_prompt=schema_in_prompt,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                min_p=min_p,
+                seed=seed,
+                frequency_penalty=frequency_penalty,
+                presence_penalty=presence_penalty,
+                repetition_penalty=repetition_penalty,
+                max_tokens=max_tokens,
+                priority=priority,
+                max_attempts=max_attempts,
+                lora_adapter=lora_adapter,
+                prompt_format=prompt_format,
+                request_id=request_id,
+            )
+        except (ValueError, OSError) as error:
+            raise typer.BadParameter(str(error)) from error
+        with events, spinner:
+            try:
+                for event in events:
+                    progress(event)
+            finally:
+                progress.end_line()
+        result = events.result()
+    write_json(result.ir_json)
+    if not quiet:
+        _summarize(result)
+
+
+def _prompt(argument: str | None, file: Path | None) -> str:
+    """The prompt; one newline at the end of a file or of stdin is not part of it."""
+    if argument is not None and file is not None:
+        msg = "give the prompt either as an argument or with --file"
+        raise typer.BadParameter(msg)
+    if argument not in (None, "-"):
+        return argument
+    if file is None and argument is None and sys.stdin.isatty():
+        msg = "give a prompt as an argument, with --file, or on stdin"
+        raise typer.BadParameter(msg)
+    data = file.read_bytes() if file is not None else sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        msg = f"the prompt is not UTF-8: {error}"
+        raise typer.BadParameter(msg) from error
+
+
+def _summarize(result: IRResult[object]) -> None:
+    timings = result.timings
+    note(
+        f"{result.model}, {result.structured_output_backend}: {tokens(result.usage)}; "
+        f"queue {seconds(timings.queue)}, first token {seconds(timings.time_to_first_token)}, "
+        f"total {seconds(timings.total)}; request id {result.request_id}"
+    )
+    if len(result.attempts) > 1:
+        note(f"valid at attempt {len(result.attempts)}")
+    notices = Counter((n.keyword, n.enforcement) for n in result.schema_notices)
+    for (keyword, enforcement), count in notices.items():
+        note(
+            f"schema: {keyword} {enforcement.replace('_', ' ')}"
+            + (f" ({count} times)" * (count > 1))
+        )

@@ -1,0 +1,26 @@
+"""`genir serve`: hands over to the server, which need not be installed with the client."""
+
+import typer
+
+from genir.cli.console import note
+from genir.cli.exit_codes import ExitCode
+
+_HOW_TO_INSTALL = """\
+genir serve needs {missing}, which is not installed. The server is not part of the client:
+  with a GPU:     pip install 'genir[gpu]'
+  on a CPU:       pip install --no-deps -r requirements/cpu.txt   (see the README)
+  server parts:   pip install 'genir[server]'   (without an engine)"""
+
+
+def serve(context: typer.Context) -> None:
+    """Start a server. Takes options of its own: genir serve --help."""
+    try:
+        from genir_server.app import run
+
+        code = run(list(context.args))
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("genir_server."):
+            raise  # Broken, not missing: installing something is no cure.
+        note(_HOW_TO_INSTALL.format(missing=error.name or "a module"), style="")
+        raise typer.Exit(ExitCode.NOT_INSTALLED) from error
+    raise typer.Exit(code)

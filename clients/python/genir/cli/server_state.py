@@ -1,0 +1,126 @@
+"""`genir health` and `genir warmup`: how the server is, and making it ready."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from genir._settings import DEFAULT_READY_TIMEOUT
+from genir.cli import connection
+from genir.cli.console import exit_on_error, note, seconds, tokens, write_json
+from genir.cli.exit_codes import ExitCode
+from genir.cli.progress import Spinner, WaitProgress
+from genir.types import ServerHealth
+
+_HEALTH_TIMEOUT = 30.0
+
+
+def health(
+    *,
+    wait_seconds: Annotated[
+        float,
+        typer.Argument(help="With --wait: longest time to wait.", metavar="[SECONDS]", min=0.001),
+    ] = DEFAULT_READY_TIMEOUT,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the server is ready, with progress.")
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Run a short generation through the engine.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All that is known, as JSON; durations in seconds.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time for the check itself, in seconds.", min=0.001)
+    ] = _HEALTH_TIMEOUT,
+    target: connection.Target = connection.DEFAULT,
+    tls: connection.Tls = False,
+    ca: connection.Ca = None,
+    metadata: connection.Metadata = None,
+) -> None:
+    """Tell how the server is. Exits with 0 when it is ready and with 3 when it is not."""
+    with (
+        exit_on_error(),
+        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+    ):
+        state: ServerHealth | None = None
+        if wait:
+            with Spinner("connecting") as spinner:
+                state = client.wait_ready(wait_seconds, on_progress=WaitProgress(spinner))
+        if state is None or deep:
+            state = client.health(deep=deep, timeout=timeout)
+    if as_json:
+        write_json(json.dumps(asdict(state), default=_json_value, ensure_ascii=False))
+    else:
+        typer.echo(_description(state))
+    if not state.ready:
+        raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+def warmup(
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Generate again although the engine is warm.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time, loading included, in seconds.", min=0.001)
+    ] = DEFAULT_READY_TIMEOUT,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no timings on stderr.")
+    ] = False,
+    target: connection.Target = connection.DEFAULT,
+    tls: connection.Tls = False,
+    ca: connection.Ca = None,
+    metadata: connection.Metadata = None,
+) -> None:
+    """Wait until the model is loaded, warm it up, and print the IR of the warm-up generation."""
+    with (
+        exit_on_error(),
+        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+        Spinner("connecting", visible=not quiet) as spinner,
+    ):
+        client.wait_ready(timeout, on_progress=WaitProgress(spinner, quiet=quiet))
+        spinner.show("warming up")
+        result = client.warmup(force=force, timeout=timeout)
+    write_json(result.ir_json)
+    if not quiet:
+        done = "was warm already" if result.already_warm else "is warm now"
+        note(
+            f"{result.model}, {result.structured_output_backend}, {done}: "
+            f"this call took {seconds(result.elapsed)}, "
+            f"the generation {seconds(result.generation_elapsed)}, {tokens(result.usage)}"
+        )
+
+
+def _description(state: ServerHealth) -> str:
+    versions = [f"{name} {value}" for name, value in asdict(state.versions).items() if value]
+    activity = state.activity
+    step = activity.last_step_time
+    last_step = step.isoformat(timespec="seconds") if step else "none yet"
+    lines = {
+        "ready": "yes" if state.ready else "no",
+        "phase": f"{state.phase.replace('_', ' ')} for {seconds(state.phase_elapsed)}",
+        "message": state.message,
+        "uptime": seconds(state.uptime),
+        "model": state.model,
+        "context": f"{state.max_model_len} tokens" if state.max_model_len else "",
+        "adapters": ", ".join(state.lora_adapters),
+        "backend": state.structured_output_backend or f"{state.configured_backend} (configured)",
+        "versions": ", ".join(versions),
+        "activity": f"{activity.running} running, {activity.waiting} waiting, "
+        f"{activity.calls_in_flight} calls in flight, last step {last_step}",
+        "canary": seconds(state.canary_elapsed) if state.canary_elapsed is not None else "",
+    }
+    return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value)
+
+
+def _json_value(value: object) -> object:
+    match value:
+        case timedelta():
+            return value.total_seconds()
+        case datetime():
+            return value.isoformat()
+    msg = f"no JSON form for {type(value).__name__}"
+    raise TypeError(msg)
