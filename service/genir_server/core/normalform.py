@@ -1,0 +1,212 @@
+"""The normal form of an IR: strict reading of JSON text and RFC 8785 writing.
+
+A text that passes here means the same to every reader: no duplicate keys, no numbers that some
+readers round or refuse, no characters that cannot be encoded. Every normal form passes the strict
+reading again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from enum import StrEnum
+from typing import NoReturn, TypeAlias
+
+import rfc8785
+
+JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
+"""A parsed JSON value."""
+
+MAX_DEPTH = 256
+"""Most arrays and objects inside one another."""
+
+MAX_INTEGER = 2**53 - 1
+"""Largest integer, either sign, that every reader takes for what it is (RFC 7493)."""
+
+# From here on RFC 8785 writes numbers with an exponent; below it as plain digits.
+_FIRST_WITH_EXPONENT = 1e21
+_INTEGER_DIGITS = len(str(MAX_INTEGER))
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
+
+_TOO_DEEP = f"it nests arrays and objects more than {MAX_DEPTH} deep"
+_DUPLICATE_KEY = "an object in it has the same key twice"
+_LONE_SURROGATE = "a string in it has half a surrogate pair, which no encoding can hold"
+_INTEGER_TOO_LARGE = "it has a whole number beyond 2^53-1 either way, which some readers round"
+_NUMBER_TOO_LARGE = "it has a number beyond the range of a double"
+_NUMBER_TOO_SMALL = "it has a number so close to zero that a double cannot tell it from zero"
+
+
+class NotNormalizableKind(StrEnum):
+    """Why a text or a value has no normal form."""
+
+    NOT_JSON = "not_json"
+    """The text is not exactly one complete JSON value: cut, malformed, or followed by more."""
+
+    NO_NORMAL_FORM = "no_normal_form"
+    """It is JSON, but readers would disagree on what it means."""
+
+
+class NotNormalizableError(ValueError):
+    """A text or value that has no normal form.
+
+    The message completes the sentence "The text has no normal form: …" and quotes nothing of it.
+    """
+
+    def __init__(self, kind: NotNormalizableKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def parse_strict(text: str) -> JSONValue:
+    """Reads exactly one JSON value, refusing whatever readers disagree on.
+
+    Refused are: duplicate keys, also those that differ only in escapes; NaN and Infinity; numbers
+    beyond the range of a double, or so small that they would become 0; whole numbers beyond
+    `MAX_INTEGER` (with an exponent: up to 1e21, which RFC 8785 writes as plain digits); halves of
+    surrogate pairs; text after the value; nesting deeper than `MAX_DEPTH`.
+
+    Raises:
+        NotNormalizableError: the text is refused. Being cut or malformed comes before any other
+            fault.
+
+    """
+    _refuse_deep_nesting(text)
+    reader = _Reader()
+    try:
+        value: JSONValue = reader.decoder.decode(text)
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at character {error.pos}"
+        raise NotNormalizableError(
+            NotNormalizableKind.NOT_JSON, f"it is not JSON: {where}"
+        ) from None
+    except RecursionError:
+        raise _no_normal_form(_TOO_DEEP) from None
+    if reader.fault is not None:
+        raise _no_normal_form(reader.fault)
+    _require_normal_form(value)
+    return value
+
+
+def normalize(value: JSONValue) -> str:
+    """The normal form of a value: its RFC 8785 text. Minus zero becomes 0.
+
+    Raises:
+        NotNormalizableError: the value has no normal form, for the reasons named at `parse_strict`.
+
+    """
+    _require_normal_form(value)
+    try:
+        return rfc8785.dumps(value).decode()
+    except RecursionError:
+        raise _no_normal_form(_TOO_DEEP) from None
+    except rfc8785.CanonicalizationError as error:
+        raise _no_normal_form(str(error)) from None
+
+
+def digest(text: str) -> str:
+    """``sha256:<hex>`` of the UTF-8 bytes of a text."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+class _Reader:
+    """A JSON decoder that remembers the first fault but reads on.
+
+    Reading on tells whether the text is complete: a text that was cut is reported as such, whatever
+    else is wrong with it.
+    """
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        self.decoder = json.JSONDecoder(
+            object_pairs_hook=self._object,
+            parse_int=self._integer,
+            parse_float=self._real,
+            parse_constant=self._constant,
+        )
+
+    def _object(self, pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            self.fault = self.fault or _DUPLICATE_KEY
+        return members
+
+    def _integer(self, literal: str) -> int:
+        if len(literal.lstrip("-")) > _INTEGER_DIGITS:
+            # Python refuses to read integers of thousands of digits.
+            self.fault = self.fault or _INTEGER_TOO_LARGE
+            return 0
+        return int(literal)
+
+    def _real(self, literal: str) -> float:
+        number = float(literal)
+        if number == 0 and re.match(r"-?[0.]*[1-9]", literal):
+            self.fault = self.fault or _NUMBER_TOO_SMALL
+        return number
+
+    def _constant(self, name: str) -> NoReturn:
+        raise NotNormalizableError(
+            NotNormalizableKind.NOT_JSON, f"it is not JSON: {name} is not a JSON number"
+        )
+
+
+def _no_normal_form(message: str) -> NotNormalizableError:
+    return NotNormalizableError(NotNormalizableKind.NO_NORMAL_FORM, message)
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    """Refuses what would exhaust the recursive decoder, before it sees it."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0] in "]}":
+            depth -= 1
+    if deepest > MAX_DEPTH:
+        if depth > 0:
+            raise NotNormalizableError(
+                NotNormalizableKind.NOT_JSON, f"it ends before it is complete, and {_TOO_DEEP}"
+            )
+        raise _no_normal_form(_TOO_DEEP)
+
+
+def _require_normal_form(value: JSONValue) -> None:
+    """Walks a value without recursion and refuses what RFC 8785 cannot write and read back."""
+    stack: list[tuple[int, JSONValue]] = [(0, value)]
+    while stack:
+        depth, item = stack.pop()
+        if not isinstance(item, (dict, list)):
+            _require_scalar(item)
+            continue
+        if depth == MAX_DEPTH:
+            raise _no_normal_form(_TOO_DEEP)
+        if isinstance(item, dict):
+            for key, member in item.items():
+                _require_encodable(key)
+                stack.append((depth + 1, member))
+        else:
+            stack.extend((depth + 1, element) for element in item)
+
+
+def _require_scalar(scalar: bool | float | str | None) -> None:
+    if isinstance(scalar, str):
+        _require_encodable(scalar)
+    elif isinstance(scalar, float):
+        if not math.isfinite(scalar):
+            raise _no_normal_form(_NUMBER_TOO_LARGE)
+        if MAX_INTEGER < abs(scalar) < _FIRST_WITH_EXPONENT:
+            raise _no_normal_form(_INTEGER_TOO_LARGE)
+    elif isinstance(scalar, int) and abs(scalar) > MAX_INTEGER:
+        raise _no_normal_form(_INTEGER_TOO_LARGE)
+
+
+def _require_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _no_normal_form(_LONE_SURROGATE) from None
