@@ -1,0 +1,123 @@
+"""What genir needs to happen inside the processes that vLLM starts for the engine.
+
+vLLM runs the engine core in a process of its own, and on a CPU or several GPUs its workers in
+further ones. It offers no hook for the moment they start, but it does send its configuration to
+each of them by pickle, with a field (`additional_config`) for things that are not its own.
+`EngineProcessConfig` travels there; unpickling it in another process than the one that made it
+
+- sends that process's log through the server's pipe, and its standard output to standard error,
+- ends the process when its parent is gone, however the parent died,
+- gives the engine core one more utility method, `BACKEND_UTILITY`.
+
+That method is how the structured-output backend is *observed*: it answers with the class of the
+object that makes the token masks, in the process that makes them. vLLM's own configuration says
+only what was asked for, and with "auto" not even that. A utility call is answered between two
+steps, costs nothing when it is not made, and changes nothing in how requests are scheduled; the
+alternatives (a scheduler class of our own, a worker extension) either replace a part that vLLM
+chooses by itself or run in a process that has no structured-output manager.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vllm.v1.engine.core import EngineCore
+
+BACKEND_UTILITY = "genir_structured_output_backend"
+"""Name of the engine core's utility method that names the backend in use; "" before its first."""
+
+PARENT_CHECK_SECONDS = 0.2
+
+_entered = False
+
+
+class EngineProcessConfig(dict[str, Any]):
+    """vLLM's `additional_config`, with what an engine process does first.
+
+    Args:
+        additional_config: what the operator put into that field.
+        configure_logging: called in each of the engine's processes; None for plain lines.
+        server_pid: the process in which unpickling this does nothing.
+
+    """
+
+    def __init__(
+        self,
+        additional_config: Mapping[str, Any],
+        configure_logging: Callable[[], None] | None,
+        server_pid: int | None = None,
+    ) -> None:
+        super().__init__(additional_config)
+        self.configure_logging = configure_logging
+        self.server_pid = server_pid or os.getpid()
+
+    def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
+        """Unpickling, and a deep copy, is a call of `_enter`."""
+        return _enter, (dict(self), self.configure_logging, self.server_pid)
+
+
+def _enter(
+    additional_config: Mapping[str, Any],
+    configure_logging: Callable[[], None] | None,
+    server_pid: int,
+) -> EngineProcessConfig:
+    global _entered  # noqa: PLW0603  # A process is entered once; workers get a second pickle.
+    if os.getpid() != server_pid and not _entered:
+        _entered = True
+        # Whatever a library prints must not end up in the output of the server's command.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        (configure_logging or _plain_logging)()
+        _end_with_parent()
+        _add_backend_utility()
+    return EngineProcessConfig(additional_config, configure_logging, server_pid)
+
+
+def _plain_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s %(asctime)s %(processName)s %(message)s"
+    )
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        # The kernel's own death signal is bound to the *thread* that started this process.
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="genir-parent-watch", daemon=True).start()
+
+
+def _add_backend_utility() -> None:
+    core = sys.modules.get("vllm.v1.engine.core")
+    if core is not None:
+        setattr(core.EngineCore, BACKEND_UTILITY, _backend_in_use)
+
+
+def _backend_in_use(engine_core: EngineCore) -> str:
+    return backend_name(engine_core.structured_output_manager.backend)
+
+
+def backend_name(backend: object | None) -> str:
+    """The name that vLLM's configuration uses for a backend object: "" for None.
+
+    >>> class LMFormatEnforcerBackend: ...
+    >>> backend_name(LMFormatEnforcerBackend())
+    'lm-format-enforcer'
+    """
+    if backend is None:
+        return ""
+    name = type(backend).__name__.removesuffix("Backend")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()

@@ -1,0 +1,375 @@
+"""The engine: vLLM's `AsyncLLM`, seen through `genir_server.engine.protocol`.
+
+The structured-output backend is looked at three times: what is asked for is set explicitly, it is
+read back from vLLM's configuration before anything is loaded (`vllm_arguments`), and after the
+first constrained request the engine core is asked which object makes its token masks
+(`engine_process`); `VllmEngine.effective_backend` is that last answer.
+
+Starting takes half a minute, nearly all of it in other processes. What this process has to do for
+it (imports, configuration) runs in a thread, so the server goes on answering meanwhile; `AsyncLLM`
+starts its own tasks when the event loop first asks it for something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import multiprocessing.resource_tracker
+import signal
+import threading
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from genir_server.core.types import FinishReason
+from genir_server.engine.activity import ActivityRecorder
+from genir_server.engine.chat_tokenizer import ChatTokenizer
+from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.engine.engine_process import BACKEND_UTILITY, EngineProcessConfig
+from genir_server.engine.protocol import (
+    EngineActivity,
+    EngineDeadError,
+    EngineDelta,
+    EngineInfo,
+    EngineRejectedError,
+    EngineRequest,
+    EngineStartError,
+)
+from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from vllm import RequestOutput, SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from genir_server.core.types import Message
+    from genir_server.engine.config import EngineConfig
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+THREAD_STACK_BYTES = 64 << 20
+"""Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
+process, on a deeply nested one."""
+
+SHUTDOWN_SECONDS = 5.0
+"""How long the engine's processes get to end by themselves before they are killed."""
+
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "abort": FinishReason.ABORT,
+}
+
+
+async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
+    """Starts vLLM and returns once it takes requests. Does not block the event loop.
+
+    Cancelling it does not stop a start that is under way: the engine is then shut down as soon as
+    it is up.
+
+    Raises:
+        EngineStartError: with one line that tells an operator what to change.
+
+    """
+    model_path = config.model
+    if model_path is None:
+        # Unpacking is slow; a wrong installation should be named before it.
+        installed_vllm()
+        model_path = str(await ensure_embedded_model(config.cache_dir))
+    activity = ActivityRecorder()
+    started = asyncio.ensure_future(
+        _run_in_thread(lambda: _construct(config, model_path, activity))
+    )
+    try:
+        llm = await asyncio.shield(started)
+    except asyncio.CancelledError:
+        with suppress(EngineStartError):
+            late = await started
+            await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
+        raise
+    engine = VllmEngine(llm, config, activity)
+    # The first thing asked of it from the event loop starts the task that notices its death.
+    await llm.get_supported_tasks()
+    return engine
+
+
+class VllmEngine:
+    """A running vLLM engine. Made by `start_vllm_engine`."""
+
+    def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
+        from vllm.lora.request import LoRARequest
+
+        self._llm = llm
+        self._activity = activity
+        self._tokenizer = ChatTokenizer(llm.get_tokenizer())
+        self._lora_requests = {
+            name: LoRARequest(name, number, folder)
+            for number, (name, folder) in enumerate(sorted(config.lora_adapters.items()), start=1)
+        }
+        self._info = EngineInfo(
+            model=config.model_name,
+            lora_adapters=tuple(self._lora_requests),
+            max_model_len=llm.vllm_config.model_config.max_model_len,
+            configured_backend=llm.vllm_config.structured_outputs_config.backend,
+            versions={
+                "vllm": installed_vllm()[0],
+                "llguidance": _version("llguidance"),
+                "xgrammar": _version("xgrammar"),
+            },
+            tokenizer_source=llm.vllm_config.model_config.tokenizer,
+        )
+        self._effective_backend = ""
+        self._observation: asyncio.Task[None] | None = None
+        self._shutdown: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is fixed now that the engine is up."""
+        return self._info
+
+    @property
+    def effective_backend(self) -> str:
+        """The backend that the engine core said it uses; "" before its first token."""
+        return self._effective_backend
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine has died or was shut down."""
+        return bool(self._llm.errored)
+
+    def activity(self) -> EngineActivity:
+        """The engine core's own counts, plus what is on its way there."""
+        running = self._activity.running
+        on_the_way = self._llm.output_processor.get_num_unfinished_requests() - running
+        return EngineActivity(
+            running=running,
+            waiting=max(self._activity.waiting, on_the_way),
+            last_step_time=self._activity.last_step_time,
+        )
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of a conversation, opened for the assistant's answer.
+
+        Raises:
+            ValueError: the template refuses the conversation; the message says why.
+
+        """
+        return await self._tokenizer.render_chat(messages)
+
+    async def tokenize(self, text: str) -> list[int]:
+        """The token ids of raw text."""
+        return await self._tokenizer.tokenize(text)
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        """Runs a request and yields what the model writes; see `Engine.generate`."""
+        from vllm import TokensPrompt
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine import exceptions as engine_exceptions
+
+        if self.dead:
+            raise EngineDeadError("the engine is not running")
+        lora_request = None
+        if request.lora_adapter:
+            lora_request = self._lora_requests.get(request.lora_adapter)
+            if lora_request is None:
+                raise EngineRejectedError(f"no LoRA adapter is named {request.lora_adapter}")
+        finished = False
+        try:
+            stream = self._llm.generate(
+                TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
+                _sampling_params(request),
+                request.request_id,
+                lora_request=lora_request,
+                priority=request.priority,
+            )
+            async with aclosing(stream):
+                async for output in stream:
+                    if not self._effective_backend:
+                        await self._observe_backend()
+                    finished = output.finished
+                    yield _delta(output)
+        except engine_exceptions.EngineDeadError as error:
+            finished = True
+            raise EngineDeadError("the engine died") from error
+        except (VLLMClientError, ValueError) as error:
+            raise EngineRejectedError(str(error)) from error
+        except engine_exceptions.EngineGenerateError as error:
+            if self.dead:
+                raise EngineDeadError("the engine died") from error
+            raise EngineRejectedError(str(error.__cause__ or error)) from error
+        finally:
+            # AsyncLLM aborts by itself when it is cancelled, but not if that happens while it is
+            # still handing the request over.
+            if not finished:
+                await self._abort(request.request_id)
+
+    async def shutdown(self) -> None:
+        """Ends the engine and its processes. May be called more than once."""
+        if self._shutdown is None:
+            self._shutdown = asyncio.create_task(self._shut_down(), name="engine-shutdown")
+        await asyncio.shield(self._shutdown)
+
+    async def _abort(self, request_id: str) -> None:
+        if self.dead:
+            return
+
+        async def abort() -> None:
+            # An engine that dies meanwhile has nothing left to abort.
+            with suppress(Exception):
+                await self._llm.abort(request_id)
+
+        # Whoever is being cancelled here may be cancelled again before the abort is sent.
+        await asyncio.shield(_keep(asyncio.create_task(abort())))
+
+    async def _observe_backend(self) -> None:
+        if self._observation is None:
+            self._observation = _keep(asyncio.create_task(self._ask_for_backend()))
+        await asyncio.shield(self._observation)
+
+    async def _ask_for_backend(self) -> None:
+        try:
+            backend = await self._llm.engine_core.call_utility_async(BACKEND_UTILITY)
+        except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
+            logger.warning("the structured-output backend in use is not known: %s", error)
+            return
+        finally:
+            self._observation = None
+        self._effective_backend = backend
+        asked = self._info.configured_backend
+        if asked not in ("auto", backend):
+            logger.error("the engine uses the backend %s, not %s as configured", backend, asked)
+        else:
+            logger.info("the engine core uses the structured-output backend %s", backend)
+
+    async def _shut_down(self) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
+
+        # AsyncLLM's own shutdown would leave whoever waits for a token waiting for ever.
+        self._llm.output_processor.propagate_error(VllmEngineDeadError())
+        await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)
+        self._tokenizer.close()
+
+
+_kept: set[asyncio.Task[None]] = set()
+
+
+def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """Holds a task until it is done: the event loop itself does not."""
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+    return task
+
+
+def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
+    on_cpu = prepare_environment()
+    # Applies to threads made from here on, in this whole process: vLLM's among them.
+    threading.stack_size(THREAD_STACK_BYTES)
+    # The tracker's start unblocks SIGINT in the thread that starts it, so that comes first.
+    multiprocessing.resource_tracker.ensure_running()
+    # Ctrl-C in a terminal goes to the whole process group. The server drains then, for which it
+    # needs its engine; a process starts with the signal mask of the thread that started it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor import Executor
+
+    from genir_server.engine.vllm_arguments import (
+        engine_arguments,
+        engine_configuration,
+        one_line,
+    )
+
+    arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
+    vllm_config = engine_configuration(arguments, config)
+    vllm_config.additional_config = EngineProcessConfig(
+        vllm_config.additional_config, config.configure_process_logging
+    )
+    try:
+        return AsyncLLM(
+            vllm_config=vllm_config,
+            executor_class=Executor.get_class(vllm_config),
+            log_stats=False,
+            log_requests=False,
+            stat_loggers=[activity.factory],
+        )
+    except Exception as error:  # vLLM raises whatever its parts raise.
+        raise EngineStartError(
+            f"vLLM could not start {config.model_name}: {one_line(error)}"
+        ) from error
+
+
+async def _run_in_thread(function: Callable[[], _T]) -> _T:
+    """Like `asyncio.to_thread`, in a thread of its own that ends with the call.
+
+    The signal mask that the call sets must not stay behind in a thread that others use.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[_T] = loop.create_future()
+
+    def settle(give: Callable[[], None]) -> None:
+        if not result.cancelled():
+            give()
+
+    def run() -> None:
+        try:
+            value = function()
+        except BaseException as error:  # noqa: BLE001  # Raised again where the call is awaited.
+            loop.call_soon_threadsafe(settle, partial(result.set_exception, error))
+        else:
+            loop.call_soon_threadsafe(settle, partial(result.set_result, value))
+
+    threading.Thread(target=run, name="genir-engine-start", daemon=True).start()
+    return await result
+
+
+def _sampling_params(request: EngineRequest) -> SamplingParams:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    sampling = request.sampling
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        frequency_penalty=sampling.frequency_penalty,
+        presence_penalty=sampling.presence_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        max_tokens=request.max_tokens,
+        structured_outputs=StructuredOutputsParams(json=request.schema),
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _delta(output: RequestOutput) -> EngineDelta:
+    completion = output.outputs[0]
+    finish_reason = None
+    if output.finished:
+        finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
+        if finish_reason is None:
+            raise EngineRejectedError(
+                f"the engine gave the request up ({completion.finish_reason})"
+            )
+    metrics = output.metrics
+    queue_seconds = None
+    if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:
+        queue_seconds = max(0.0, metrics.scheduled_ts - metrics.queued_ts)
+    return EngineDelta(
+        text=completion.text,
+        token_count=len(completion.token_ids),
+        finish_reason=finish_reason,
+        cached_prompt_tokens=output.num_cached_tokens,
+        queue_seconds=queue_seconds,
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
