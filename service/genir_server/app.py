@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
+from pydantic_settings import CliApp, SettingsError
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.admission import Admission
@@ -52,7 +52,7 @@ log = structlog.get_logger("genir.server")
 def run(argv: list[str]) -> int:
     """Runs a server until it is told to stop; gives the exit code."""
     try:
-        settings = ServerSettings(_cli_parse_args=argv)
+        settings = CliApp.run(ServerSettings, cli_args=argv)
     except ValidationError as fault:
         for error in fault.errors():
             where = ".".join(str(part) for part in error["loc"])

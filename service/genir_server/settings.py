@@ -6,10 +6,11 @@ from this model.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1 << 20
@@ -85,3 +86,18 @@ class ServerSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether prompts and outputs are logged too."
     )
+
+    @field_validator("engine_args")
+    @classmethod
+    def _read_values(cls, engine_args: dict[str, Any]) -> dict[str, Any]:
+        """Reads NAME=VALUE pairs as JSON where they are JSON, so that numbers are numbers."""
+        return {name: _json_or_text(value) for name, value in engine_args.items()}
+
+
+def _json_or_text(value: Any) -> Any:  # noqa: ANN401 - any engine argument.
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -8,6 +8,10 @@ DEFAULT_MAX_TOKENS = 2048
 """Completion budget of a request that names none, in tokens."""
 
 
+DEFAULT_MAX_ATTEMPTS = 2
+"""Attempts of a request that names no number."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
     """Bounds on one request.

@@ -1,0 +1,91 @@
+"""Runs a real genir server in a process of its own, the way a user does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from genir import IRClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+READY_SECONDS = 240.0
+PORT_SECONDS = 30.0
+
+
+class ServerProcess:
+    """One server: its process, port and log. Kill-safe: `close` leaves nothing behind."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
+        self.log_path = folder / "server.log"
+        port_file = folder / "port"
+        command = [
+            sys.executable,
+            "-m",
+            "genir_server",
+            "--port",
+            "0",
+            "--port-file",
+            str(port_file),
+            "--log-format",
+            "json",
+            *arguments,
+        ]
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+        with self.log_path.open("wb") as log:
+            # A session of its own, so that a signal to the group reaches every process of it.
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        self.started = time.monotonic()
+        self.port = self._wait_for_port(port_file)
+        self.port_open_after = time.monotonic() - self.started
+        self.target = f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_ready(self) -> None:
+        with IRClient(self.target) as client:
+            client.wait_ready(READY_SECONDS)
+
+    def descendants(self) -> list[psutil.Process]:
+        children: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return children
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        os.killpg(self.process.pid, number)
+
+    def wait(self, seconds: float) -> int:
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.send_to_group(signal.SIGKILL)
+                self.process.wait()
+
+    def _wait_for_port(self, port_file: Path) -> int:
+        while time.monotonic() - self.started < PORT_SECONDS:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log}")
+            text = port_file.read_text() if port_file.exists() else ""
+            if text.endswith("\n"):
+                return int(text)
+            time.sleep(0.05)
+        raise TimeoutError(f"no port after {PORT_SECONDS} s: {self.log}")

@@ -1,0 +1,55 @@
+"""Whoever leaves takes the work along: nothing stays in the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from tests.e2e.calling import spec, wait_until_idle
+
+from genir import DeadlineExceededError
+from genir.types import TextDelta
+from genir.v1 import ir_service_pb2
+
+if TYPE_CHECKING:
+    from genir import IRClient
+    from genir.v1 import ir_service_pb2_grpc
+
+ENDLESS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 7000, "maxLength": 7500}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+
+def _assert_worked_and_stopped(client: IRClient) -> None:
+    assert wait_until_idle(client).activity.running == 0
+
+
+def test_a_stream_that_is_left_stops_in_the_engine(client: IRClient) -> None:
+    with client.stream("Write on and on.", schema=ENDLESS) as events:
+        for event in events:
+            if isinstance(event, TextDelta):
+                break
+        assert client.health().activity.calls_in_flight == 1
+    _assert_worked_and_stopped(client)
+
+
+def test_a_unary_call_that_is_cancelled_stops_in_the_engine(
+    client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
+) -> None:
+    request = ir_service_pb2.GenerateIRRequest(spec=spec("Write on and on.", schema=ENDLESS))
+    call = stub.GenerateIR.future(request, timeout=60)
+    while not client.health().activity.running:
+        assert not call.done()
+    call.cancel()
+    _assert_worked_and_stopped(client)
+
+
+def test_a_deadline_stops_in_the_engine(client: IRClient) -> None:
+    with pytest.raises(DeadlineExceededError) as raised:
+        client.generate("Write on and on.", schema=ENDLESS, timeout=2)
+    assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    _assert_worked_and_stopped(client)

@@ -1,0 +1,101 @@
+"""Health in every form, asked for by the library, by a foreign client, and as a stream."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from genir.types import Phase
+
+if TYPE_CHECKING:
+    import grpc
+    from tests.e2e.server_process import ServerProcess
+
+    from genir import IRClient
+
+GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
+
+
+def grpcurl(server: ServerProcess, *arguments: str, data: object = None) -> str:
+    assert GRPCURL is not None, "grpcurl comes with requirements/dev.txt"
+    command = [GRPCURL, "-plaintext"]
+    if data is not None:
+        command += ["-d", json.dumps(data)]
+    done = subprocess.run(
+        [*command, server.target, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_reflection_lists_and_describes(server: ServerProcess) -> None:
+    listed = grpcurl(server, "list").split()
+    assert {"genir.v1.IRService", "grpc.health.v1.Health"} <= set(listed)
+    methods = grpcurl(server, "list", "genir.v1.IRService").split()
+    assert {name.rpartition(".")[2] for name in methods} >= {
+        "GenerateIR",
+        "StreamIR",
+        "Health",
+        "Warmup",
+    }
+    assert "json_schema" in grpcurl(server, "describe", "genir.v1.GenerationSpec")
+
+
+@pytest.mark.parametrize("name", ["", "genir.v1.IRService", "liveness", "readiness"])
+def test_standard_check_from_a_foreign_client(server: ServerProcess, name: str) -> None:
+    answer = json.loads(grpcurl(server, "grpc.health.v1.Health/Check", data={"service": name}))
+    assert answer == {"status": "SERVING"}
+
+
+def test_generate_from_a_foreign_client(server: ServerProcess) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"],
+        "additionalProperties": False,
+    }
+    request: dict[str, Any] = {
+        "spec": {"prompt": "Are you there?", "json_schema": json.dumps(schema), "temperature": 0}
+    }
+    answer = json.loads(grpcurl(server, "genir.v1.IRService/GenerateIR", data=request))
+    assert isinstance(json.loads(answer["irJson"])["ok"], bool)
+
+
+def test_our_health_from_a_foreign_client(server: ServerProcess) -> None:
+    answer = json.loads(grpcurl(server, "genir.v1.IRService/Health", data={"deep": True}))
+    assert answer["phase"] == "PHASE_READY"
+    assert answer["structuredOutputBackend"] == "guidance"
+    assert answer["versions"]["vllm"].startswith("0.32.")
+    assert len(json.loads(answer["irJson"])["intent"]["summary"]) >= 10
+
+
+def test_watch_sends_the_state_at_once(channel: grpc.Channel) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="genir.v1.IRService"), timeout=10)
+    first = next(iter(watch))
+    watch.cancel()
+    assert first.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_deep_check_really_goes_through_the_engine(client: IRClient) -> None:
+    shallow = client.health()
+    before = client.health().activity.last_step_time
+    deep = client.health(deep=True)
+    after = client.health().activity.last_step_time
+    assert shallow.ir_json == ""
+    assert shallow.phase is Phase.READY
+    assert deep.canary_elapsed is not None
+    assert deep.ir_json
+    assert before is not None
+    assert after is not None
+    assert after > before

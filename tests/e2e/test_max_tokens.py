@@ -1,0 +1,128 @@
+"""Budgets: never half a value, never a hang."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from tests.e2e.calling import refused, wait_until_idle
+
+from genir import TruncatedError
+from genir.types import FinishReason, TextDelta
+
+if TYPE_CHECKING:
+    from genir import IRClient
+    from genir.v1 import ir_service_pb2_grpc
+
+LONG_STRINGS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "first": {"type": "string", "maxLength": 200},
+        "second": {"type": "string", "maxLength": 300},
+        "third": {"type": "string", "maxLength": 500},
+    },
+    "required": ["first", "second", "third"],
+    "additionalProperties": False,
+}
+SLOW: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 400, "maxLength": 600}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+PROMPT = "Tell the history of the compiler."
+
+
+def test_a_larger_budget_never_gives_a_shorter_result(client: IRClient) -> None:
+    wait_until_idle(client)
+    lengths: list[int] = []
+    for budget in (150, 400, 1200):
+        try:
+            result = client.generate(PROMPT, schema=LONG_STRINGS, temperature=0, max_tokens=budget)
+        except TruncatedError:
+            lengths.append(0)
+        else:
+            lengths.append(len(result.ir_json))
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > 0
+
+
+def test_too_small_a_budget_is_truncated_with_usage_and_raw_output(
+    client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
+) -> None:
+    refusal = refused(stub, PROMPT, schema=SLOW, temperature=0.0, max_tokens=20)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.OUT_OF_RANGE, "TRUNCATED")
+    failure = refusal.failure
+    assert failure is not None
+    assert failure.usage.completion_tokens == 20
+    assert failure.raw_head.startswith('{"text"')
+    assert failure.raw_bytes == len(failure.raw_head.encode()) + len(failure.raw_tail.encode())
+    digest = hashlib.sha256((failure.raw_head + failure.raw_tail).encode()).hexdigest()
+    assert failure.raw_digest == f"sha256:{digest}"
+
+    with pytest.raises(TruncatedError) as raised:
+        client.generate(PROMPT, schema=SLOW, temperature=0, max_tokens=20)
+    error = raised.value
+    assert error.raw_output.startswith('{"text"')
+    assert error.usage is not None
+    assert error.usage.completion_tokens == 20
+    assert error.failure is not None
+    assert error.failure.finish_reason is FinishReason.LENGTH
+
+
+def test_a_long_failed_text_travels_whole_and_its_status_stays_small(
+    client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 6000, "maxLength": 6100}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+    refusal = refused(stub, PROMPT, schema=schema, max_tokens=900)
+    assert refusal.reason == "TRUNCATED"
+    assert refusal.details_bytes < 6 * 1024
+    with pytest.raises(TruncatedError) as raised:
+        client.generate(PROMPT, schema=schema, max_tokens=900)
+    failure = raised.value.failure
+    assert failure is not None
+    assert len(raised.value.raw_output.encode()) == failure.raw_bytes
+    assert raised.value.raw_output.startswith(failure.raw_head)
+    assert raised.value.raw_output.endswith(failure.raw_tail)
+
+
+def test_several_bounded_strings_start_in_seconds(client: IRClient) -> None:
+    # A schema of its own for every run: nothing may have compiled it before.
+    schema = {**LONG_STRINGS, "title": f"run {time.time_ns()}"}
+    began = time.monotonic()
+    with client.stream(PROMPT, schema=schema, seed=1) as events:
+        for event in events:
+            if isinstance(event, TextDelta):
+                assert time.monotonic() - began < 10
+                break
+        else:
+            raise AssertionError("no text came")
+
+
+def test_what_is_cut_but_complete_is_a_result(client: IRClient) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"ok": {"const": True}},
+        "required": ["ok"],
+        "additionalProperties": False,
+    }
+    whole = client.generate("Say ok.", schema=schema, temperature=0)
+    tokens = whole.usage.completion_tokens
+    results = []
+    for budget in range(max(1, tokens - 1), tokens + 1):
+        try:
+            result = client.generate("Say ok.", schema=schema, temperature=0, max_tokens=budget)
+        except TruncatedError:
+            continue
+        results.append(result)
+    assert results
+    assert all(json.loads(result.ir_json) == {"ok": True} for result in results)

@@ -1,0 +1,87 @@
+"""SIGTERM and Ctrl-C: what runs finishes, what is new is refused, the exit is clean."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import psutil
+import pytest
+from tests.e2e.server_process import ServerProcess
+
+from genir import IRClient, RetryPolicy, UnavailableError
+from genir.types import Completed, Phase, TextDelta
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEVERAL_SECONDS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 700, "maxLength": 800}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
+def test_a_stream_in_flight_finishes(tmp_path: Path, *, whole_group: bool) -> None:
+    server = ServerProcess(tmp_path)
+    try:
+        server.wait_ready()
+        processes = server.descendants()
+        with IRClient(server.target, retry=RetryPolicy(max_attempts=1)) as client:
+            with client.stream("Write a story.", schema=SEVERAL_SECONDS) as events:
+                iterator = iter(events)
+                while not isinstance(next(iterator), TextDelta):
+                    pass
+                if whole_group:
+                    # What a terminal does: every process of the group gets the signal.
+                    server.send_to_group(signal.SIGINT)
+                else:
+                    server.send(signal.SIGTERM)
+                while client.health().phase is not Phase.DRAINING:
+                    pass
+                with pytest.raises(UnavailableError) as refused:
+                    client.generate("Too late.")
+                assert refused.value.reason == "DRAINING"
+                assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+                last = list(iterator)[-1]
+            assert isinstance(last, Completed)
+            assert len(json.loads(last.result.ir_json)["text"]) >= 700
+        assert server.wait(40) == 0
+        _, alive = psutil.wait_procs(processes, timeout=5)
+        assert not alive, f"left behind: {alive}"
+    finally:
+        server.close()
+
+
+def test_sigterm_while_the_model_loads(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    try:
+        server.send(signal.SIGTERM)
+        assert server.wait(30) == 0
+    finally:
+        server.close()
+
+
+def test_start_up_failures_are_one_line_and_a_documented_code(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    server = ServerProcess(missing, ["--model", str(tmp_path / "no-such-model")])
+    assert server.wait(120) == 4
+    assert "Traceback" not in server.log
+    failures = [line for line in server.log.splitlines() if '"cannot start"' in line]
+    assert len(failures) == 1
+    assert "no-such-model" in failures[0]
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"ended with 3: .*{port}"):
+            ServerProcess(tmp_path, ["--port", str(port)])
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        ServerProcess(tmp_path, ["--structured-output-backend", "wishful"])

@@ -1,0 +1,106 @@
+"""The main job: a prompt in, an IR valid against the built-in schema out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import rfc8785
+from jsonschema import Draft202012Validator
+from tests.e2e.calling import SMALL_SCHEMA, generate
+
+from genir.schemas import builtin_ir_schema, builtin_ir_schema_text
+from genir.types import (
+    Accepted,
+    AttemptStarted,
+    Completed,
+    FinishReason,
+    SchemaShown,
+    StreamEvent,
+    TextDelta,
+)
+
+if TYPE_CHECKING:
+    from genir import IRClient
+    from genir.v1 import ir_service_pb2_grpc
+
+PROMPT = "Describe a function that reads a CSV file and returns its rows as a list of dictionaries."
+
+
+def _sha256(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def test_generate_ir_with_the_builtin_schema(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
+    answer = generate(stub, PROMPT, temperature=0.0, request_id="simple-ir")
+    ir = json.loads(answer.ir_json)
+    Draft202012Validator(builtin_ir_schema()).validate(ir)
+    assert len(ir["intent"]["summary"]) >= 10
+    assert {"name", "parameters", "returns"} <= ir["signature"].keys()
+    for parameter in ir["signature"]["parameters"]:
+        assert parameter["name"]
+        assert parameter["type_hint"]
+    assert answer.ir_json.encode() == rfc8785.dumps(ir)
+
+    assert answer.request_id == "simple-ir"
+    assert answer.structured_output_backend == "guidance"
+    assert answer.model == "smollm2-135m-instruct"
+    assert answer.schema_digest == _sha256(builtin_ir_schema_text())
+    assert answer.ir_digest == _sha256(answer.ir_json)
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.completion_tokens > 10
+    assert [attempt.number for attempt in answer.attempts] == [*range(1, len(answer.attempts) + 1)]
+    total = answer.timings.total.ToTimedelta()
+    assert answer.timings.time_to_first_token.ToTimedelta() <= total
+
+
+def test_stream_ir_grows_into_the_same_kind_of_result(client: IRClient) -> None:
+    events: list[StreamEvent[object]] = []
+    with client.stream(PROMPT, temperature=0.0) as stream:
+        events.extend(stream)
+    accepted, started, completed = events[0], events[1], events[-1]
+    assert isinstance(accepted, Accepted)
+    assert isinstance(started, AttemptStarted)
+    assert isinstance(completed, Completed)
+    last_start = max(i for i, event in enumerate(events) if isinstance(event, AttemptStarted))
+    deltas = [event for event in events[last_start:] if isinstance(event, TextDelta)]
+    assert len(deltas) > 10, "the text must come while it is written"
+    assert json.loads("".join(delta.text for delta in deltas)) == json.loads(
+        completed.result.ir_json
+    )
+    tokens = sum(delta.token_count for delta in deltas)
+    assert tokens == completed.result.attempts[-1].usage.completion_tokens
+    assert accepted.prompt_tokens == completed.result.attempts[0].usage.prompt_tokens
+
+
+def test_a_schema_can_be_named_by_its_digest(client: IRClient) -> None:
+    by_text = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
+    by_digest = client.generate("Name a thing.", schema_digest=by_text.schema_digest, temperature=0)
+    assert by_digest.schema_digest == by_text.schema_digest
+    assert by_digest.value.keys() == by_text.value.keys()
+
+
+def test_the_response_says_how_much_of_the_schema_was_shown(client: IRClient) -> None:
+    shown = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
+    hidden = client.generate(
+        "Name a thing.", schema=SMALL_SCHEMA, temperature=0, schema_in_prompt="never"
+    )
+    assert shown.schema_shown is SchemaShown.WHOLE
+    assert hidden.schema_shown is SchemaShown.NONE
+    assert hidden.usage.prompt_tokens < shown.usage.prompt_tokens
+    assert hidden.finish_reason is FinishReason.STOP
+
+
+def test_a_conversation_and_a_raw_prompt_are_inputs_too(client: IRClient) -> None:
+    conversation = [
+        {"role": "system", "content": "You name things."},
+        {"role": "user", "content": "Name a class."},
+        {"role": "assistant", "content": '{"name":"Parser","kind":"class"}'},
+        {"role": "user", "content": "Name a function."},
+    ]
+    answered = client.generate(conversation, schema=SMALL_SCHEMA)
+    raw = client.generate("A name: ", schema=SMALL_SCHEMA, prompt_format="raw")
+    for result in (answered, raw):
+        Draft202012Validator(SMALL_SCHEMA).validate(result.value)
+    assert raw.schema_shown is SchemaShown.NONE

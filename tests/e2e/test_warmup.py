@@ -1,0 +1,98 @@
+"""Ready means that the engine has answered; Warmup shows what it answered."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from jsonschema import Draft202012Validator
+from tests.e2e.server_process import ServerProcess
+
+from genir import IRClient
+from genir.schemas import builtin_ir_schema
+from genir.types import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+import grpc
+import pytest
+from tests.e2e.calling import refusal_from
+
+from genir import UnavailableError
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+
+
+@pytest.fixture
+def loading_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path)
+    yield process
+    process.close()
+
+
+def test_health_becomes_true_only_after_the_engine_answers(loading_server: ServerProcess) -> None:
+    with grpc.insecure_channel(loading_server.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        stub = ir_service_pb2_grpc.IRServiceStub(channel)
+
+        def standard(name: str) -> Any:
+            return health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status
+
+        assert standard("liveness") == health_pb2.HealthCheckResponse.SERVING
+        for name in ("", "genir.v1.IRService", "readiness"):
+            assert standard(name) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+        answer = stub.Health(ir_service_pb2.HealthRequest(deep=True), timeout=10)
+        assert not answer.ready
+        assert answer.ir_json == ""
+        assert answer.message
+        request = ir_service_pb2.GenerateIRRequest(
+            spec=generation_pb2.GenerationSpec(prompt="too early")
+        )
+        with pytest.raises(grpc.RpcError) as early:
+            stub.GenerateIR(request, timeout=10)
+        refusal = refusal_from(early.value)
+        assert (refusal.code, refusal.reason) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "MODEL_LOADING",
+        )
+        assert refusal.retry_seconds
+
+        phases = []
+        with IRClient(loading_server.target) as client:
+            ready = client.wait_ready(
+                240, on_progress=lambda seen: phases.append(seen.phase if seen else None)
+            )
+        assert Phase.LOADING_MODEL in phases
+        assert ready.phase is Phase.READY
+        # The one constrained generation that came before.
+        assert ready.activity.last_step_time is not None
+        assert ready.structured_output_backend == "guidance"
+        for name in ("", "genir.v1.IRService", "readiness", "liveness"):
+            assert standard(name) == health_pb2.HealthCheckResponse.SERVING
+
+        first = stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=120)
+        assert first.already_warm
+        assert json.loads(first.ir_json)["intent"]["summary"]
+
+
+def test_warmup_returns_an_ir_and_is_cheap_the_second_time(client: IRClient) -> None:
+    forced = client.warmup(force=True)
+    assert not forced.already_warm
+    assert forced.usage.completion_tokens > 0
+    ir = json.loads(forced.ir_json)
+    assert len(ir["intent"]["summary"]) >= 10
+    assert ir["signature"]["name"]
+    Draft202012Validator(builtin_ir_schema()).validate(ir)
+
+    again = client.warmup()
+    assert again.already_warm
+    assert again.ir_json == forced.ir_json
+    assert again.elapsed < forced.elapsed / 10
+
+
+def test_an_unreachable_server_is_unavailable() -> None:
+    with IRClient("127.0.0.1:1") as client, pytest.raises(UnavailableError):
+        client.health(timeout=2)
