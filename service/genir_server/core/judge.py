@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import Reason
-from genir_server.core.normalform import NotNormalizableError, normalize, parse_strict
+from genir_server.core.normalform import (
+    NotNormalizableError,
+    NotNormalizableKind,
+    normalize,
+    parse_strict,
+)
 from genir_server.core.types import FinishReason, Violation
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) 
         ir_json = normalize(parse_strict(raw))
         violations = tuple(schema.verifier.violations(parse_strict(ir_json)))
     except NotNormalizableError as fault:
-        if not fault.incomplete:
+        if fault.kind is NotNormalizableKind.NO_NORMAL_FORM:
             violation = Violation("", "", "", str(fault))
             return Verdict(reason=Reason.VALIDATION_FAILED, violations=(violation,))
         cut = finish_reason is FinishReason.LENGTH
