@@ -55,6 +55,6 @@ def exit_code_of(error: errors.GenirError) -> ExitCode:
 
 
 def exit_code_table() -> str:
-    """The codes and their meanings, one paragraph each, for the end of the help."""
+    """The codes and their meanings, one line each, for the end of the help."""
     lines = [f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
-    return "\n\n".join(["Exit codes:", *lines])
+    return "\n".join(["Exit codes:", *lines])

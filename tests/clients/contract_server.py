@@ -1,0 +1,267 @@
+"""A real gRPC server that speaks `genir.v1` and answers what a test tells it to.
+
+It stands in for the service where only the behaviour of the client is looked at: what it sends, how
+it reads answers and refusals, when it tries again, when it cancels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from google.protobuf.message import Message
+
+    StreamScript = Callable[["Call"], Iterator[ir_service_pb2.StreamIRResponse]]
+    HealthScript = Callable[["Call"], ir_service_pb2.HealthResponse]
+    WarmupScript = Callable[["Call"], ir_service_pb2.WarmupResponse]
+
+ScriptT = TypeVar("ScriptT")
+
+SERVICE = "genir.v1.IRService"
+
+
+@dataclass
+class Call:
+    """One call that the server got."""
+
+    request: Message
+    context: grpc.ServicerContext
+    time_remaining: float
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def metadata(self) -> dict[str, object]:
+        return {each[0]: each[1] for each in self.context.invocation_metadata()}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A status with the details that the service sends."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str = "because the test says so"
+    fields: Sequence[tuple[str, str]] = ()
+    retry_after: float | None = None
+    details: Sequence[Message] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    request_id: str = "r-refused"
+
+    def abort(self, call: Call) -> NoReturn:
+        packed: list[Message] = [
+            error_details_pb2.ErrorInfo(reason=self.reason, domain="genir", metadata=self.metadata),
+            error_details_pb2.RequestInfo(request_id=self.request_id),
+        ]
+        if self.fields:
+            bad = error_details_pb2.BadRequest()
+            for name, description in self.fields:
+                bad.field_violations.add(field=name, description=description)
+            packed.append(bad)
+        if self.retry_after is not None:
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(round(self.retry_after * 1e9))
+            packed.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        packed.extend(self.details)
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        for message in packed:
+            wrapped = any_pb2.Any()
+            wrapped.Pack(message)
+            status.details.append(wrapped)
+        call.context.abort_with_status(rpc_status.to_status(status))
+
+
+OVERLOADED = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after=0.02)
+MODEL_LOADING = Refusal(grpc.StatusCode.UNAVAILABLE, "MODEL_LOADING", retry_after=0.02)
+
+
+def accepted(request_id: str = "r-1") -> ir_service_pb2.StreamIRResponse:
+    return ir_service_pb2.StreamIRResponse(
+        accepted=generation_pb2.Accepted(
+            request_id=request_id,
+            model="tiny",
+            schema_digest="sha256:ab",
+            structured_output_backend="guidance",
+            schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+            prompt_tokens=12,
+            max_tokens=64,
+        )
+    )
+
+
+def started(
+    number: int = 1,
+    reason: generation_pb2.AttemptReason.ValueType = generation_pb2.ATTEMPT_REASON_FIRST,
+) -> ir_service_pb2.StreamIRResponse:
+    return ir_service_pb2.StreamIRResponse(
+        attempt_started=generation_pb2.AttemptStarted(number=number, reason=reason)
+    )
+
+
+def delta(text: str) -> ir_service_pb2.StreamIRResponse:
+    return ir_service_pb2.StreamIRResponse(
+        text_delta=generation_pb2.TextDelta(text=text, token_count=2)
+    )
+
+
+def completed(ir_json: str) -> ir_service_pb2.StreamIRResponse:
+    usage = generation_pb2.Usage(prompt_tokens=12, cached_prompt_tokens=4, completion_tokens=6)
+    response = ir_service_pb2.GenerateIRResponse(
+        ir_json=ir_json,
+        request_id="r-1",
+        model="tiny",
+        structured_output_backend="guidance",
+        schema_digest="sha256:ab",
+        ir_digest="sha256:cd",
+        finish_reason=generation_pb2.FINISH_REASON_STOP,
+        usage=usage,
+        schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+    )
+    response.attempts.add(
+        number=1,
+        reason=generation_pb2.ATTEMPT_REASON_FIRST,
+        finish_reason=generation_pb2.FINISH_REASON_STOP,
+        usage=usage,
+    )
+    response.schema_notices.add(
+        keyword="uniqueItems",
+        pointer="/properties/a",
+        enforcement=generation_pb2.ENFORCEMENT_CHECKED_AFTER_DECODING,
+        detail="checked on the finished IR",
+    )
+    response.timings.queue.FromMilliseconds(5)
+    response.timings.time_to_first_token.FromMilliseconds(40)
+    response.timings.total.FromMilliseconds(1500)
+    return ir_service_pb2.StreamIRResponse(completed=response)
+
+
+def play(
+    *messages: ir_service_pb2.StreamIRResponse,
+    refusal: Refusal | None = None,
+    hang: bool = False,
+) -> StreamScript:
+    """A stream of these messages that then ends with OK, with a refusal, or not by itself."""
+
+    def script(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
+        yield from messages
+        if hang:
+            call.ended.wait(30)
+        if refusal is not None:
+            refusal.abort(call)
+
+    return script
+
+
+def success(ir_json: str = '{"a":1}') -> StreamScript:
+    half = len(ir_json) // 2
+    return play(
+        accepted(), started(), delta(ir_json[:half]), delta(ir_json[half:]), completed(ir_json)
+    )
+
+
+def refused(refusal: Refusal) -> StreamScript:
+    return play(refusal=refusal)
+
+
+class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
+    """Answers each call with the next script; the last one stays in force."""
+
+    def __init__(self) -> None:
+        self.streams: deque[StreamScript] = deque([success()])
+        self.healths: deque[HealthScript] = deque()
+        self.warmups: deque[WarmupScript] = deque()
+        self.calls: list[Call] = []
+
+    def _begin(self, request: Message, context: grpc.ServicerContext) -> Call:
+        call = Call(request, context, context.time_remaining())
+        self.calls.append(call)
+        if not context.add_callback(call.ended.set):
+            call.ended.set()
+        return call
+
+    def StreamIR(  # noqa: N802 - the contract names it
+        self, request: ir_service_pb2.StreamIRRequest, context: grpc.ServicerContext
+    ) -> Iterator[ir_service_pb2.StreamIRResponse]:
+        call = self._begin(request, context)
+        yield from _next(self.streams)(call)
+
+    def GenerateIR(  # noqa: N802 - the contract names it
+        self, request: ir_service_pb2.GenerateIRRequest, context: grpc.ServicerContext
+    ) -> ir_service_pb2.GenerateIRResponse:
+        raise NotImplementedError
+
+    def Health(  # noqa: N802 - the contract names it
+        self, request: ir_service_pb2.HealthRequest, context: grpc.ServicerContext
+    ) -> ir_service_pb2.HealthResponse:
+        call = self._begin(request, context)
+        return _next(self.healths)(call)
+
+    def Warmup(  # noqa: N802 - the contract names it
+        self, request: ir_service_pb2.WarmupRequest, context: grpc.ServicerContext
+    ) -> ir_service_pb2.WarmupResponse:
+        call = self._begin(request, context)
+        return _next(self.warmups)(call)
+
+
+def _next(scripts: deque[ScriptT]) -> ScriptT:
+    return scripts.popleft() if len(scripts) > 1 else scripts[0]
+
+
+class ContractServer:
+    """A server on a free port of the loopback address, with the standard health service."""
+
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.service = ScriptedService()
+        self.standard_health = health.HealthServicer()
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)]
+        )
+        ir_service_pb2_grpc.add_IRServiceServicer_to_server(self.service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.standard_health, self._server)
+        port = (
+            self._server.add_insecure_port("127.0.0.1:0")
+            if credentials is None
+            else self._server.add_secure_port("127.0.0.1:0", credentials)
+        )
+        self.target = f"127.0.0.1:{port}"
+        self.set_serving(serving=True)
+
+    @property
+    def calls(self) -> list[Call]:
+        return self.service.calls
+
+    def set_serving(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        self.standard_health.set(SERVICE, status.SERVING if serving else status.NOT_SERVING)
+
+    def script(self, *streams: StreamScript) -> None:
+        self.service.streams = deque(streams)
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,53 @@
+"""Targets and the behaviour of channels."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from genir._channel import grpc_target, options_of_channel
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("localhost:50051", "localhost:50051"),
+        ("dns:///genir.default:50051", "dns:///genir.default:50051"),
+        (["name:1"], "name:1"),
+        (["127.0.0.1:1", "10.0.0.2:2"], "ipv4:127.0.0.1:1,10.0.0.2:2"),
+        (["[::1]:1", "[fe80::2]:2"], "ipv6:[::1]:1,[fe80::2]:2"),
+    ],
+)
+def test_targets_in_the_notation_of_grpc(target: str | list[str], expected: str) -> None:
+    assert grpc_target(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("", "at least one"),
+        ([], "at least one"),
+        (["name:1", "127.0.0.1:2"], "dns:///"),
+        (["127.0.0.1", "127.0.0.1:2"], "with a port"),
+        (["127.0.0.1:1", "[::1]:2"], "all IPv4 or all IPv6"),
+    ],
+)
+def test_targets_that_cannot_be_expressed(target: str | list[str], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        grpc_target(target)
+
+
+def test_health_is_checked_only_where_there_is_another_server_to_go_to() -> None:
+    def config(*, round_robin: bool) -> dict[str, object]:
+        options = dict(options_of_channel(round_robin=round_robin, extra=()))
+        loaded: dict[str, object] = json.loads(str(options["grpc.service_config"]))
+        return loaded
+
+    assert "healthCheckConfig" not in config(round_robin=False)
+    assert config(round_robin=True)["healthCheckConfig"] == {"serviceName": "genir.v1.IRService"}
+
+
+def test_options_of_the_caller_win() -> None:
+    options = options_of_channel(round_robin=False, extra=[("grpc.max_receive_message_length", 1)])
+    assert dict(options)["grpc.max_receive_message_length"] == 1

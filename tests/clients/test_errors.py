@@ -1,0 +1,80 @@
+"""Reasons and the exceptions that stand for them."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import timedelta
+
+import grpc
+import pytest
+
+from genir import ErrorDetails, GenirError, NotFoundError, SchemaError, errors
+from genir._status import _BY_REASON
+from genir.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
+from genir.v1 import status_pb2
+
+REASONS = {
+    name.removeprefix("ERROR_REASON_")
+    for name in status_pb2.ErrorReason.keys()  # noqa: SIM118 - not a mapping
+    if name != "ERROR_REASON_UNSPECIFIED"
+}
+
+
+def test_every_reason_of_the_contract_has_an_exception() -> None:
+    assert set(_BY_REASON) == REASONS
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("INVALID_FIELD", 2),
+        ("MESSAGE_UNDECODABLE", 2),
+        ("SCHEMA_INVALID", 2),
+        ("SCHEMA_UNSUPPORTED", 2),
+        ("SCHEMA_TOO_COMPLEX", 2),
+        ("PROMPT_TOO_LONG", 2),
+        ("BUDGET_TOO_SMALL", 2),
+        ("MODEL_NOT_FOUND", 2),
+        ("SCHEMA_NOT_FOUND", 2),
+        ("LORA_ADAPTER_NOT_FOUND", 2),
+        ("TRUNCATED", 4),
+        ("VALIDATION_FAILED", 4),
+        ("CONSTRAINT_FAILED", 4),
+        ("MODEL_LOADING", 3),
+        ("DRAINING", 3),
+        ("ENGINE_DEAD", 3),
+        ("OVERLOADED", 6),
+        ("DEADLINE_EXCEEDED", 5),
+        ("INTERNAL", 1),
+    ],
+)
+def test_exit_codes_are_stable(reason: str, code: int) -> None:
+    error = _BY_REASON[reason](ErrorDetails(reason=reason, message=""))
+    assert exit_code_of(error) == code
+
+
+def test_every_exit_code_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ExitCode)
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    for kind in kinds:
+        if issubclass(kind, GenirError):
+            assert exit_code_of(kind(ErrorDetails(reason="X", message=""))) in MEANINGS
+
+
+def test_an_error_reads_well_and_survives_pickling() -> None:
+    details = ErrorDetails(
+        reason="SCHEMA_NOT_FOUND",
+        message="send the text",
+        code=grpc.StatusCode.NOT_FOUND,
+        request_id="r-1",
+        retry_delay=timedelta(seconds=1),
+    )
+    error = pickle.loads(pickle.dumps(NotFoundError(details)))  # noqa: S301 - our own bytes
+    assert isinstance(error, NotFoundError)
+    assert str(error) == "SCHEMA_NOT_FOUND: send the text (request id r-1)"
+    assert error.details == details
+    assert (error.violations, error.usage, error.attempts) == ((), None, ())
+
+
+def test_a_schema_error_is_an_invalid_request() -> None:
+    assert issubclass(SchemaError, errors.InvalidRequestError)
