@@ -1,0 +1,96 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both need only Python 3.11 or
+# newer and make; whatever they install goes into .venv.
+
+# The interpreter that .venv is made with. By default the first on PATH that is new enough.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# Where torch's CPU build is looked for if pip's configured sources have none.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# What resolves requirements/*.in.
+UV ?= uv
+# Further arguments of `make serve` and `make test`, such as ARGS="-k schema".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := scripts/install.sh
+# A stamp says that a step is done; its prerequisites say when to do it again.
+MADE := $(VENV)/.made
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TORCH_INDEX
+
+.PHONY: help setup setup-dev demo test serve lint proto format requirements clean distclean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo          start the server on a real model, generate, show the results, stop'
+	@echo 'make test          run the whole test suite'
+	@echo 'make serve         run the server (ARGS="--port 50051")'
+	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
+	@echo 'make format        format code and contract'
+	@echo 'make proto         generate the Python code of the contract'
+	@echo 'make requirements  resolve requirements/*.in (needs uv)'
+	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
+	@echo 'make clean         remove caches and build outputs; distclean: and .venv'
+
+setup: $(MADE)-project
+setup-dev: setup $(MADE)-dev
+
+demo: setup
+	@$(BIN)/python scripts/demo.py
+
+test: setup-dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+serve: setup
+	@exec $(BIN)/genir serve $(ARGS)
+
+lint: setup-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	scripts/check_breaking.sh
+	$(BIN)/python scripts/generate_stubs.py --check
+	$(BIN)/hadolint Dockerfile
+
+format: setup-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write
+
+proto: setup-dev
+	$(BIN)/python scripts/generate_stubs.py
+
+requirements:
+	UV="$(UV)" requirements/compile.sh
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find clients service tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+$(MADE)-venv:
+	@$(INSTALL) venv "$(PYTHON)" $(VENV)
+	@touch $@
+
+$(MADE)-torch: $(MADE)-venv
+	@$(INSTALL) torch $(VENV)
+	@touch $@
+
+$(MADE)-cpu: requirements/cpu.txt $(MADE)-torch
+	@$(INSTALL) requirements $(VENV) requirements/cpu.txt
+	@touch $@
+
+$(MADE)-dev: requirements/dev.txt $(MADE)-cpu
+	@$(INSTALL) requirements $(VENV) requirements/dev.txt
+	@touch $@
+
+$(MADE)-project: pyproject.toml $(MADE)-cpu
+	@$(INSTALL) project $(VENV)
+	@touch $@
