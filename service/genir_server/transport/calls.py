@@ -7,6 +7,7 @@ text of an exception. Health checks and reflection pass it untouched.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
@@ -195,7 +196,10 @@ def _log_line(record: CallRecord, code: str, failure: GenirError | None) -> None
     if failure is not None:
         facts["reason"] = failure.reason.value
         facts["detail"] = failure.message
-    log.info(
+    # A kubelet or a waiting client asks for health all the time; that is no news.
+    routine = record.method == "Health" and failure is None
+    log.log(
+        logging.DEBUG if routine else logging.INFO,
         "call",
         method=record.method,
         request_id=record.request_id,
