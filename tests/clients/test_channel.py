@@ -40,7 +40,7 @@ def test_targets_that_cannot_be_expressed(target: str | list[str], word: str) ->
 
 def test_health_is_checked_only_where_there_is_another_server_to_go_to() -> None:
     def config(*, round_robin: bool) -> dict[str, object]:
-        options = dict(options_of_channel(round_robin=round_robin, extra=()))
+        options = dict(options_of_channel("a:1", round_robin=round_robin, extra=()))
         loaded: dict[str, object] = json.loads(str(options["grpc.service_config"]))
         return loaded
 
@@ -48,6 +48,23 @@ def test_health_is_checked_only_where_there_is_another_server_to_go_to() -> None
     assert config(round_robin=True)["healthCheckConfig"] == {"serviceName": "genir.v1.IRService"}
 
 
+@pytest.mark.parametrize(
+    ("target", "proxy"),
+    [
+        ("127.0.0.1:1", 0),
+        ("localhost:1", 0),
+        ("[::1]:1", 0),
+        ("ipv4:127.0.0.1:1,127.0.0.1:2", 0),
+        ("10.0.0.1:1", 1),
+        ("localhost.example:1", 1),
+    ],
+)
+def test_no_proxy_stands_between_this_machine_and_itself(target: str, proxy: int) -> None:
+    options = dict(options_of_channel(target, round_robin=False, extra=()))
+    assert options["grpc.enable_http_proxy"] == proxy
+
+
 def test_options_of_the_caller_win() -> None:
-    options = options_of_channel(round_robin=False, extra=[("grpc.max_receive_message_length", 1)])
+    extra = [("grpc.max_receive_message_length", 1)]
+    options = options_of_channel("a:1", round_robin=False, extra=extra)
     assert dict(options)["grpc.max_receive_message_length"] == 1

@@ -84,7 +84,13 @@ def test_a_pipe_gets_the_exact_ir_and_nothing_else(server: ContractServer) -> No
         [*COMMAND, "generate", "hello", "--target", server.target],
         capture_output=True,
         check=True,
-        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+        env={
+            **os.environ,
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONIOENCODING": "ascii",
+            "http_proxy": "http://127.0.0.1:1",
+        },
     )
     assert done.stdout == ir.encode() + b"\n"
     stderr = done.stderr.decode()
@@ -262,6 +268,7 @@ def test_raw_output_shows_what_the_model_wrote(server: ContractServer) -> None:
         (["generate", "a", "--schema", __file__, "--schema-digest", "sha256:ab"], "not both"),
         (["generate", "a", "--metadata", "token"], "KEY=VALUE"),
         (["generate", "a", "--target", "one:1,two:2"], "dns:///"),
+        (["health", "5"], "--wait"),
         (["nonsense"], "nonsense"),
     ],
 )

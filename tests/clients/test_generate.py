@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, assert_type
 
 import grpc
 import pydantic
@@ -39,6 +39,7 @@ from genir import (
     FinishReason,
     GenirError,
     IRClient,
+    IRResult,
     LimitExceededError,
     ModelRefusedError,
     NotAuthorizedError,
@@ -175,6 +176,25 @@ def test_a_stream_can_be_read_in_part_and_then_to_its_result(server: ContractSer
                 break
         assert stream.text == '{"a'
         assert stream.result().ir_json == '{"a":1}' == stream.text
+
+
+def test_a_stream_that_was_left_has_no_result(server: ContractServer) -> None:
+    with IRClient(server.target) as client:
+        with client.stream("hello") as stream:
+            next(stream)
+        with pytest.raises(RuntimeError, match="closed"):
+            stream.result()
+
+
+async def test_the_type_of_the_value_is_that_of_the_schema(server: ContractServer) -> None:
+    server.script(success('{"x":1,"y":2}'))
+    with IRClient(server.target) as client:
+        assert_type(client.generate("a point", schema=Point), IRResult[Point])
+        assert_type(client.generate("a point").value, Any)
+        assert_type(client.stream("a point", schema=Point).result().value, Point)
+    async with AsyncIRClient(server.target) as asyncio_client:
+        result = assert_type(await asyncio_client.generate("a", schema=Point), IRResult[Point])
+        assert result.value.x == 1
 
 
 def failure(**fields: object) -> status_pb2.GenerationFailure:
@@ -323,6 +343,8 @@ async def test_an_answer_that_breaks_the_contract_is_a_fault_of_the_server(
     caller: Caller, server: ContractServer, script: object
 ) -> None:
     server.script(script)  # type: ignore[arg-type]
+    with pytest.raises(ServerFaultError):
+        await caller.events("hello")
     with pytest.raises(ServerFaultError) as raised:
         await caller.generate("hello")
     assert raised.value.reason == "CONTRACT_BROKEN"

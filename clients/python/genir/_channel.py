@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import TYPE_CHECKING
 
 from genir._version import client_version
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     ChannelOption = tuple[str, int | str]
 
+_LOOPBACK = re.compile(r"(ipv[46]:)?(127\.|localhost:|\[::1\])")
 _SERVICE = "genir.v1.IRService"
 _MAX_RECEIVE_BYTES = 64 * 1024 * 1024
 _MAX_METADATA_BYTES = 32 * 1024
@@ -55,7 +57,9 @@ def _address_version(target: str) -> int:
     raise ValueError(msg)
 
 
-def options_of_channel(*, round_robin: bool, extra: Sequence[ChannelOption]) -> list[ChannelOption]:
+def options_of_channel(
+    target: str, *, round_robin: bool, extra: Sequence[ChannelOption]
+) -> list[ChannelOption]:
     """The options of a channel; `extra` comes last and wins."""
     return [
         ("grpc.service_config", json.dumps(_service_config(round_robin=round_robin))),
@@ -67,6 +71,8 @@ def options_of_channel(*, round_robin: bool, extra: Sequence[ChannelOption]) -> 
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 3000),
+        # A proxy that the environment names cannot reach this machine's own loopback address.
+        ("grpc.enable_http_proxy", int(not _LOOPBACK.match(target))),
         *extra,
     ]
 

@@ -76,7 +76,9 @@ class ClientSettings:
         self._credentials = credentials
         self._metadata = tuple((metadata or {}).items())
         self._options = options_of_channel(
-            round_robin=several if round_robin is None else round_robin, extra=channel_options
+            self._target,
+            round_robin=several if round_robin is None else round_robin,
+            extra=channel_options,
         )
 
     def _deadline(self, timeout: float | None) -> float:

@@ -43,12 +43,23 @@ class StreamReader(Generic[T]):
         """The result.
 
         Raises:
-            ServerFaultError: the stream has not brought one.
+            RuntimeError: the stream was closed, or has failed, before it brought one.
+
+        """
+        if self._result is None:
+            msg = "the stream was closed or has failed before its result"
+            raise RuntimeError(msg)
+        return self._result
+
+    def end(self) -> None:
+        """Takes note that the server ended the stream with OK.
+
+        Raises:
+            ServerFaultError: it has not brought a result.
 
         """
         if self._result is None:
             raise self._fault("the stream ended without a result")
-        return self._result
 
     def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
         """The event of a message; None for one that a newer server may have added.

@@ -259,6 +259,7 @@ class AsyncIRClient(ClientSettings):
                 if pause is None:
                     raise error from rpc_error
             else:
+                call.reader.end()
                 return
             finally:
                 messages.cancel()

@@ -20,9 +20,11 @@ _HEALTH_TIMEOUT = 30.0
 def health(
     *,
     wait_seconds: Annotated[
-        float,
-        typer.Argument(help="With --wait: longest time to wait.", metavar="[SECONDS]", min=0.001),
-    ] = DEFAULT_READY_TIMEOUT,
+        float | None,
+        typer.Argument(
+            help="With --wait: longest time to wait. Default 600.", metavar="SECONDS", min=0.001
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the server is ready, with progress.")
     ] = False,
@@ -41,6 +43,9 @@ def health(
     metadata: connection.Metadata = None,
 ) -> None:
     """Tell how the server is. Exits with 0 when it is ready and with 3 when it is not."""
+    if wait_seconds is not None and not wait:
+        msg = "SECONDS is how long to wait; give --wait with it"
+        raise typer.BadParameter(msg)
     with (
         exit_on_error(),
         connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
@@ -48,7 +53,8 @@ def health(
         state: ServerHealth | None = None
         if wait:
             with Spinner("connecting") as spinner:
-                state = client.wait_ready(wait_seconds, on_progress=WaitProgress(spinner))
+                longest = wait_seconds or DEFAULT_READY_TIMEOUT
+                state = client.wait_ready(longest, on_progress=WaitProgress(spinner))
         if state is None or deep:
             state = client.health(deep=deep, timeout=timeout)
     if as_json:
