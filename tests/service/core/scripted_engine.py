@@ -1,0 +1,123 @@
+"""An engine that says what a test tells it to: for the core's own decisions only."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+
+from genir_server.core.normalform import digest
+from genir_server.core.types import FinishReason, Violation
+from genir_server.engine.protocol import (
+    EngineActivity,
+    EngineDelta,
+    EngineInfo,
+    EngineRequest,
+)
+from genir_server.schema.types import PreparedSchema
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from genir_server.core.types import Message
+
+TEXT_SCHEMA = '{"type":"object","properties":{"a":{"type":"integer","maximum":9}},"required":["a"]}'
+
+
+class ScriptedEngine:
+    """Answers the nth request with the nth text, a character a token. One token is one byte."""
+
+    def __init__(
+        self,
+        *texts: str | Exception,
+        finish: FinishReason = FinishReason.STOP,
+        max_model_len: int = 4096,
+        system_role: bool = True,
+    ) -> None:
+        self.requests: list[EngineRequest] = []
+        self.chats: list[tuple[Message, ...]] = []
+        self.open_requests = 0
+        self._texts = list(texts)
+        self._finish = finish
+        self._system_role = system_role
+        self.info = EngineInfo("scripted", ("poet",), max_model_len, "guidance", {})
+        self.effective_backend = "guidance"
+        self.dead = False
+
+    def activity(self) -> EngineActivity:
+        return EngineActivity(self.open_requests, 0, None)
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        if not self._system_role and messages[0].role == "system":
+            raise ValueError("no system role")
+        self.chats.append(tuple(messages))
+        return list("".join(message.content for message in messages).encode())
+
+    async def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.requests.append(request)
+        text = self._texts[len(self.requests) - 1]
+        self.open_requests += 1
+        try:
+            if isinstance(text, Exception):
+                raise text
+            for position, character in enumerate(text):
+                last = position == len(text) - 1
+                yield EngineDelta(
+                    character,
+                    1,
+                    self._finish if last else None,
+                    cached_prompt_tokens=3,
+                    queue_seconds=0.25,
+                )
+        finally:
+            self.open_requests -= 1
+
+    async def shutdown(self) -> None:
+        self.dead = True
+
+
+class _Verifier:
+    def __init__(self, text: str) -> None:
+        self._validator = jsonschema_rs.validator_for(json.loads(text))
+
+    def violations(self, value: object) -> list[Violation]:
+        return [
+            Violation("/a", "/properties/a/maximum", "maximum", error.message)
+            for error in self._validator.iter_errors(value)
+        ]
+
+
+def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
+    """A prepared schema, for tests that are not about preparing."""
+    fields: dict[str, Any] = {
+        "digest": digest(text),
+        "text": text,
+        "engine_schema": text,
+        "notices": (),
+        "verifier": _Verifier(text),
+        "shown_whole": text,
+        "shown_without_descriptions": text,
+        "minimal_instance": None,
+        "min_tokens": 1,
+    }
+    return PreparedSchema(**{**fields, **changes})
+
+
+class Schemas:
+    """Prepares by looking up what the test put in."""
+
+    def __init__(self, *schemas: PreparedSchema) -> None:
+        self._by_text = {schema.text: schema for schema in schemas}
+
+    async def prepare(self, text: str) -> PreparedSchema:
+        return self._by_text[text]
+
+    def known(self, digest: str) -> PreparedSchema | None:
+        return next((s for s in self._by_text.values() if s.digest == digest), None)
+
+    async def close(self) -> None:
+        pass

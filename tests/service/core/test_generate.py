@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
+
+from genir_server.core.errors import GenirError, Reason
+from genir_server.core.generate import IRGenerator
+from genir_server.core.types import (
+    Accepted,
+    AttemptReason,
+    AttemptStarted,
+    Completed,
+    FinishReason,
+    GenerationRequest,
+    PromptFormat,
+    Sampling,
+    TextDelta,
+)
+from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
+
+if TYPE_CHECKING:
+    from genir_server.core.types import GenerationEvent
+
+
+def generator_for(engine: ScriptedEngine, **changes: Any) -> IRGenerator:
+    schema = prepared(**changes)
+    return IRGenerator(engine, Schemas(schema), schema)
+
+
+def request(**changes: Any) -> GenerationRequest:
+    return GenerationRequest(**{"request_id": "r-1", "prompt": "hi", **changes})
+
+
+async def run(engine: ScriptedEngine, **changes: Any) -> list[GenerationEvent]:
+    async with aclosing(generator_for(engine).run(request(**changes))) as events:
+        return [event async for event in events]
+
+
+async def test_events_come_in_order_and_the_result_is_in_normal_form() -> None:
+    engine = ScriptedEngine('{ "a" : 1.0 }')
+    events = await run(engine)
+    assert isinstance(events[0], Accepted)
+    assert events[1] == AttemptStarted(1, AttemptReason.FIRST)
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == '{ "a" : 1.0 }'
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.ir_json == '{"a":1}'
+    assert completed.usage.completion_tokens == len('{ "a" : 1.0 }')
+    assert completed.usage.cached_prompt_tokens == 3
+    assert completed.timings.queue == 0.25
+
+
+async def test_an_invalid_value_is_tried_again_with_the_violations_shown() -> None:
+    engine = ScriptedEngine('{"a":77}', '{"a":7}')
+    events = await run(engine, sampling=Sampling(seed=5))
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.ir_json == '{"a":7}'
+    assert [attempt.reason for attempt in completed.attempts] == [
+        AttemptReason.FIRST,
+        AttemptReason.VALIDATION_FAILED,
+    ]
+    assert completed.usage.completion_tokens == len('{"a":77}{"a":7}')
+    assert [sent.sampling.seed for sent in engine.requests] == [5, 6]
+    shown = engine.chats[-1]
+    assert shown[-2].content == '{"a":77}'
+    assert "/a" in shown[-1].content
+    assert len({sent.request_id for sent in engine.requests}) == 2
+
+
+async def test_when_every_attempt_fails_the_violations_are_told() -> None:
+    engine = ScriptedEngine('{"a":77}', '{"a":78}', '{"a":79}')
+    with pytest.raises(GenirError) as raised:
+        await run(engine, max_attempts=3)
+    error = raised.value
+    assert error.reason is Reason.VALIDATION_FAILED
+    assert error.failure is not None
+    assert error.failure.raw == '{"a":79}'
+    assert len(error.failure.attempts) == 3
+    assert error.failure.violations[0].keyword == "maximum"
+
+
+async def test_a_stop_with_half_a_value_is_a_failed_constraint_and_is_retried() -> None:
+    engine = ScriptedEngine('{"a":', '{"a":2}')
+    events = await run(engine)
+    assert AttemptStarted(2, AttemptReason.CONSTRAINT_FAILED) in events
+    with pytest.raises(GenirError) as raised:
+        await run(ScriptedEngine('{"a":', '{"a"'))
+    assert raised.value.reason is Reason.CONSTRAINT_FAILED
+
+
+async def test_what_max_tokens_cut_is_truncated_and_not_retried() -> None:
+    engine = ScriptedEngine('{"a":', finish=FinishReason.LENGTH)
+    with pytest.raises(GenirError) as raised:
+        await run(engine)
+    assert raised.value.reason is Reason.TRUNCATED
+    assert len(engine.requests) == 1
+
+
+async def test_what_max_tokens_cut_but_is_complete_is_a_result() -> None:
+    events = await run(ScriptedEngine('{"a":3}', finish=FinishReason.LENGTH))
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.finish_reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize("text", ['{"a":1,"a":2}', '{"a":1e999}', '{"a":9007199254740993}'])
+async def test_what_readers_disagree_on_is_no_result(text: str) -> None:
+    with pytest.raises(GenirError) as raised:
+        await run(ScriptedEngine(text), max_attempts=1)
+    assert raised.value.reason is Reason.VALIDATION_FAILED
+    assert raised.value.failure is not None
+    assert raised.value.failure.violations[0].message
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (EngineDeadError("gone"), Reason.ENGINE_DEAD),
+        (EngineRejectedError("no such grammar"), Reason.SCHEMA_UNSUPPORTED),
+    ],
+)
+async def test_faults_of_the_engine_have_a_reason(fault: Exception, reason: Reason) -> None:
+    with pytest.raises(GenirError) as raised:
+        await run(ScriptedEngine(fault))
+    assert raised.value.reason is reason
+
+
+async def test_closing_the_run_closes_the_engine_request() -> None:
+    engine = ScriptedEngine('{"a":1}')
+    async with aclosing(generator_for(engine).run(request())) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                assert engine.open_requests == 1
+                break
+    assert engine.open_requests == 0
+
+
+async def test_a_greedy_raw_prompt_is_not_retried_the_same_way() -> None:
+    engine = ScriptedEngine('{"a":77}', '{"a":7}')
+    generator = generator_for(engine)
+    raw = GenerationRequest(
+        "r", prompt="x", prompt_format=PromptFormat.RAW, sampling=Sampling(temperature=0)
+    )
+    async with aclosing(generator.run(raw)) as events:
+        assert [event async for event in events]
+    assert [sent.sampling.temperature for sent in engine.requests] == [0, 0.3]
+    assert engine.requests[0].prompt_token_ids == engine.requests[1].prompt_token_ids
+
+
+async def test_a_budget_below_the_schemas_least_is_refused_before_the_engine() -> None:
+    engine = ScriptedEngine()
+    with pytest.raises(GenirError) as raised:
+        async with aclosing(
+            generator_for(engine, min_tokens=9).run(request(max_tokens=8))
+        ) as events:
+            await anext(events)
+    assert raised.value.reason is Reason.BUDGET_TOO_SMALL
+    assert raised.value.metadata == {"max_tokens": "8", "min_tokens": "9"}
+    assert not engine.requests
