@@ -30,7 +30,8 @@ progress() {
         }
         /^Installing collected packages/ { transient("unpacking"); next }
         /^ *(Looking in|Preparing|Getting|Checking|Building|Created|Stored|Attempting|Found existing|Uninstalling|Successfully|Installing)/ { next }
-        /^ *$/ { next }
+        # Other platforms'"'"' packages, and sources that lack a package: neither is news.
+        /^Ignoring .*: markers|^WARNING: Location .* is ignored|^ *$/ { next }
         { if (terminal) printf "\r\033[K"; print; fflush() }
         END { if (terminal) printf "\r\033[K" }
     '
