@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-READY_SECONDS = 240.0
+READY_SECONDS = 600.0
 PORT_SECONDS = 30.0
 
 

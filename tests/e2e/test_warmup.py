@@ -63,7 +63,7 @@ def test_health_becomes_true_only_after_the_engine_answers(loading_server: Serve
         phases = []
         with IRClient(loading_server.target) as client:
             ready = client.wait_ready(
-                240, on_progress=lambda seen: phases.append(seen.phase if seen else None)
+                600, on_progress=lambda seen: phases.append(seen.phase if seen else None)
             )
         assert Phase.LOADING_MODEL in phases
         assert ready.phase is Phase.READY
