@@ -1,0 +1,188 @@
+"""Everything that is done to a schema before it may be used. Runs in worker processes only."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genir_server.schema import drafts, engine, reader
+from genir_server.schema.document import Document
+from genir_server.schema.lint import lint
+from genir_server.schema.narrow import narrow
+from genir_server.schema.probe import GrammarError, Measured, Probe
+from genir_server.schema.refusal import SchemaRefusedError, invalid, unsupported
+from genir_server.schema.relax import Relaxed, relax
+from genir_server.schema.relax.context import Options
+from genir_server.schema.sampling import SmallestWriter
+from genir_server.schema.shown import shown
+from genir_server.schema.tokens import Vocabulary, fewest_tokens
+from genir_server.schema.verifier import SchemaVerifier
+
+if TYPE_CHECKING:
+    import llguidance
+
+    from genir_server.core.types import SchemaNotice
+    from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+
+_FALLBACKS = (
+    Options(),
+    Options(cut_circular=True),
+    Options(cut_circular=True, plain_counts=True),
+    Options(cut_circular=True, plain_counts=True, plain_conditions=True),
+    Options(
+        cut_circular=True,
+        plain_counts=True,
+        plain_conditions=True,
+        plain_patterns=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What is known about a schema that may be used.
+
+    Attributes:
+        draft: number of the draft: 4, 6, 7, 2019 or 2020.
+        engine_schema: JSON text that decoding enforces.
+        relaxed_schema: the same without any narrowing.
+        notices: keywords that decoding does not enforce as they stand.
+        shown_whole: compact text for the prompt.
+        shown_without_descriptions: the same without what is meant for people.
+        minimal_instance: compact JSON of a small valid value; None when none was found.
+        min_tokens: tokens below which no valid value fits.
+        seconds: processor time of all of it.
+        compile_seconds: processor time of compiling the grammar.
+        worst_mask_seconds: processor time of the slowest mask that was tried.
+
+    """
+
+    draft: int
+    engine_schema: str
+    relaxed_schema: str
+    notices: tuple[SchemaNotice, ...]
+    shown_whole: str
+    shown_without_descriptions: str
+    minimal_instance: str | None
+    min_tokens: int
+    seconds: float
+    compile_seconds: float
+    worst_mask_seconds: float
+
+
+class Analyser:
+    """Analyses schemas for one tokenizer.
+
+    Args:
+        tokenizer: the model's.
+        limits: what is refused.
+        bounds: how far output is bounded.
+
+    """
+
+    def __init__(
+        self,
+        tokenizer: llguidance.LLTokenizer,
+        limits: SchemaLimits,
+        bounds: NarrowingBounds,
+    ) -> None:
+        self._limits = limits
+        self._bounds = bounds
+        self._probe = Probe(tokenizer, limits)
+        self._writer = SmallestWriter(engine.load_tokenizer(None))
+        self._vocabulary = Vocabulary(
+            tokenizer.decode_bytes([token])
+            for token in range(tokenizer.vocab_size)
+            if not tokenizer.is_special_token(token)
+        )
+
+    def analyse(self, text: str) -> Analysis:
+        """Reads, checks, relaxes, narrows and compiles a schema.
+
+        Raises:
+            SchemaRefusedError: the schema cannot be used.
+
+        """
+        start = time.process_time()
+        schema = reader.read(text, self._limits)
+        if schema is False:
+            raise invalid("No value can satisfy the schema: it is false")
+        draft = drafts.detect(schema)
+        document = Document(schema, draft)
+        lint(document, self._limits)
+        try:
+            verifier = SchemaVerifier(text, draft)
+        except ValueError as fault:
+            raise unsupported(f"The schema cannot be checked against: {fault}", "") from None
+        relaxed_text, engine_text, notices, matcher, compile_seconds = self._compile(document)
+        example = self._example(engine_text, verifier)
+        measured: Measured = self._probe.walk(matcher, compile_seconds, example)
+        return Analysis(
+            draft=int(draft),
+            engine_schema=engine_text,
+            relaxed_schema=relaxed_text,
+            notices=notices,
+            shown_whole=shown(schema, descriptions=True),
+            shown_without_descriptions=shown(schema, descriptions=False),
+            minimal_instance=example,
+            min_tokens=fewest_tokens(json.loads(relaxed_text), self._vocabulary),
+            seconds=time.process_time() - start,
+            compile_seconds=measured.compile_seconds,
+            worst_mask_seconds=measured.worst_mask_seconds,
+        )
+
+    def _compile(
+        self, document: Document
+    ) -> tuple[str, str, tuple[SchemaNotice, ...], llguidance.LLMatcher, float]:
+        """The finest relaxation that the engine compiles, narrowed if it can be."""
+        oracle = engine.LibraryOracle()
+        error = ""
+        for options in _FALLBACKS:
+            relaxed = relax(document, oracle, options)
+            relaxed_text = _text(relaxed.schema)
+            if self._bounds.enabled:
+                found = self._narrowed(relaxed, relaxed_text, oracle)
+                if found is not None:
+                    return found
+            try:
+                matcher, seconds = self._probe.compile(relaxed_text)
+            except GrammarError as fault:
+                error = str(fault)
+            else:
+                return relaxed_text, relaxed_text, relaxed.notices, matcher, seconds
+            if _unsatisfiable(error):
+                raise invalid(f"No value can satisfy the schema: {error[:300]}")
+        raise unsupported(f"The engine cannot enforce the schema: {error[:300]}", "")
+
+    def _narrowed(
+        self, relaxed: Relaxed, relaxed_text: str, oracle: engine.LibraryOracle
+    ) -> tuple[str, str, tuple[SchemaNotice, ...], llguidance.LLMatcher, float] | None:
+        schema, notices = narrow(relaxed, self._bounds, oracle.compiles)
+        if not notices:
+            return None
+        text = _text(schema)
+        try:
+            matcher, seconds = self._probe.compile(text)
+        except GrammarError:
+            return None
+        return relaxed_text, text, (*relaxed.notices, *notices), matcher, seconds
+
+    def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
+        schema = json.loads(engine_text)
+        return self._writer.write(schema if isinstance(schema, dict) else {}, verifier.is_valid)
+
+
+def _text(schema: dict[str, object] | bool) -> str:
+    # The engine's own entry takes objects only.
+    if isinstance(schema, bool):
+        schema = {} if schema else {"not": {}}
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def _unsatisfiable(error: str) -> bool:
+    return "nsatisfiable" in error
+
+
+__all__ = ["Analyser", "Analysis", "SchemaRefusedError"]

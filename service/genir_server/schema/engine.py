@@ -1,0 +1,58 @@
+"""llguidance as the engine uses it. Runs in worker processes only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema_rs
+import llguidance
+
+
+def load_tokenizer(source: str | None) -> llguidance.LLTokenizer:
+    """The tokenizer of a model folder, or one of single bytes when there is none."""
+    if source is None:
+        return llguidance.LLTokenizer("byte")
+    path = Path(source)
+    return llguidance.LLTokenizer(str(path / "tokenizer.json" if path.is_dir() else path))
+
+
+def grammar(schema: str) -> str:
+    """The grammar that the engine makes of a schema: compact JSON, no free white space."""
+    return str(
+        llguidance.LLMatcher.grammar_from_json_schema(
+            schema, defaults={"whitespace_flexible": False}
+        )
+    )
+
+
+def matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidance.LLMatcher:
+    """A matcher for a schema. Its error, if any, is in `get_error`."""
+    return llguidance.LLMatcher(tokenizer, grammar(schema), log_level=0)
+
+
+class LibraryOracle:
+    """Asks the libraries, and remembers what they said about one schema."""
+
+    def __init__(self) -> None:
+        self._compiles: dict[str, bool] = {}
+        self._patterns: dict[str, jsonschema_rs.Validator | None] = {}
+
+    def compiles(self, schema: dict[str, object] | bool) -> bool:
+        """Whether the engine's grammar compiler takes a small schema by itself."""
+        text = json.dumps(schema)
+        if text not in self._compiles:
+            error = llguidance.LLMatcher.validate_grammar(grammar(text))
+            self._compiles[text] = not error or error.startswith("WARNING")
+        return self._compiles[text]
+
+    def matches(self, pattern: str, text: str) -> bool:
+        """Whether a regular expression is found in a text; True when that cannot be told."""
+        if pattern not in self._patterns:
+            try:
+                validator = jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True)
+            except (ValueError, jsonschema_rs.ReferencingError):
+                validator = None
+            self._patterns[pattern] = validator
+        found = self._patterns[pattern]
+        return found is None or found.is_valid(text)

@@ -1,0 +1,83 @@
+"""Bounds on callers' schemas and on what the model may write under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLimits:
+    """Bounds that a schema must keep; one that does not is refused as SCHEMA_TOO_COMPLEX.
+
+    The defaults refuse nothing that engines compile in public collections of schemas.
+
+    Attributes:
+        schema_bytes: UTF-8 bytes of the schema's text.
+        nesting: levels of JSON nesting in the schema's text.
+        nodes: subschemas that the root reaches.
+        reference_depth: `$ref`s that lead one into the next.
+        multiple_of: numerator of a `multipleOf`, and of the least common multiple of all those
+            that apply to one value.
+        quantifier: largest number in a repetition such as ``{1,100}`` of a regular expression.
+        pattern_bytes: UTF-8 bytes of one regular expression.
+        pattern_properties: entries of one `patternProperties`.
+        optional_properties: properties of one object that may be left out.
+        alternatives: entries of one `anyOf` or `oneOf`.
+        enum_values: values of one `enum`.
+        string_bytes: UTF-8 bytes of a string in `const` or `enum`.
+        key_bytes: UTF-8 bytes of the name of a property.
+        evaluations: subschemas that apply to one and the same value, counted as often as they
+            apply.
+        probe_seconds: time for reading, checking and compiling one schema.
+        mask_seconds: processor time for the set of allowed tokens at one place of the output.
+        probe_bytes: memory of the process that does this.
+    """
+
+    schema_bytes: int = 1 << 20
+    nesting: int = 100
+    nodes: int = 50_000
+    reference_depth: int = 128
+    multiple_of: int = 10_000
+    quantifier: int = 2_000
+    pattern_bytes: int = 8_192
+    pattern_properties: int = 64
+    optional_properties: int = 450
+    alternatives: int = 2_000
+    enum_values: int = 10_000
+    string_bytes: int = 4_096
+    key_bytes: int = 1_000
+    evaluations: int = 100_000
+    probe_seconds: float = 2.0
+    mask_seconds: float = 0.1
+    probe_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowingBounds:
+    """Bounds on output where the schema sets none, so that a model comes to an end.
+
+    Each is stretched where the schema itself demands more.
+
+    Attributes:
+        enabled: whether anything is narrowed at all.
+        string_characters: characters of a string.
+        array_items: items of an array.
+        map_properties: entries of an object that names no properties.
+        integer_digits: digits of an integer.
+        fraction_digits: digits after the decimal point.
+        free_depth: levels of arrays and objects inside a value that may be anything.
+        close_objects: whether an object that names its properties may hold only those, when the
+            schema does not say otherwise.
+        infer_types: whether a schema without `type` is taken to mean the type that its keywords
+            are about.
+    """
+
+    enabled: bool = True
+    string_characters: int = 600
+    array_items: int = 24
+    map_properties: int = 16
+    integer_digits: int = 15
+    fraction_digits: int = 9
+    free_depth: int = 2
+    close_objects: bool = True
+    infer_types: bool = True

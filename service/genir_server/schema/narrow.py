@@ -1,0 +1,325 @@
+"""Bounds what a model may write where the schema sets no bound.
+
+Works on an engine schema, in place, and only at *values*: at parts that no other part of the
+schema applies to as well, so that a bound cannot contradict anything but the part's own keywords.
+Bounds are stretched to the largest minimum found anywhere in the schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir_server.core.types import Enforcement, SchemaNotice
+from genir_server.schema.pointer import child
+from genir_server.schema.vocabulary import (
+    ARRAY_KEYWORDS,
+    NUMBER_KEYWORDS,
+    OBJECT_KEYWORDS,
+    STRING_KEYWORDS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from genir_server.schema.limits import NarrowingBounds
+    from genir_server.schema.relax import Relaxed
+
+Schema = dict[str, object]
+
+_MOST_NOTICES = 100
+_FREE = "free"
+_IN_PLACE = ("$ref", "allOf", "anyOf")
+_KINDS = {
+    "object": OBJECT_KEYWORDS,
+    "array": ARRAY_KEYWORDS,
+    "string": STRING_KEYWORDS,
+    "number": NUMBER_KEYWORDS,
+}
+_UNBOUNDED_FORMATS = frozenset({"email", "hostname", "uri"})
+
+
+def narrow(
+    relaxed: Relaxed, bounds: NarrowingBounds, compiles: Callable[[Schema], bool]
+) -> tuple[Schema | bool, tuple[SchemaNotice, ...]]:
+    """Narrows the schema of `relaxed` in place.
+
+    Args:
+        relaxed: the engine schema; it is changed.
+        bounds: what is bounded, and how far.
+        compiles: whether the engine takes a small schema by itself.
+
+    Returns:
+        The narrowed schema and a notice for each place that was narrowed.
+
+    """
+    return _Narrowing(relaxed, bounds, compiles).run()
+
+
+class _Narrowing:
+    def __init__(
+        self, relaxed: Relaxed, bounds: NarrowingBounds, compiles: Callable[[Schema], bool]
+    ) -> None:
+        self._schema = relaxed.schema
+        self._origins = relaxed.origins
+        self._bounds = bounds
+        self._compiles = compiles
+        self._notices: dict[tuple[str, str], SchemaNotice] = {}
+        self._uses_free = False
+        self._least: dict[str, int] = {}
+        self._free_name = _FREE
+
+    def run(self) -> tuple[Schema | bool, tuple[SchemaNotice, ...]]:
+        if self._schema is False:
+            return False, ()
+        root: Schema = {} if isinstance(self._schema, bool) else self._schema
+        definitions = root.get("$defs")
+        named: Schema = definitions if isinstance(definitions, dict) else {}
+        while any(name.startswith(self._free_name) for name in named):
+            self._free_name += "_"
+        self._measure(root)
+        values, shared = self._values(root, named)
+        for schema, pointer, _ in values:
+            self._narrow(schema, pointer, whole=id(schema) not in shared)
+        if not root or set(root) <= {"$defs"}:
+            root = {**self._free(""), "$defs": named}
+        if self._uses_free:
+            root = {**root, "$defs": {**named, **self._free_definitions()}}
+        return root, tuple(self._notices.values())[:_MOST_NOTICES]
+
+    def _measure(self, root: Schema) -> None:
+        """Finds the largest minimum of each kind."""
+        pending: list[object] = [root]
+        seen: set[int] = set()
+        while pending:
+            item = pending.pop()
+            if isinstance(item, dict | list):
+                if id(item) in seen:
+                    continue
+                seen.add(id(item))
+            if isinstance(item, list):
+                pending.extend(item)
+            elif isinstance(item, dict):
+                for keyword in ("minLength", "minItems", "minProperties"):
+                    value = item.get(keyword)
+                    if isinstance(value, int):
+                        self._least[keyword] = max(value, self._least.get(keyword, 0))
+                pending.extend(item.values())
+
+    def _values(
+        self, root: Schema, named: Schema
+    ) -> tuple[list[tuple[Schema, str, bool]], set[int]]:
+        """All parts, and the ids of those that do not stand for whole values everywhere."""
+        values: list[tuple[Schema, str, bool]] = []
+        shared: set[int] = set()
+        seen: set[tuple[int, bool]] = set()
+        pending: list[tuple[Schema, str, bool]] = [(root, "", True)]
+        while pending:
+            schema, pointer, whole = pending.pop()
+            pointer = self._origins.get(id(schema), pointer)
+            if (id(schema), whole) in seen:
+                continue
+            seen.add((id(schema), whole))
+            values.append((schema, pointer, whole))
+            if not whole:
+                shared.add(id(schema))
+            # Parts that no caller wrote are reported where the part around them stands.
+            pending.extend(
+                (part, pointer, part_whole) for part, part_whole in self._parts(schema, whole=whole)
+            )
+            reference = schema.get("$ref")
+            if isinstance(reference, str):
+                target = named.get(reference.rpartition("/")[2]) if "/" in reference else root
+                if isinstance(target, dict):
+                    pending.append((target, pointer, whole and len(schema) == 1))
+        return values, shared
+
+    def _parts(self, schema: Schema, *, whole: bool) -> Iterator[tuple[Schema, bool]]:
+        alone = whole and not (schema.keys() - {"anyOf", "$defs"})
+        for keyword in ("anyOf", "allOf"):
+            parts = schema.get(keyword)
+            if isinstance(parts, list):
+                for part in parts:
+                    if isinstance(part, dict):
+                        yield part, alone and keyword == "anyOf"
+        # What several parts say about one property may come from several places.
+        inner = whole and not any(keyword in schema for keyword in _IN_PLACE)
+        for part in _children(schema):
+            if isinstance(part, dict):
+                yield part, inner
+
+    def _note(self, pointer: str, keyword: str, detail: str) -> None:
+        where = child(pointer, keyword) if keyword else pointer
+        self._notices[where, keyword] = SchemaNotice(keyword, where, Enforcement.NARROWED, detail)
+
+    def _narrow(self, schema: Schema, pointer: str, *, whole: bool) -> None:
+        if "const" in schema or "enum" in schema:
+            return
+        if whole and "type" not in schema and self._bounds.infer_types:
+            self._infer_type(schema, pointer)
+        types = schema.get("type")
+        names = types if isinstance(types, list) else [types]
+        alone = whole and not any(keyword in schema for keyword in _IN_PLACE)
+        if "string" in names:
+            self._bound_string(schema, pointer)
+        if "number" in names or "integer" in names:
+            self._bound_number(schema, pointer, fraction=alone and "number" in names)
+        if "array" in names:
+            self._bound_array(schema, pointer)
+        if alone:
+            if "object" in names:
+                self._bound_object(schema, pointer)
+            self._fill(schema, pointer)
+
+    def _infer_type(self, schema: Schema, pointer: str) -> None:
+        kinds = [kind for kind, keywords in _KINDS.items() if keywords & schema.keys()]
+        if len(kinds) == 1 and "$ref" not in schema:
+            schema["type"] = kinds[0]
+            self._note(pointer, "type", f"{kinds[0]}, as the keywords are about that type")
+
+    def _bound_string(self, schema: Schema, pointer: str) -> None:
+        if "maxLength" in schema or schema.get("format", "uri") not in _UNBOUNDED_FORMATS:
+            return
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str) and not _open_ended(pattern):
+            return
+        most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
+        schema["maxLength"] = most
+        self._note(pointer, "maxLength", f"at most {most} characters")
+
+    def _bound_number(self, schema: Schema, pointer: str, *, fraction: bool) -> None:
+        most = 10**self._bounds.integer_digits - 1
+        low = {"minimum", "exclusiveMinimum"} & schema.keys()
+        high = {"maximum", "exclusiveMaximum"} & schema.keys()
+        edges = [schema[keyword] for keyword in low | high]
+        if any(isinstance(edge, int | float) and abs(edge) >= most for edge in edges):
+            return
+        if not low:
+            schema["minimum"] = -most
+            self._note(pointer, "minimum", f"at least {-most}")
+        if not high:
+            schema["maximum"] = most
+            self._note(pointer, "maximum", f"at most {most}")
+        if fraction and "multipleOf" not in schema:
+            schema["multipleOf"] = float(f"1e-{self._bounds.fraction_digits}")
+            self._note(
+                pointer, "multipleOf", f"at most {self._bounds.fraction_digits} decimal places"
+            )
+
+    def _bound_array(self, schema: Schema, pointer: str) -> None:
+        if "maxItems" in schema:
+            return
+        prefix = schema.get("prefixItems")
+        named = len(prefix) if isinstance(prefix, list) else 0
+        most = max(self._bounds.array_items, named, 2 * self._least.get("minItems", 0))
+        schema["maxItems"] = most
+        self._note(pointer, "maxItems", f"at most {most} items")
+
+    def _bound_object(self, schema: Schema, pointer: str) -> None:
+        properties = schema.get("properties")
+        named: Schema = properties if isinstance(properties, dict) else {}
+        required = schema.get("required")
+        demanded = required if isinstance(required, list) else []
+        rest = schema.get("additionalProperties", True)
+        if rest is False:
+            return
+        if (
+            named
+            and rest is True
+            and self._bounds.close_objects
+            and "patternProperties" not in schema
+            and all(name in named for name in demanded)
+            and self._least.get("minProperties", 0) <= len(named)
+        ):
+            schema["additionalProperties"] = False
+            self._note(pointer, "additionalProperties", "only the properties that are named")
+            return
+        if "maxProperties" in schema:
+            return
+        most = max(self._bounds.map_properties, 2 * self._least.get("minProperties", 0))
+        most += len(named) + len(demanded)
+        skeleton: Schema = {
+            "type": "object",
+            "properties": dict.fromkeys(named, True),
+            "required": demanded,
+            "maxProperties": most,
+        }
+        if self._compiles(skeleton):
+            schema["maxProperties"] = most
+            self._note(pointer, "maxProperties", f"at most {most} properties")
+
+    def _fill(self, schema: Schema, pointer: str) -> None:
+        """Bounds parts that may be anything."""
+        types = schema.get("type")
+        names = types if isinstance(types, list) else [types]
+        if "object" in names and schema.get("additionalProperties", True) is True:
+            schema["additionalProperties"] = self._free(child(pointer, "additionalProperties"))
+        if "array" in names and schema.get("items", True) in (True, {}):
+            prefix = schema.get("prefixItems")
+            if not isinstance(prefix, list) or schema.get("maxItems", len(prefix) + 1) != len(
+                prefix
+            ):
+                schema["items"] = self._free(child(pointer, "items"))
+        for holder in ("properties", "patternProperties"):
+            parts = schema.get(holder)
+            if isinstance(parts, dict):
+                for key, part in parts.items():
+                    if part in (True, {}):
+                        parts[key] = self._free(child(pointer, holder, key))
+        prefix = schema.get("prefixItems")
+        if isinstance(prefix, list):
+            for index, part in enumerate(prefix):
+                if part in (True, {}):
+                    prefix[index] = self._free(child(pointer, "prefixItems", index))
+
+    def _free(self, pointer: str) -> Schema:
+        self._uses_free = True
+        self._note(pointer, "", "any value, of bounded size")
+        return {"$ref": f"#/$defs/{self._free_name}{self._bounds.free_depth}"}
+
+    def _free_definitions(self) -> Schema:
+        bounds = self._bounds
+        most = 10**bounds.integer_digits - 1
+        options: list[object] = [
+            {"type": ["null", "boolean"]},
+            {"type": "string", "maxLength": bounds.string_characters},
+            {
+                "type": "number",
+                "minimum": -most,
+                "maximum": most,
+                "multipleOf": float(f"1e-{bounds.fraction_digits}"),
+            },
+        ]
+        definitions: Schema = {f"{self._free_name}0": {"anyOf": options}}
+        for depth in range(1, bounds.free_depth + 1):
+            inner = {"$ref": f"#/$defs/{self._free_name}{depth - 1}"}
+            definitions[f"{self._free_name}{depth}"] = {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "additionalProperties": inner,
+                        "maxProperties": bounds.map_properties,
+                    },
+                    {"type": "array", "items": inner, "maxItems": bounds.array_items},
+                    *options,
+                ]
+            }
+        return definitions
+
+
+def _children(schema: Schema) -> Iterator[object]:
+    for holder in ("properties", "patternProperties"):
+        parts = schema.get(holder)
+        if isinstance(parts, dict):
+            yield from parts.values()
+    prefix = schema.get("prefixItems")
+    if isinstance(prefix, list):
+        yield from prefix
+    for holder in ("additionalProperties", "items"):
+        if holder in schema:
+            yield schema[holder]
+
+
+def _open_ended(pattern: str) -> bool:
+    """Whether a regular expression may match texts of any length."""
+    anchored = pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$")
+    return not anchored or any(sign in pattern for sign in ("*", "+", ",}"))

@@ -1,0 +1,63 @@
+"""JSON Pointers (RFC 6901)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def escape(token: str | int) -> str:
+    """One token as it stands in a pointer."""
+    return str(token).replace("~", "~0").replace("/", "~1")
+
+
+def unescape(token: str) -> str:
+    """What a token of a pointer names."""
+    return token.replace("~1", "/").replace("~0", "~")
+
+
+def child(pointer: str, *tokens: str | int) -> str:
+    """The pointer to something below `pointer`."""
+    return pointer + "".join(f"/{escape(token)}" for token in tokens)
+
+
+def join(tokens: Iterable[str | int]) -> str:
+    """The pointer made of tokens."""
+    return "".join(f"/{escape(token)}" for token in tokens)
+
+
+def split(pointer: str) -> list[str]:
+    """The tokens of a pointer.
+
+    Raises:
+        ValueError: it is not empty and does not begin with a slash.
+
+    """
+    if not pointer:
+        return []
+    if not pointer.startswith("/"):
+        raise ValueError("a JSON Pointer begins with a slash")
+    return [unescape(token) for token in pointer[1:].split("/")]
+
+
+def lookup(value: object, pointer: str) -> object:
+    """What a pointer names inside `value`.
+
+    Raises:
+        KeyError: nothing is there.
+
+    """
+    try:
+        tokens = split(pointer)
+    except ValueError as fault:
+        raise KeyError(pointer) from fault
+    for token in tokens:
+        if isinstance(value, dict) and token in value:
+            value = value[token]
+        elif isinstance(value, list) and token.isdecimal() and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            raise KeyError(pointer)
+    return value

@@ -1,0 +1,216 @@
+"""The way into this package: schema text in, prepared schema out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from genir_server.core.errors import GenirError, Reason
+from genir_server.core.types import Enforcement, SchemaNotice
+from genir_server.schema.cache import ByteBoundedCache, CacheCounters
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.pool import PoolCounters, WorkerPool
+from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
+from genir_server.schema.types import PreparedSchema
+from genir_server.schema.verifier import SchemaVerifier
+from genir_server.schema.vocabulary import Draft
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_CACHE_BYTES = 256 << 20
+"""Bound on all that is kept about schemas, in bytes."""
+
+# A compiled validator takes several times the room of its schema's text.
+_BYTES_PER_CHARACTER = 12
+_BYTES_PER_ENTRY = 4_096
+
+
+@dataclass(slots=True)
+class PreparationTimes:
+    """Seconds spent on preparing schemas that were not known: how many, in all, and the worst."""
+
+    count: int = 0
+    total_seconds: float = 0.0
+    worst_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparerCounters:
+    """What a preparer has done since its start."""
+
+    cache: CacheCounters
+    pool: PoolCounters
+    times: PreparationTimes = field(default_factory=PreparationTimes)
+
+
+class Preparer:
+    """Prepares schemas in worker processes and keeps the results.
+
+    Args:
+        tokenizer_source: model folder whose ``tokenizer.json`` the probe uses, or such a file;
+            None stands for a tokenizer of single bytes.
+        limits: what is refused.
+        bounds: how far output is bounded where a schema sets no bound.
+        workers: worker processes, 1 and up.
+        cache_bytes: bound on all that is kept, in bytes.
+
+    """
+
+    def __init__(
+        self,
+        tokenizer_source: Path | str | None,
+        limits: SchemaLimits | None = None,
+        *,
+        bounds: NarrowingBounds | None = None,
+        workers: int = 1,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self._limits = limits or SchemaLimits()
+        self._pool = WorkerPool(
+            tokenizer_source, self._limits, bounds or NarrowingBounds(), workers
+        )
+        self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
+        self._under_way: dict[str, asyncio.Task[PreparedSchema]] = {}
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="genir-schema")
+        self.counters = PreparerCounters(self._cache.counters, self._pool.counters)
+
+    async def start(self) -> None:
+        """Starts the worker processes and waits until they are warm.
+
+        Raises:
+            RuntimeError: a worker does not start; the message says why.
+
+        """
+        await self._pool.start()
+
+    async def close(self) -> None:
+        """Ends worker processes. May be called more than once."""
+        for task in list(self._under_way.values()):
+            task.cancel()
+        await self._pool.close()
+        self._threads.shutdown(wait=False)
+
+    def known(self, digest: str) -> PreparedSchema | None:
+        """The schema of that digest if it was prepared before and is still kept."""
+        kept = self._cache.get(digest)
+        return kept if isinstance(kept, PreparedSchema) else None
+
+    async def prepare(self, text: str) -> PreparedSchema:
+        """Checks and prepares a schema. Does not block the event loop.
+
+        Equal texts share one preparation, and its result is kept, refusals too.
+
+        Raises:
+            GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
+                FieldViolation for ``spec.json_schema``.
+
+        """
+        digest = self._digest(text)
+        kept = self._cache.get(digest)
+        if kept is None:
+            kept = await self._join(digest, text)
+        else:
+            self._cache.counters.hits += 1
+        if isinstance(kept, GenirError):
+            # One exception object must not be raised in several places at once.
+            raise GenirError(
+                kept.reason, kept.message, fields=kept.fields, metadata=dict(kept.metadata)
+            )
+        return kept
+
+    def _digest(self, text: str) -> str:
+        if len(text) > self._limits.schema_bytes:
+            raise too_complex(
+                "The schema's text is too long",
+                "schema_bytes",
+                self._limits.schema_bytes,
+                len(text),
+            ).to_error()
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError:
+            raise invalid("The schema's text holds half of a surrogate pair.").to_error() from None
+        return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+    async def _join(self, digest: str, text: str) -> PreparedSchema:
+        task = self._under_way.get(digest)
+        if task is None:
+            self._cache.counters.misses += 1
+            task = asyncio.get_running_loop().create_task(self._prepare(digest, text))
+            self._under_way[digest] = task
+            task.add_done_callback(lambda done: self._finished(digest, done))
+        else:
+            self._cache.counters.joined += 1
+        try:
+            # A caller that goes away must not take the others' preparation along.
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise GenirError(Reason.DRAINING, "the server is going down") from None
+            raise
+
+    def _finished(self, digest: str, task: asyncio.Task[PreparedSchema]) -> None:
+        self._under_way.pop(digest, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _prepare(self, digest: str, text: str) -> PreparedSchema:
+        start = time.monotonic()
+        try:
+            reply = await self._pool.analyse(text)
+            loop = asyncio.get_running_loop()
+            prepared, size = await loop.run_in_executor(
+                self._threads, _assemble, digest, text, reply
+            )
+        except SchemaRefusedError as refusal:
+            error = refusal.to_error()
+            self._cache.put(digest, error, _BYTES_PER_ENTRY)
+            raise error from None
+        self._cache.put(digest, prepared, size)
+        seconds = time.monotonic() - start
+        times = self.counters.times
+        times.count += 1
+        times.total_seconds += seconds
+        times.worst_seconds = max(times.worst_seconds, seconds)
+        return prepared
+
+
+def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int]:
+    """The prepared schema that a worker's reply describes, and about how many bytes it takes.
+
+    Raises:
+        SchemaRefusedError: the reply is a refusal.
+
+    """
+    analysis = json.loads(reply)
+    if "reason" in analysis:
+        raise SchemaRefusedError(
+            Reason(analysis["reason"]), analysis["message"], **analysis["metadata"]
+        )
+    prepared = PreparedSchema(
+        digest=digest,
+        text=text,
+        engine_schema=analysis["engine_schema"],
+        notices=tuple(
+            SchemaNotice(
+                notice["keyword"],
+                notice["pointer"],
+                Enforcement(notice["enforcement"]),
+                notice["detail"],
+            )
+            for notice in analysis["notices"]
+        ),
+        # The worker compiled the same text before, within its limits.
+        verifier=SchemaVerifier(text, Draft(analysis["draft"])),
+        shown_whole=analysis["shown_whole"],
+        shown_without_descriptions=analysis["shown_without_descriptions"],
+        minimal_instance=analysis["minimal_instance"],
+        min_tokens=analysis["min_tokens"],
+    )
+    return prepared, _BYTES_PER_ENTRY + _BYTES_PER_CHARACTER * len(text) + len(reply)

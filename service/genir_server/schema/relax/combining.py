@@ -1,0 +1,114 @@
+"""References and keywords that combine schemas for one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir_server.schema.relax.negation import negate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genir_server.schema.document import Node
+    from genir_server.schema.relax.context import Context, EngineSchema
+
+
+def reference(
+    context: Context,
+    node: Node,
+    keyword: str,
+    schema: dict[str, object],
+    extra: list[EngineSchema],
+) -> None:
+    """Adds what a reference names."""
+    if keyword in node.foreign:
+        context.unchecked(node, keyword, "the meta-schema is not given to the engine")
+        return
+    target = node.target(keyword)
+    if target is None:
+        return
+    if keyword == "$dynamicRef" and len(context.document.dynamic_targets(_text(node, keyword))) > 1:
+        context.unchecked(node, keyword, "the engine does not follow references at run time")
+        return
+    use = context.use(target)
+    if isinstance(use, dict) and "$ref" not in schema:
+        schema.update(use)
+    else:
+        extra.append(use)
+
+
+def _text(node: Node, keyword: str) -> str:
+    return str(node.keywords[keyword])
+
+
+def _parts(context: Context, node: Node, keyword: str) -> list[EngineSchema]:
+    return [context.use(edge.target) for edge in node.edges if edge.keyword == keyword]
+
+
+def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
+    parts = [part for part in _parts(context, node, "allOf") if part is not True]
+    if parts:
+        schema["allOf"] = parts
+
+
+def _any_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
+    parts = _parts(context, node, "anyOf")
+    if not any(part is True for part in parts):
+        schema["anyOf"] = [part for part in parts if part is not False]
+
+
+def _one_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
+    # Left as it is until every schema is converted; `exclusive.resolve` turns it into anyOf.
+    schema["oneOf"] = _parts(context, node, "oneOf")
+
+
+def _not(context: Context, node: Node, _: dict[str, object], extra: list[EngineSchema]) -> None:
+    target = node.target("not")
+    if target is None:
+        return
+    negation = negate(context.document, target)
+    if context.options.plain_conditions:
+        context.unchecked(node, "not", "the engine cannot express this complement")
+        return
+    extra.append(negation.schema)
+    if negation.exact:
+        context.rewritten(node, "not", "as the complement")
+    else:
+        context.unchecked(node, "not", "the engine cannot express this complement")
+
+
+def _if(context: Context, node: Node, _: dict[str, object], extra: list[EngineSchema]) -> None:
+    condition = node.target("if")
+    then, otherwise = node.target("then"), node.target("else")
+    if condition is None or (then is None and otherwise is None):
+        return
+    negation = negate(context.document, condition)
+    if context.options.plain_conditions:
+        context.unchecked(node, "if", "the engine cannot express this condition")
+        return
+    met = _both(context.use(condition), True if then is None else context.use(then))
+    unmet = _both(negation.schema, True if otherwise is None else context.use(otherwise))
+    options = [option for option in (met, unmet) if option is not False]
+    if not any(option is True for option in options):
+        extra.append({"anyOf": options} if options else False)
+    if negation.exact:
+        context.rewritten(node, "if", "as alternatives with and without the condition")
+    else:
+        context.unchecked(node, "if", "the engine cannot express the complement of the condition")
+
+
+def _both(first: EngineSchema, second: EngineSchema) -> EngineSchema:
+    if first is True or second is False:
+        return second
+    if second is True or first is False:
+        return first
+    return {"allOf": [first, second]}
+
+
+CONVERTERS: dict[str, Callable[..., None]] = {
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "not": _not,
+    "if": _if,
+}

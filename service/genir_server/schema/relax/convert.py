@@ -1,0 +1,144 @@
+"""Converts every subschema, innermost first, and puts the engine schema together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genir_server.core.types import Enforcement, SchemaNotice
+from genir_server.schema.pointer import split
+from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
+from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
+from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
+
+if TYPE_CHECKING:
+    from genir_server.schema.document import Document, Node
+
+_MOST_NOTICES = 200
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """An engine schema that accepts whatever the caller's schema accepts.
+
+    Attributes:
+        schema: the engine schema, with the definitions it needs in `$defs`.
+        notices: keywords that it does not enforce as they stand.
+        origins: the caller's pointer for each part of `schema`, by the part's `id`.
+
+    """
+
+    schema: dict[str, object] | bool
+    notices: tuple[SchemaNotice, ...]
+    origins: dict[int, str]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the engine schema accepts nothing that the caller's schema refuses."""
+        return all(
+            notice.enforcement is not Enforcement.CHECKED_AFTER_DECODING for notice in self.notices
+        )
+
+
+def relax(document: Document, oracle: Oracle, options: Options | None = None) -> Relaxed:
+    """Relaxes a schema that passed `lint`."""
+    context = Context(document, oracle, options or Options())
+    _name_definitions(context)
+    # Deeper pointers first: a schema's parts stand below it in the text.
+    ordered = sorted(document.nodes.values(), key=lambda node: -node.pointer.count("/"))
+    for node in ordered:
+        context.converted[node.pointer] = _convert(context, node)
+    exclusive.resolve(context)
+    schema = _assemble(context)
+    origins = {
+        id(part): pointer for pointer, part in context.converted.items() if isinstance(part, dict)
+    }
+    if isinstance(schema, dict):
+        origins[id(schema)] = ""
+    return Relaxed(schema, _notices(context), origins)
+
+
+def _name_definitions(context: Context) -> None:
+    taken: set[str] = set()
+    for node in context.document.nodes.values():
+        for edge in node.edges:
+            if edge.keyword in REFERENCES and edge.target not in context.names:
+                tokens = split(edge.target)
+                last = tokens[-1] if tokens else "root"
+                name = "".join(c for c in last if c.isascii() and (c.isalnum() or c in "_-"))
+                name = name[:_LONGEST_NAME] or "definition"
+                if name in taken:
+                    name = f"{name}_{len(taken)}"
+                taken.add(name)
+                context.names[edge.target] = name
+
+
+def _convert(context: Context, node: Node) -> EngineSchema:
+    if isinstance(node.value, bool):
+        return node.value
+    draft = context.document.draft
+    schema: dict[str, object] = {}
+    extra: list[EngineSchema] = []
+    alone = draft <= Draft.DRAFT7 and "$ref" in node.value
+    for keyword in ("$ref",) if alone else tuple(node.value):
+        if keyword in ANNOTATIONS:
+            continue
+        if not known(keyword, draft):
+            if keyword != "$dynamicRef":
+                _note_unknown(context, node, keyword)
+            continue
+        if keyword in REFERENCES:
+            combining.reference(context, node, keyword, schema, extra)
+        else:
+            for convert in (
+                scalars.CONVERTERS,
+                arrays.CONVERTERS,
+                objects.CONVERTERS,
+                combining.CONVERTERS,
+            ):
+                if keyword in convert:
+                    convert[keyword](context, node, schema, extra)
+    return _joined(schema, extra)
+
+
+def _note_unknown(context: Context, node: Node, keyword: str) -> None:
+    """Says that a keyword of another draft means nothing in this one."""
+    name = {Draft.DRAFT201909: "2019-09", Draft.DRAFT202012: "2020-12"}.get(
+        context.document.draft, str(int(context.document.draft))
+    )
+    context.note(
+        node, keyword, Enforcement.ANNOTATION, f"draft {name} gives this keyword no meaning"
+    )
+
+
+def _joined(schema: dict[str, object], extra: list[EngineSchema]) -> EngineSchema:
+    extra = [part for part in extra if part is not True]
+    if any(part is False for part in extra):
+        return False
+    if extra:
+        alternatives = schema.get("allOf")
+        present = alternatives if isinstance(alternatives, list) else []
+        schema["allOf"] = [*present, *extra]
+    return schema or True
+
+
+def _assemble(context: Context) -> dict[str, object] | bool:
+    root = context.converted[""]
+    definitions = {
+        name: context.converted[pointer] for pointer, name in context.names.items() if pointer
+    }
+    if isinstance(root, bool) or not definitions:
+        return root
+    return {**root, "$defs": definitions}
+
+
+def _notices(context: Context) -> tuple[SchemaNotice, ...]:
+    order = {
+        Enforcement.CHECKED_AFTER_DECODING: 0,
+        Enforcement.REWRITTEN: 1,
+        Enforcement.NARROWED: 2,
+        Enforcement.ANNOTATION: 3,
+    }
+    notices = sorted(context.notices.values(), key=lambda notice: order[notice.enforcement])
+    return tuple(notices[:_MOST_NOTICES])

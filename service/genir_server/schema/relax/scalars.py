@@ -1,0 +1,95 @@
+"""Keywords about types, constants, numbers and strings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir_server.core.types import Enforcement
+from genir_server.schema.relax.formats import ENGINE_FORMATS, EXACT_PATTERNS, STANDARD_FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genir_server.schema.document import Node
+    from genir_server.schema.relax.context import Context, EngineSchema
+
+
+def whole(value: object) -> object:
+    """A number that has no fraction as an integer, which is how normal form writes it."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _copy(keyword: str) -> Callable[..., None]:
+    def convert(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
+        schema[keyword] = whole(node.keywords[keyword])
+
+    return convert
+
+
+def _type(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
+    value = node.keywords["type"]
+    if isinstance(value, list):
+        names = list(dict.fromkeys(value))
+        if "number" in names and "integer" in names:
+            names.remove("integer")
+        schema["type"] = names[0] if len(names) == 1 else names
+    else:
+        schema["type"] = value
+
+
+def _enum(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
+    values = node.keywords["enum"]
+    assert isinstance(values, list)  # noqa: S101 - the meta-schema was checked
+    schema["enum"] = [whole(value) for value in values]
+
+
+def _pattern(
+    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
+) -> None:
+    pattern = str(node.keywords["pattern"])
+    if not context.options.plain_patterns and context.oracle.compiles(
+        {"type": "string", "pattern": pattern}
+    ):
+        _add(schema, extra, "pattern", pattern)
+    else:
+        context.unchecked(node, "pattern", "the engine cannot follow this regular expression")
+
+
+def _format(
+    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
+) -> None:
+    name = str(node.keywords["format"])
+    if name in ENGINE_FORMATS:
+        schema["format"] = name
+    elif name in EXACT_PATTERNS:
+        _add(schema, extra, "pattern", EXACT_PATTERNS[name])
+        context.rewritten(node, "format", f"{name} as a regular expression")
+    elif name in STANDARD_FORMATS:
+        context.unchecked(node, "format", f"the engine does not know the format {name}")
+    else:
+        context.note(node, "format", Enforcement.ANNOTATION, "no standard defines this format")
+
+
+def _add(schema: dict[str, object], extra: list[EngineSchema], keyword: str, value: object) -> None:
+    if keyword in schema:
+        extra.append({keyword: value})
+    else:
+        schema[keyword] = value
+
+
+CONVERTERS: dict[str, Callable[..., None]] = {
+    "type": _type,
+    "const": _copy("const"),
+    "enum": _enum,
+    "minimum": _copy("minimum"),
+    "maximum": _copy("maximum"),
+    "exclusiveMinimum": _copy("exclusiveMinimum"),
+    "exclusiveMaximum": _copy("exclusiveMaximum"),
+    "multipleOf": _copy("multipleOf"),
+    "minLength": _copy("minLength"),
+    "maxLength": _copy("maxLength"),
+    "pattern": _pattern,
+    "format": _format,
+}
