@@ -82,6 +82,9 @@ install_requirements() {
 install_project() {
     say 'Installing genir'
     pip_install "$1" --no-build-isolation --no-index --editable .
+    [ "$(uname -s)" != Linux ] || "$1/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+        say 'Warning: the system library libnuma.so.1 is missing, and the CPU engine cannot start' \
+            'without it (Debian and Ubuntu: libnuma1, Fedora: numactl-libs)'
 }
 
 case ${1:-} in
