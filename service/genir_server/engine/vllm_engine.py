@@ -27,6 +27,7 @@ from genir_server.engine.activity import ActivityRecorder
 from genir_server.engine.chat_tokenizer import ChatTokenizer
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.engine_process import BACKEND_UTILITY, EngineProcessConfig
+from genir_server.engine.library_preload import preload_libraries
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
@@ -55,8 +56,9 @@ THREAD_STACK_BYTES = 64 << 20
 """Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
 process, on a deeply nested one."""
 
-SHUTDOWN_SECONDS = 5.0
-"""How long the engine's processes get to end by themselves before they are killed."""
+SHUTDOWN_SECONDS = 10.0
+"""How long the engine's processes get to end by themselves before they are killed. On a busy
+machine the worker needs most of it to free what it holds."""
 
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -103,7 +105,7 @@ class VllmEngine:
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
         from vllm.lora.request import LoRARequest
 
-        self._llm = llm
+        self._llm: AsyncLLM | None = llm
         self._activity = activity
         self._tokenizer = ChatTokenizer(llm.get_tokenizer())
         self._lora_requests = {
@@ -124,7 +126,7 @@ class VllmEngine:
         )
         self._effective_backend = ""
         self._observation: asyncio.Task[None] | None = None
-        self._shutdown: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -139,10 +141,12 @@ class VllmEngine:
     @property
     def dead(self) -> bool:
         """Whether the engine has died or was shut down."""
-        return bool(self._llm.errored)
+        return self._closing is not None or self._llm is None or bool(self._llm.errored)
 
     def activity(self) -> EngineActivity:
         """The engine core's own counts, plus what is on its way there."""
+        if self._llm is None:
+            return EngineActivity(0, 0, self._activity.last_step_time)
         running = self._activity.running
         on_the_way = self._llm.output_processor.get_num_unfinished_requests() - running
         return EngineActivity(
@@ -170,7 +174,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine import exceptions as engine_exceptions
 
-        if self.dead:
+        llm = self._llm
+        if llm is None or self.dead:
             raise EngineDeadError("the engine is not running")
         lora_request = None
         if request.lora_adapter:
@@ -179,7 +184,7 @@ class VllmEngine:
                 raise EngineRejectedError(f"no LoRA adapter is named {request.lora_adapter}")
         finished = False
         try:
-            stream = self._llm.generate(
+            stream = llm.generate(
                 TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
                 _sampling_params(request),
                 request.request_id,
@@ -189,7 +194,7 @@ class VllmEngine:
             async with aclosing(stream):
                 async for output in stream:
                     if not self._effective_backend:
-                        await self._observe_backend()
+                        await self._observe_backend(llm)
                     finished = output.finished
                     yield _delta(output)
         except engine_exceptions.EngineDeadError as error:
@@ -205,34 +210,34 @@ class VllmEngine:
             # AsyncLLM aborts by itself when it is cancelled, but not if that happens while it is
             # still handing the request over.
             if not finished:
-                await self._abort(request.request_id)
+                await self._abort(llm, request.request_id)
 
     async def shutdown(self) -> None:
         """Ends the engine and its processes. May be called more than once."""
-        if self._shutdown is None:
-            self._shutdown = asyncio.create_task(self._shut_down(), name="engine-shutdown")
-        await asyncio.shield(self._shutdown)
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="engine-shutdown")
+        await asyncio.shield(self._closing)
 
-    async def _abort(self, request_id: str) -> None:
+    async def _abort(self, llm: AsyncLLM, request_id: str) -> None:
         if self.dead:
             return
 
         async def abort() -> None:
             # An engine that dies meanwhile has nothing left to abort.
             with suppress(Exception):
-                await self._llm.abort(request_id)
+                await llm.abort(request_id)
 
         # Whoever is being cancelled here may be cancelled again before the abort is sent.
         await asyncio.shield(_keep(asyncio.create_task(abort())))
 
-    async def _observe_backend(self) -> None:
+    async def _observe_backend(self, llm: AsyncLLM) -> None:
         if self._observation is None:
-            self._observation = _keep(asyncio.create_task(self._ask_for_backend()))
+            self._observation = _keep(asyncio.create_task(self._ask_for_backend(llm)))
         await asyncio.shield(self._observation)
 
-    async def _ask_for_backend(self) -> None:
+    async def _ask_for_backend(self, llm: AsyncLLM) -> None:
         try:
-            backend = await self._llm.engine_core.call_utility_async(BACKEND_UTILITY)
+            backend = await llm.engine_core.call_utility_async(BACKEND_UTILITY)
         except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
             logger.warning("the structured-output backend in use is not known: %s", error)
             return
@@ -245,13 +250,22 @@ class VllmEngine:
         else:
             logger.info("the engine core uses the structured-output backend %s", backend)
 
-    async def _shut_down(self) -> None:
+    async def _close(self) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
 
+        llm = self._llm
+        if llm is None:
+            return
         # AsyncLLM's own shutdown would leave whoever waits for a token waiting for ever.
-        self._llm.output_processor.propagate_error(VllmEngineDeadError())
-        await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)
+        llm.output_processor.propagate_error(VllmEngineDeadError())
+        await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         self._tokenizer.close()
+        # vLLM closes its sockets in the event loop's next turn and leaves their context open.
+        await asyncio.sleep(0)
+        llm.engine_core.ctx.destroy(linger=0)
+        llm.engine_core.resources.ctx.term()
+        # An AsyncLLM that lives until the interpreter's end tries to shut down there, and fails.
+        self._llm = None
 
 
 _kept: set[asyncio.Task[None]] = set()
@@ -266,6 +280,7 @@ def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
     on_cpu = prepare_environment()
+    preload_libraries()
     # Applies to threads made from here on, in this whole process: vLLM's among them.
     threading.stack_size(THREAD_STACK_BYTES)
     # The tracker's start unblocks SIGINT in the thread that starts it, so that comes first.
@@ -287,6 +302,11 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     vllm_config = engine_configuration(arguments, config)
     vllm_config.additional_config = EngineProcessConfig(
         vllm_config.additional_config, config.configure_process_logging
+    )
+    # Prompts go in as plain token ids on purpose: that way the schema is checked in a thread of
+    # vLLM's, and not on the event loop.
+    logging.getLogger("vllm.v1.engine.input_processor").addFilter(
+        lambda record: "Passing raw prompts" not in record.getMessage()
     )
     try:
         return AsyncLLM(

@@ -1,0 +1,79 @@
+"""What is carried into the engine's processes, without starting any engine."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from genir_server.engine.engine_process import EngineProcessConfig, backend_name
+
+
+class GuidanceBackend:
+    pass
+
+
+class XgrammarBackend:
+    pass
+
+
+class LMFormatEnforcerBackend:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        (None, ""),
+        (GuidanceBackend(), "guidance"),
+        (XgrammarBackend(), "xgrammar"),
+        (LMFormatEnforcerBackend(), "lm-format-enforcer"),
+    ],
+)
+def test_backends_are_named_as_vllm_configures_them(backend: object, name: str) -> None:
+    assert backend_name(backend) == name
+
+
+def test_in_the_server_nothing_happens_and_the_config_stays_vllms() -> None:
+    stdout = os.fstat(1)
+    # A deep copy, as vLLM makes, goes the same way as pickling.
+    carried = copy.deepcopy(EngineProcessConfig({"key": "value"}, _must_not_run))
+    assert carried == {"key": "value"}
+    assert isinstance(carried, EngineProcessConfig)
+    assert carried.configure_logging is _must_not_run
+    assert os.fstat(1) == stdout
+
+
+def test_an_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
+    """The middle process starts an engine process that prints, tells its pid and waits."""
+    engine = textwrap.dedent("""
+        import os, pickle, sys, threading
+        from genir_server.engine.engine_process import EngineProcessConfig
+        pickle.loads(pickle.dumps(EngineProcessConfig({}, None, server_pid=1)))
+        print(f"engine {os.getpid()}", flush=True)
+        threading.Event().wait()
+    """)
+    middle = textwrap.dedent(f"""
+        import subprocess, sys
+        subprocess.run([sys.executable, "-c", {engine!r}])
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", middle],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("engine ")
+        process.kill()
+        # The pipes reach their end when the last process that holds them is gone.
+        output, _ = process.communicate(timeout=30)
+        assert output == ""
+
+
+def _must_not_run() -> None:
+    raise AssertionError("the server's own logging was configured anew")
