@@ -50,6 +50,26 @@ def run(*arguments: str, server: ContractServer | None = None, stdin: str = "") 
     return CliRunner().invoke(app, arguments, input=stdin, env=environment)
 
 
+def run_in_terminal(*arguments: str, term: str = "dumb") -> tuple[int, str]:
+    """The exit code, and what stdout and stderr show on a terminal."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "NO_COLOR": "1", "TERM": term},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while data := os.read(leader, 65536):
+            shown += data
+    except OSError:  # What Linux says when the last writer has closed.
+        pass
+    os.close(leader)
+    return process.wait(30), shown.decode()
+
+
 def last_spec(server: ContractServer) -> generation_pb2.GenerationSpec:
     request = server.calls[-1].request
     assert isinstance(request, ir_service_pb2.StreamIRRequest)
@@ -64,7 +84,7 @@ def set_health(server: ContractServer, *phases: status_pb2.Phase.ValueType) -> N
             response = ir_service_pb2.HealthResponse(
                 phase=number,
                 ready=ready,
-                message="busy with it",
+                message="busy [/with] it",
                 model="tiny",
                 versions=status_pb2.Versions(genir="0.9.1", vllm="0.32.0"),
                 ir_json="{}" if call.request.deep else "",
@@ -103,16 +123,8 @@ def test_a_terminal_gets_it_indented_and_without_control_characters(
     server: ContractServer,
 ) -> None:
     server.script(success('{"a":"\x9b31m","b":[1]}'))
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "generate", "hello", "--quiet", "--target", server.target],
-        stdout=follower,
-        env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
-    )
-    assert process.wait(30) == 0
-    os.close(follower)
-    shown = os.read(leader, 65536).decode()
-    os.close(leader)
+    code, shown = run_in_terminal("generate", "hello", "--quiet", "--target", server.target)
+    assert code == 0
     assert shown.splitlines() == ["{", '  "a": "\ufffd31m",', '  "b": [', "    1", "  ]", "}"]
 
 
@@ -324,7 +336,7 @@ def test_health_is_0_when_ready_and_3_when_not(server: ContractServer) -> None:
     result = run("health", server=server)
     assert result.exit_code == 3
     assert "loading model" in result.stdout
-    assert "busy with it" in result.stdout
+    assert "busy [/with] it" in result.stdout
     result = run("health", server=server)
     assert result.exit_code == 0
     assert "vllm 0.32.0" in result.stdout
@@ -351,6 +363,13 @@ def test_health_waits_and_shows_the_phases(server: ContractServer) -> None:
     assert result.exit_code == 0
     shown = [line.partition(" (")[0] for line in result.stderr.splitlines()]
     assert shown == ["loading model", "warming up", "ready"]
+
+
+def test_a_terminal_shows_the_phase_in_place(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
+    code, shown = run_in_terminal("health", "--wait", "--target", server.target, term="xterm")
+    assert code == 0
+    assert "loading model (0 s): busy [/with] it\r" in shown
 
 
 def test_health_waits_no_longer_than_it_is_told(server: ContractServer) -> None:

@@ -21,6 +21,7 @@ from tests.clients.contract_server import (
     success,
 )
 
+from genir import cli
 from genir.cli.exit_codes import MEANINGS
 from genir.v1 import ir_service_pb2
 
@@ -61,6 +62,7 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) == 6
 
 
-def test_the_guide_tells_every_exit_code() -> None:
+def test_guide_and_docstring_tell_every_exit_code() -> None:
     for code, meaning in MEANINGS.items():
+        assert f"{int(code):4}  {meaning}" in (cli.__doc__ or "").replace("``", "`")
         assert re.search(rf"^\| {int(code)} \| {re.escape(meaning)}", GUIDE, re.MULTILINE)

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
+from rich.text import Text
+
 from genir.cli.console import note, stderr_console, terminal_safe
 from genir.types import Accepted, AttemptStarted, TextDelta
 
@@ -35,7 +37,8 @@ class Spinner:
     def show(self, text: str) -> None:
         """Changes the line."""
         if self._status is not None:
-            self._status.update(terminal_safe(text))
+            # As text: in a plain string rich would look for its markup.
+            self._status.update(Text(terminal_safe(text)))
 
     def __enter__(self) -> Self:
         if self._status is not None:
