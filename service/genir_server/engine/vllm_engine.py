@@ -262,8 +262,8 @@ class VllmEngine:
         self._tokenizer.close()
         # vLLM closes its sockets in the event loop's next turn and leaves their context open.
         await asyncio.sleep(0)
-        llm.engine_core.ctx.destroy(linger=0)
-        llm.engine_core.resources.ctx.term()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_run_in_thread(llm.engine_core.resources.ctx.term), 1.0)
         # An AsyncLLM that lives until the interpreter's end tries to shut down there, and fails.
         self._llm = None
 
