@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -72,13 +74,12 @@ async def test_a_delay_beyond_the_deadline_is_not_waited_for(
 
 
 async def test_a_loading_server_is_waited_for(caller: Caller, server: ContractServer) -> None:
-    # gRPC itself makes up to three calls for one of ours.
-    server.script(*[refused(MODEL_LOADING)] * 7, success())
+    server.script(*[refused(MODEL_LOADING)] * 4, success())
     assert (await caller.generate("hello")).value == {"a": 1}
-    assert len(server.calls) == 8
+    assert len(server.calls) == 5
 
 
-async def test_a_server_that_has_no_delay_to_offer_is_asked_only_by_grpc_itself(
+async def test_an_unavailable_server_that_does_not_say_when_is_asked_three_times(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(refused(replace(MODEL_LOADING, reason="ENGINE_DEAD", retry_after=None)))
@@ -135,6 +136,24 @@ async def test_calls_are_spread_over_those_that_serve(
         assert (len(server.calls), len(other.calls), len(loading.calls)) == (5, 5, 0)
 
 
+async def test_a_server_that_goes_away_does_not_outlive_the_deadline(
+    connect: Callable[..., Caller],
+) -> None:
+    for _ in range(4):
+        with ContractServer() as leaving:
+            caller = connect(leaving.target)
+            await caller.generate("hello")
+            calls = asyncio.create_task(_three_calls(caller))
+            await asyncio.sleep(0)
+        await asyncio.wait_for(calls, 10)
+
+
+async def _three_calls(caller: Caller) -> None:
+    for _ in range(3):
+        with contextlib.suppress(GenirError):
+            await caller.generate("hello", timeout=0.5)
+
+
 def refusal(
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, delay: float | None = 1.0
 ) -> GenirError:
@@ -169,7 +188,7 @@ def test_a_pause_is_at_least_what_was_asked_and_little_more() -> None:
 @pytest.mark.parametrize(
     ("error", "policy"),
     [
-        (refusal(delay=None), RetryPolicy()),
+        (refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, None), RetryPolicy()),
         (refusal(delay=31), RetryPolicy()),
         (refusal(code=grpc.StatusCode.INTERNAL), RetryPolicy()),
         (refusal(code=grpc.StatusCode.DEADLINE_EXCEEDED), RetryPolicy()),

@@ -64,6 +64,9 @@ def options_of_channel(
     return [
         ("grpc.service_config", json.dumps(_service_config(round_robin=round_robin))),
         ("grpc.primary_user_agent", f"genir-python/{client_version()}"),
+        # With its own retries on, grpc-core can lose the deadline of a call whose server goes away
+        # (grpcio 1.85.1): the call then never ends. Calls are made again in _retry.py instead.
+        ("grpc.enable_retries", 0),
         ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
         # Status details of the server stay far below this; proxies add headers of their own.
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
@@ -78,20 +81,7 @@ def options_of_channel(
 
 
 def _service_config(*, round_robin: bool) -> dict[str, object]:
-    config: dict[str, object] = {
-        "methodConfig": [
-            {
-                "name": [{"service": _SERVICE}],
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
+    config: dict[str, object] = {}
     if round_robin:
         # With one server a health check would only hide why that server does not answer.
         config["loadBalancingConfig"] = [{"round_robin": {}}]

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 _RETRYABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 _JITTER = 0.2
+_CONNECT_ATTEMPTS = 3
+_CONNECT_BACKOFF = 0.1
+_CONNECT_BACKOFF_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a call is made again when the server says when to come back.
+    """How often a call is made again.
 
-    Only UNAVAILABLE and RESOURCE_EXHAUSTED that carry a retry delay are retried, only before the
-    first event of a stream has arrived, and only if the delay ends before the call's deadline.
+    UNAVAILABLE and RESOURCE_EXHAUSTED are retried when they carry a retry delay, UNAVAILABLE also
+    without one, but then at most twice, after 0.1 and 0.3 seconds. Nothing is retried once the
+    first event of a stream has arrived, or when the delay would end after the call's deadline.
 
     Attributes:
         max_attempts: most times that a call is made, 1 and up; 1 turns retries off. Default 5.
@@ -69,11 +73,14 @@ class CallBudget:
         Waits somewhat longer than asked, at random, so that callers that were refused together do
         not come back together.
         """
-        if error.code not in _RETRYABLE_CODES or error.retry_delay is None:
+        if error.code not in _RETRYABLE_CODES or self._attempts >= self._policy.max_attempts:
             return None
-        if self._attempts >= self._policy.max_attempts:
+        if error.retry_delay is not None:
+            asked = error.retry_delay.total_seconds()
+        elif error.code is grpc.StatusCode.UNAVAILABLE and self._attempts < _CONNECT_ATTEMPTS:
+            asked = _CONNECT_BACKOFF * _CONNECT_BACKOFF_FACTOR ** (self._attempts - 1)
+        else:
             return None
-        asked = error.retry_delay.total_seconds()
         pause = asked * (1 + random.uniform(0, _JITTER))  # noqa: S311 - spreads load, no secret
         if asked > self._policy.max_delay or pause >= self.remaining:
             return None
