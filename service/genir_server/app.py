@@ -21,7 +21,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.admission import Admission
-from genir_server.core.errors import GenirError, Reason
+from genir_server.core.errors import GenirError
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
 from genir_server.core.probes import Probes
@@ -161,7 +161,7 @@ class ServerProcess:
             self._lifecycle.enter(
                 Phase.WARMING_UP, "The engine is up and runs its first constrained generation."
             )
-            await self._first_generation(probes)
+            canary = await probes.canary()
         except EngineStartError as fault:
             return self._failed(str(fault))
         except GenirError as fault:
@@ -175,22 +175,10 @@ class ServerProcess:
             seconds=round(time.monotonic() - began, 1),
             model=self._engine.info.model,
             backend=self._engine.effective_backend,
+            canary_seconds=round(canary.elapsed, 2),
             max_model_len=self._engine.info.max_model_len,
         )
         return EXIT_OK
-
-    async def _first_generation(self, probes: Probes) -> None:
-        """One real constrained generation: the engine is not called ready before it."""
-        try:
-            warm = await probes.warm_up()
-        except GenirError as fault:
-            # The engine works, the model writes too long: that is the callers' to see, call by
-            # call. Anything else means that constrained decoding does not work.
-            if fault.reason is not Reason.TRUNCATED:
-                raise
-            log.warning("the warm-up generation was cut", detail=fault.message)
-            return
-        log.info("warmed up", seconds=round(warm.elapsed, 2), tokens=warm.completed.usage)
 
     def _failed(self, message: str) -> int:
         self._lifecycle.enter(Phase.FAILED, message)

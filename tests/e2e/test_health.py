@@ -68,15 +68,15 @@ def test_generate_from_a_foreign_client(server: ServerProcess) -> None:
         "spec": {"prompt": "Are you there?", "json_schema": json.dumps(schema), "temperature": 0}
     }
     answer = json.loads(grpcurl(server, "genir.v1.IRService/GenerateIR", data=request))
-    assert isinstance(json.loads(answer["irJson"])["ok"], bool)
+    assert isinstance(json.loads(answer["ir_json"])["ok"], bool)
 
 
 def test_our_health_from_a_foreign_client(server: ServerProcess) -> None:
     answer = json.loads(grpcurl(server, "genir.v1.IRService/Health", data={"deep": True}))
     assert answer["phase"] == "PHASE_READY"
-    assert answer["structuredOutputBackend"] == "guidance"
+    assert answer["structured_output_backend"] == "guidance"
     assert answer["versions"]["vllm"].startswith("0.32.")
-    assert len(json.loads(answer["irJson"])["intent"]["summary"]) >= 10
+    assert len(json.loads(answer["ir_json"])["intent"]["summary"]) >= 10
 
 
 def test_watch_sends_the_state_at_once(channel: grpc.Channel) -> None:

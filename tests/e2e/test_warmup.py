@@ -32,7 +32,9 @@ def loading_server(tmp_path: Path) -> Iterator[ServerProcess]:
     process.close()
 
 
-def test_health_becomes_true_only_after_the_engine_answers(loading_server: ServerProcess) -> None:
+def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what(
+    loading_server: ServerProcess,
+) -> None:
     with grpc.insecure_channel(loading_server.target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
@@ -73,24 +75,23 @@ def test_health_becomes_true_only_after_the_engine_answers(loading_server: Serve
         for name in ("", "genir.v1.IRService", "readiness", "liveness"):
             assert standard(name) == health_pb2.HealthCheckResponse.SERVING
 
-        first = stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=120)
-        assert first.already_warm
-        assert json.loads(first.ir_json)["intent"]["summary"]
+        first = stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=300)
+        assert not first.already_warm
+        assert first.usage.completion_tokens > 0
+        assert first.structured_output_backend == "guidance"
+        ir = json.loads(first.ir_json)
+        assert len(ir["intent"]["summary"]) >= 10
+        assert ir["signature"]["name"]
+        Draft202012Validator(builtin_ir_schema()).validate(ir)
 
+        second = stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=300)
+        assert second.already_warm
+        assert second.ir_json == first.ir_json
+        assert second.elapsed.ToTimedelta() < first.elapsed.ToTimedelta() / 10
 
-def test_warmup_returns_an_ir_and_is_cheap_the_second_time(client: IRClient) -> None:
-    forced = client.warmup(force=True)
-    assert not forced.already_warm
-    assert forced.usage.completion_tokens > 0
-    ir = json.loads(forced.ir_json)
-    assert len(ir["intent"]["summary"]) >= 10
-    assert ir["signature"]["name"]
-    Draft202012Validator(builtin_ir_schema()).validate(ir)
-
-    again = client.warmup()
-    assert again.already_warm
-    assert again.ir_json == forced.ir_json
-    assert again.elapsed < forced.elapsed / 10
+        forced = stub.Warmup(ir_service_pb2.WarmupRequest(force=True), timeout=300)
+        assert not forced.already_warm
+        assert json.loads(forced.ir_json)["signature"]["name"]
 
 
 def test_an_unreachable_server_is_unavailable() -> None:
