@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _FALLBACKS = (
     Options(),
+    Options(open_circular=True),
     Options(cut_circular=True),
     Options(cut_circular=True, plain_counts=True),
     Options(cut_circular=True, plain_counts=True, plain_conditions=True),
@@ -167,7 +168,14 @@ class Analyser:
             matcher, seconds = self._probe.compile(text)
         except GrammarError:
             return None
-        return relaxed_text, text, (*relaxed.notices, *notices), matcher, seconds
+        narrowed = {notice.pointer for notice in notices}
+        kept = [
+            notice
+            for notice in relaxed.notices
+            # What was left out of the relaxed schema is enforced more strictly by the narrowed.
+            if not (notice.keyword == "maxItems" and notice.pointer in narrowed)
+        ]
+        return relaxed_text, text, (*kept, *notices), matcher, seconds
 
     def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
         schema = json.loads(engine_text)

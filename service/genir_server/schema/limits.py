@@ -24,6 +24,7 @@ class SchemaLimits:
         optional_properties: properties of one object that may be left out.
         alternatives: entries of one `anyOf` or `oneOf`.
         enum_values: values of one `enum`.
+        min_items: items that an array must have.
         string_bytes: UTF-8 bytes of a string in `const` or `enum`.
         key_bytes: UTF-8 bytes of the name of a property.
         evaluations: subschemas that apply to one and the same value, counted as often as they
@@ -44,6 +45,7 @@ class SchemaLimits:
     optional_properties: int = 450
     alternatives: int = 2_000
     enum_values: int = 10_000
+    min_items: int = 1_000
     string_bytes: int = 4_096
     key_bytes: int = 1_000
     evaluations: int = 100_000

@@ -68,6 +68,9 @@ def _check_node(node: Node, limits: SchemaLimits) -> None:
     if isinstance(values, list):
         _at_most(len(values), "enum_values", limits, node, "enum")
         _check_literal(values, limits, child(node.pointer, "enum"))
+    least = schema.get("minItems")
+    if isinstance(least, int | float):
+        _at_most(int(least), "min_items", limits, node, "minItems")
     if "const" in schema:
         _check_literal(schema["const"], limits, child(node.pointer, "const"))
     required = schema.get("required")

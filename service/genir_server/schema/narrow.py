@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Schema = dict[str, object]
 
 _MOST_NOTICES = 100
+_MOST_ITEMS = 1_000
 _FREE = "free"
 _IN_PLACE = ("$ref", "allOf", "anyOf")
 _KINDS = {
@@ -61,6 +62,7 @@ class _Narrowing:
     ) -> None:
         self._schema = relaxed.schema
         self._origins = relaxed.origins
+        self._capped = relaxed.capped
         self._bounds = bounds
         self._compiles = compiles
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
@@ -211,6 +213,8 @@ class _Narrowing:
         prefix = schema.get("prefixItems")
         named = len(prefix) if isinstance(prefix, list) else 0
         most = max(self._bounds.array_items, named, 2 * self._least.get("minItems", 0))
+        if id(schema) in self._capped:
+            most = min(self._capped[id(schema)], max(_MOST_ITEMS, self._least.get("minItems", 0)))
         schema["maxItems"] = most
         self._note(pointer, "maxItems", f"at most {most} items")
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from genir_server.schema.limits import SchemaLimits
 
-_MOST_MASKS = 48
-_FREE_STEPS = 16
+_MOST_MASKS = 12
+_FREE_STEPS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Probe:
         masks = 0
         if example is not None:
             path = self._tokenizer.tokenize_str(example)
-            stride = max(1, len(path) // _MOST_MASKS)
+            stride = 1 + len(path) // _MOST_MASKS
             for index, token in enumerate(path):
                 if index % stride == 0:
                     worst = max(worst, self._mask(matcher)[1])
@@ -126,12 +126,11 @@ class Probe:
     def _pick(self, mask: bytes, step: int) -> int | None:
         """Some allowed token, from another part of the vocabulary at each step."""
         start = (step * 977 + 131) % len(mask)
-        for offset in range(len(mask)):
-            index = (start + offset) % len(mask)
-            bits = mask[index]
-            if bits:
-                for bit in range(8):
-                    token = index * 8 + bit
-                    if bits >> bit & 1 and token != self._end:
-                        return token
+        for part, first in ((mask[start:], start), (mask, 0)):
+            rest = part.lstrip(b"\0")
+            if rest:
+                bits = rest[0]
+                token = 8 * (first + len(part) - len(rest)) + (bits & -bits).bit_length() - 1
+                if token != self._end:
+                    return token
         return None

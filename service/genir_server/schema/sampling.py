@@ -20,6 +20,7 @@ _MOST_STEPS = 3_000
 _MOST_BYTES = 20_000
 _OUTSIDE = b'}],:nft"0123456789[{-.'
 _INSIDE = b'"aeiouxyz0123456789_-./:@ '
+_TRIED = 6
 _QUOTE = 0x22
 _BACKSLASH = 0x5C
 
@@ -34,7 +35,6 @@ class SmallestWriter:
 
     def __init__(self, tokenizer: llguidance.LLTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._end = int(tokenizer.eos_token)
 
     def write(
         self, schema: dict[str, object], accepts: Callable[[object], bool], tries: int = 4
@@ -63,62 +63,69 @@ class SmallestWriter:
 
     def _write(self, schema: str, skip: int) -> str | None:
         matcher = engine.matcher(self._tokenizer, schema)
-        written = bytearray()
+        text = _Text()
         for step in range(_MOST_STEPS):
-            if matcher.is_error() or len(written) > _MOST_BYTES:
+            if matcher.is_error() or len(text.written) > _MOST_BYTES:
                 return None
-            if matcher.is_accepting() and written[:1] not in b"-0123456789":
+            # A number may always go on; anything else that may end is at its end.
+            if matcher.is_accepting():
                 break
-            forced = bytes(matcher.compute_ff_bytes())
-            if forced:
-                if not matcher.consume_tokens(list(forced)):
-                    return None
-                written += forced
-                continue
-            order = _INSIDE if _in_string(written) else _OUTSIDE
-            choice = self._choose(matcher.compute_bitmask(), order, step * skip)
-            if choice is None:
-                break
-            if not matcher.consume_token(choice):
+            following = bytes(matcher.compute_ff_bytes())
+            if not following:
+                choice = self._choose(matcher, text, step * skip)
+                if choice is None:
+                    break
+                following = bytes([choice])
+            if not matcher.consume_tokens(list(following)):
                 return None
-            written.append(choice)
-        if not matcher.is_accepting():
-            return None
-        try:
-            return written.decode()
-        except UnicodeDecodeError:
-            return None
+            text.add(following)
+        return text.decoded() if matcher.is_accepting() else None
 
-    def _choose(self, mask: bytes, order: bytes, variation: int) -> int | None:
-        """The byte to write next; None when the value may end here."""
-        if _holds(mask, self._end):
-            return None
+    def _choose(self, matcher: llguidance.LLMatcher, text: _Text, variation: int) -> int | None:
+        """The byte to write next; None when there is none."""
+        order = _INSIDE if text.inside_string else _OUTSIDE
+        if not variation:
+            for byte in order[:_TRIED]:
+                if matcher.validate_tokens([byte]):
+                    return byte
+        mask = matcher.compute_bitmask()
         allowed = [byte for byte in order if _holds(mask, byte)]
         if not allowed:
             allowed = [byte for byte in range(0x20, 0x100) if _holds(mask, byte)]
         if not allowed:
             return None
-        if variation and allowed[0] not in b"}]":
-            return allowed[variation % len(allowed)]
-        return allowed[0]
+        if allowed[0] in b"}]":
+            return allowed[0]
+        return allowed[variation % len(allowed)]
+
+
+class _Text:
+    """What was written so far, and whether its end is inside a string."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.inside_string = False
+        self._escaped = False
+
+    def add(self, following: bytes) -> None:
+        self.written += following
+        for byte in following:
+            if self._escaped:
+                self._escaped = False
+            elif byte == _BACKSLASH:
+                self._escaped = self.inside_string
+            elif byte == _QUOTE:
+                self.inside_string = not self.inside_string
+
+    def decoded(self) -> str | None:
+        try:
+            return self.written.decode()
+        except UnicodeDecodeError:
+            return None
 
 
 def _holds(mask: bytes, token: int) -> bool:
     return bool(mask[token >> 3] >> (token & 7) & 1)
-
-
-def _in_string(written: bytearray) -> bool:
-    """Whether the next byte stands inside a string."""
-    inside = False
-    escaped = False
-    for byte in written:
-        if escaped:
-            escaped = False
-        elif byte == _BACKSLASH:
-            escaped = inside
-        elif byte == _QUOTE:
-            inside = not inside
-    return inside
 
 
 def required_only(root: dict[str, object]) -> dict[str, object]:

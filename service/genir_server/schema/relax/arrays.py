@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genir_server.schema.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
+_MOST_ITEMS = 1_000
 _MOST_DISTINCT = 4
 _TIGHTER_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas")
 
@@ -140,12 +141,23 @@ def _count(keyword: str) -> Callable[..., None]:
     return convert
 
 
+def _max_items(
+    context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
+) -> None:
+    most = node.keywords["maxItems"]
+    if isinstance(most, int | float) and most > _MOST_ITEMS:
+        context.capped[id(schema)] = int(most)
+        context.unchecked(node, "maxItems", "the engine has no room for so many items")
+    else:
+        schema["maxItems"] = whole(most)
+
+
 CONVERTERS: dict[str, Callable[..., None]] = {
     "items": _items,
     "additionalItems": _additional_items,
     "prefixItems": _prefix_items,
     "minItems": _count("minItems"),
-    "maxItems": _count("maxItems"),
+    "maxItems": _max_items,
     "uniqueItems": _unique_items,
     "contains": _contains,
     "unevaluatedItems": _unevaluated_items,

@@ -30,6 +30,12 @@ def reference(
     if keyword == "$dynamicRef" and len(context.document.dynamic_targets(_text(node, keyword))) > 1:
         context.unchecked(node, keyword, "the engine does not follow references at run time")
         return
+    if node.pointer in context.mixed:
+        if context.options.cut_circular:
+            context.unchecked(node, keyword, "the engine cannot mix a cycle with other keywords")
+        else:
+            extra.append(context.use_beside(target))
+        return
     use = context.use(target)
     if isinstance(use, dict) and "$ref" not in schema:
         schema.update(use)
@@ -46,9 +52,25 @@ def _parts(context: Context, node: Node, keyword: str) -> list[EngineSchema]:
 
 
 def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
-    parts = [part for part in _parts(context, node, "allOf") if part is not True]
-    if parts:
-        schema["allOf"] = parts
+    parts = _parts(context, node, "allOf")
+    if node.pointer in context.mixed:
+        parts = [_beside(context, node, part) for part in parts]
+    kept = [part for part in parts if part is not True]
+    if kept:
+        schema["allOf"] = kept
+
+
+def _beside(context: Context, node: Node, part: EngineSchema) -> EngineSchema:
+    """A part of an `allOf` in a cycle, with a reference in it written out or left out."""
+    if not isinstance(part, dict) or set(part) != {"$ref"}:
+        return part
+    pointer = context.pointer_of(part)
+    if pointer is None:
+        return part
+    if context.options.cut_circular:
+        context.unchecked(node, "allOf", "the engine cannot mix a cycle with other keywords")
+        return True
+    return context.use_beside(pointer)
 
 
 def _any_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:

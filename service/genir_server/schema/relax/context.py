@@ -32,13 +32,15 @@ class Options:
     """Which coarser relaxations are taken, after the engine refused the finer ones.
 
     Attributes:
-        cut_circular: keywords beside a `$ref` that takes part in a cycle are dropped.
+        open_circular: a `$ref` beside other keywords that takes part in a cycle is written out.
+        cut_circular: a `$ref` beside other keywords that takes part in a cycle is dropped.
         plain_counts: `minProperties` and `maxProperties` are dropped.
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
 
     """
 
+    open_circular: bool = False
     cut_circular: bool = False
     plain_counts: bool = False
     plain_patterns: bool = False
@@ -56,6 +58,9 @@ class Context:
         names: name in `$defs` by pointer, for every schema that a reference names.
         converted: engine schema by pointer.
         notices: what has been reported so far, by pointer and keyword.
+        mixed: pointers of schemas that hold a reference of their own cycle beside other keywords.
+        opened: parts to be replaced by what is at a pointer, once that is converted.
+        capped: maximum numbers of items too large for the engine, by the `id` of the schema.
 
     """
 
@@ -65,6 +70,9 @@ class Context:
     names: dict[str, str] = field(default_factory=dict)
     converted: dict[str, EngineSchema] = field(default_factory=dict)
     notices: dict[tuple[str, str], SchemaNotice] = field(default_factory=dict)
+    mixed: set[str] = field(default_factory=set)
+    opened: list[tuple[dict[str, object], str]] = field(default_factory=list)
+    capped: dict[int, int] = field(default_factory=dict)
 
     def note(self, node: Node, keyword: str, enforcement: Enforcement, detail: str = "") -> None:
         """Reports a keyword of `node`."""
@@ -86,6 +94,14 @@ class Context:
             return {"$ref": f"#/$defs/{name}"} if pointer else {"$ref": "#"}
         return self.converted[pointer]
 
+    def use_beside(self, pointer: str) -> EngineSchema:
+        """Like `use`, for a place where other keywords apply as well."""
+        if not self.options.open_circular or pointer not in self.names:
+            return self.use(pointer)
+        part: dict[str, object] = {}
+        self.opened.append((part, pointer))
+        return part
+
     def resolve(self, schema: EngineSchema) -> EngineSchema:
         """What a schema that is nothing but a reference stands for."""
         for _ in range(16):
@@ -96,6 +112,10 @@ class Context:
                 return True
             schema = self.converted[pointer]
         return True
+
+    def pointer_of(self, reference: dict[str, object]) -> str | None:
+        """The caller's pointer of what an engine schema's `$ref` names."""
+        return self._pointers().get(str(reference.get("$ref")))
 
     def _pointers(self) -> dict[str, str]:
         if not self._by_name:

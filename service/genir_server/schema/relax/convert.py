@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import split
 from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
+from genir_server.schema.relax.circular import mixed_references
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
 
@@ -26,12 +27,14 @@ class Relaxed:
         schema: the engine schema, with the definitions it needs in `$defs`.
         notices: keywords that it does not enforce as they stand.
         origins: the caller's pointer for each part of `schema`, by the part's `id`.
+        capped: maximum numbers of items that are left out, by the part's `id`.
 
     """
 
     schema: dict[str, object] | bool
     notices: tuple[SchemaNotice, ...]
     origins: dict[int, str]
+    capped: dict[int, int]
 
     @property
     def exact(self) -> bool:
@@ -44,34 +47,42 @@ class Relaxed:
 def relax(document: Document, oracle: Oracle, options: Options | None = None) -> Relaxed:
     """Relaxes a schema that passed `lint`."""
     context = Context(document, oracle, options or Options())
+    if context.options.open_circular or context.options.cut_circular:
+        context.mixed = mixed_references(document)
     _name_definitions(context)
     # Deeper pointers first: a schema's parts stand below it in the text.
     ordered = sorted(document.nodes.values(), key=lambda node: -node.pointer.count("/"))
     for node in ordered:
         context.converted[node.pointer] = _convert(context, node)
     exclusive.resolve(context)
+    for part, pointer in context.opened:
+        opened = context.converted[pointer]
+        part.update(opened if isinstance(opened, dict) else {"not": {}} if not opened else {})
     schema = _assemble(context)
     origins = {
         id(part): pointer for pointer, part in context.converted.items() if isinstance(part, dict)
     }
     if isinstance(schema, dict):
         origins[id(schema)] = ""
-    return Relaxed(schema, _notices(context), origins)
+    return Relaxed(schema, _notices(context), origins, context.capped)
 
 
 def _name_definitions(context: Context) -> None:
     taken: set[str] = set()
     for node in context.document.nodes.values():
-        for edge in node.edges:
-            if edge.keyword in REFERENCES and edge.target not in context.names:
-                tokens = split(edge.target)
+        targets = [edge.target for edge in node.edges if edge.keyword in REFERENCES]
+        if node.pointer in context.mixed and context.options.open_circular:
+            targets.append(node.pointer)
+        for target in targets:
+            if target not in context.names:
+                tokens = split(target)
                 last = tokens[-1] if tokens else "root"
                 name = "".join(c for c in last if c.isascii() and (c.isalnum() or c in "_-"))
                 name = name[:_LONGEST_NAME] or "definition"
                 if name in taken:
                     name = f"{name}_{len(taken)}"
                 taken.add(name)
-                context.names[edge.target] = name
+                context.names[target] = name
 
 
 def _convert(context: Context, node: Node) -> EngineSchema:

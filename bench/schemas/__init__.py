@@ -1,0 +1,1 @@
+"""Measures the schema layer on schemas that no one here wrote."""

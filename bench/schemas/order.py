@@ -1,0 +1,120 @@
+"""Writes a value with its keys in the order that the engine demands."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+
+def in_engine_order(value: object, schema: dict[str, object]) -> str:
+    """Compact JSON of `value`, keys in the order of an engine schema, numbers written out."""
+    return _Writer(schema).write(value)
+
+
+class _Writer:
+    def __init__(self, root: dict[str, object]) -> None:
+        self._root = root
+
+    def write(self, root: object) -> str:
+        pieces: list[str] = []
+        # Text to write, or a value and the schemas that apply to it.
+        pending: list[str | tuple[object, list[object]]] = [(root, [self._root])]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, str):
+                pieces.append(item)
+                continue
+            value, schemas = item
+            parts = self._in_place(schemas)
+            if isinstance(value, dict):
+                pending.extend(reversed(self._object(value, parts)))
+            elif isinstance(value, list):
+                pending.extend(reversed(self._array(value, parts)))
+            else:
+                pieces.append(_scalar(value))
+        return "".join(pieces)
+
+    def _in_place(self, schemas: list[object]) -> list[dict[str, object]]:
+        """All schemas that apply to one value, in the order of their keywords."""
+        found: list[dict[str, object]] = []
+        seen: set[int] = set()
+        pending = list(reversed(schemas))
+        while pending:
+            schema = pending.pop()
+            if not isinstance(schema, dict) or id(schema) in seen:
+                continue
+            seen.add(id(schema))
+            following: list[object] = []
+            found.append(schema)
+            for keyword, part in schema.items():
+                if keyword == "$ref" and isinstance(part, str):
+                    following.append(self._definition(part))
+                elif keyword in ("anyOf", "allOf") and isinstance(part, list):
+                    following.extend(part)
+            pending.extend(reversed(following))
+        return found
+
+    def _definition(self, reference: str) -> object:
+        definitions = self._root.get("$defs")
+        if "/" not in reference or not isinstance(definitions, dict):
+            return self._root
+        return definitions.get(reference.rpartition("/")[2])
+
+    def _object(
+        self, value: dict[str, object], parts: list[dict[str, object]]
+    ) -> list[str | tuple[object, list[object]]]:
+        order: dict[str, None] = {}
+        for part in parts:
+            properties = part.get("properties")
+            if isinstance(properties, dict):
+                order.update(dict.fromkeys(properties))
+        for part in parts:
+            required = part.get("required")
+            if isinstance(required, list):
+                order.update(dict.fromkeys(map(str, required)))
+        names = [name for name in order if name in value]
+        names.extend(name for name in value if name not in order)
+        written: list[str | tuple[object, list[object]]] = ["{"]
+        for index, name in enumerate(names):
+            written.append(("," if index else "") + json.dumps(name, ensure_ascii=False) + ":")
+            written.append((value[name], _property(parts, name)))
+        written.append("}")
+        return written
+
+    def _array(
+        self, value: list[object], parts: list[dict[str, object]]
+    ) -> list[str | tuple[object, list[object]]]:
+        written: list[str | tuple[object, list[object]]] = ["["]
+        for index, item in enumerate(value):
+            if index:
+                written.append(",")
+            schemas = []
+            for part in parts:
+                prefix = part.get("prefixItems")
+                named = prefix if isinstance(prefix, list) else []
+                schemas.append(named[index] if index < len(named) else part.get("items"))
+            written.append((item, schemas))
+        written.append("]")
+        return written
+
+
+def _property(parts: list[dict[str, object]], name: str) -> list[object]:
+    schemas: list[object] = []
+    for part in parts:
+        properties = part.get("properties")
+        if isinstance(properties, dict) and name in properties:
+            schemas.append(properties[name])
+            continue
+        patterns = part.get("patternProperties")
+        if isinstance(patterns, dict):
+            schemas.extend(patterns.values())
+        schemas.append(part.get("additionalProperties"))
+    return schemas
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1 << 63:
+            return str(int(value))
+        return format(Decimal(repr(value)), "f")
+    return json.dumps(value, ensure_ascii=False)
