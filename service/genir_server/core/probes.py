@@ -93,7 +93,7 @@ class Probes:
             GenerationRequest(
                 request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
                 prompt=WARMUP_PROMPT,
-                sampling=Sampling(temperature=0.0, seed=_WARMUP_SEED),
+                sampling=Sampling(seed=_WARMUP_SEED),
                 max_attempts=_WARMUP_ATTEMPTS,
             )
         )
