@@ -56,9 +56,9 @@ THREAD_STACK_BYTES = 64 << 20
 """Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
 process, on a deeply nested one."""
 
-SHUTDOWN_SECONDS = 10.0
-"""How long the engine's processes get to end by themselves before they are killed. On a busy
-machine the worker needs most of it to free what it holds."""
+SHUTDOWN_SECONDS = 3.0
+"""How long the engine's processes get to end by themselves before they are killed. Nothing is lost
+with them, and vLLM's CPU worker has been seen to take more than ten seconds."""
 
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
