@@ -64,8 +64,9 @@ def options_of_channel(
     return [
         ("grpc.service_config", json.dumps(_service_config(round_robin=round_robin))),
         ("grpc.primary_user_agent", f"genir-python/{client_version()}"),
-        # With its own retries on, grpc-core can lose the deadline of a call whose server goes away
-        # (grpcio 1.85.1): the call then never ends. Calls are made again in _retry.py instead.
+        # Calls are made again in _retry.py, by one rule and within one deadline. With gRPC's own
+        # retries on, calls whose server went away were seen to outlive their deadline now and
+        # then; why is not known, and it could not be brought about at will.
         ("grpc.enable_retries", 0),
         ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
         # Status details of the server stay far below this; proxies add headers of their own.
