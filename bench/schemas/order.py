@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import jsonschema_rs
+
 
 def in_engine_order(value: object, schema: dict[str, object]) -> str:
     """Compact JSON of `value`, keys in the order of an engine schema, numbers written out."""
@@ -14,6 +16,26 @@ def in_engine_order(value: object, schema: dict[str, object]) -> str:
 class _Writer:
     def __init__(self, root: dict[str, object]) -> None:
         self._root = root
+        self._validators: dict[int, jsonschema_rs.Validator] = {}
+
+    def _fits(self, value: object, option: object) -> bool:
+        if not isinstance(option, dict):
+            return option is not False
+        validator = self._validators.get(id(option))
+        if validator is None:
+            subject = {**option, "$defs": self._root.get("$defs", {}), "$id": ""}
+            # The engine's "#" is the root, which is not the root of this part.
+            text = json.dumps(subject).replace('"$ref": "#"', '"$ref": "#/$defs/"')
+            whole = json.loads(text)
+            whole["$defs"][""] = json.loads(
+                json.dumps({k: v for k, v in self._root.items() if k != "$defs"}).replace(
+                    '"$ref": "#"', '"$ref": "#/$defs/"'
+                )
+            )
+            whole.pop("$id")
+            validator = jsonschema_rs.Draft202012Validator(whole, offline=True)
+            self._validators[id(option)] = validator
+        return validator.is_valid(value)
 
     def write(self, root: object) -> str:
         pieces: list[str] = []
@@ -25,7 +47,7 @@ class _Writer:
                 pieces.append(item)
                 continue
             value, schemas = item
-            parts = self._in_place(schemas)
+            parts = self._in_place(value, schemas)
             if isinstance(value, dict):
                 pending.extend(reversed(self._object(value, parts)))
             elif isinstance(value, list):
@@ -34,7 +56,7 @@ class _Writer:
                 pieces.append(_scalar(value))
         return "".join(pieces)
 
-    def _in_place(self, schemas: list[object]) -> list[dict[str, object]]:
+    def _in_place(self, value: object, schemas: list[object]) -> list[dict[str, object]]:
         """All schemas that apply to one value, in the order of their keywords."""
         found: list[dict[str, object]] = []
         seen: set[int] = set()
@@ -49,8 +71,10 @@ class _Writer:
             for keyword, part in schema.items():
                 if keyword == "$ref" and isinstance(part, str):
                     following.append(self._definition(part))
-                elif keyword in ("anyOf", "allOf") and isinstance(part, list):
+                elif keyword == "allOf" and isinstance(part, list):
                     following.extend(part)
+                elif keyword == "anyOf" and isinstance(part, list):
+                    following.extend(option for option in part if self._fits(value, option))
             pending.extend(reversed(following))
         return found
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from genir_server.schema import drafts, engine, reader
@@ -26,19 +27,22 @@ if TYPE_CHECKING:
     from genir_server.core.types import SchemaNotice
     from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 
-_FALLBACKS = (
-    Options(),
-    Options(open_circular=True),
-    Options(cut_circular=True),
-    Options(cut_circular=True, plain_counts=True),
-    Options(cut_circular=True, plain_counts=True, plain_conditions=True),
-    Options(
-        cut_circular=True,
-        plain_counts=True,
-        plain_conditions=True,
-        plain_patterns=True,
-    ),
+# What the engine's compiler says, and the coarser relaxations that may help, in turn.
+_REMEDIES: tuple[tuple[str, tuple[dict[str, bool], ...]], ...] = (
+    ("circular", ({"open_circular": True}, {"cut_circular": True})),
+    ("min/maxProperties", ({"plain_counts": True},)),
+    ("disjoint", ({"plain_patterns": True},)),
+    ("regex", ({"plain_patterns": True},)),
 )
+_LAST_REMEDIES: tuple[dict[str, bool], ...] = (
+    {"plain_conditions": True},
+    {"plain_counts": True},
+    {"plain_patterns": True},
+    {"cut_circular": True},
+)
+_IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
+_MOST_COMPILATIONS = 8
+_MOST_COMPILE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,9 @@ class Analyser:
         except ValueError as fault:
             raise unsupported(f"The schema cannot be checked against: {fault}", "") from None
         relaxed_text, engine_text, notices, matcher, compile_seconds = self._compile(document)
-        example = self._example(engine_text, verifier)
+        example = None
+        if compile_seconds <= _MOST_COMPILE_SECONDS:
+            example = self._example(engine_text, verifier)
         measured: Measured = self._probe.walk(matcher, compile_seconds, example)
         return Analysis(
             draft=int(draft),
@@ -140,7 +146,8 @@ class Analyser:
         """The finest relaxation that the engine compiles, narrowed if it can be."""
         oracle = engine.LibraryOracle()
         error = ""
-        for options in _FALLBACKS:
+        options = Options()
+        for _ in range(_MOST_COMPILATIONS):
             relaxed = relax(document, oracle, options)
             relaxed_text = _text(relaxed.schema)
             if self._bounds.enabled:
@@ -153,8 +160,16 @@ class Analyser:
                 error = str(fault)
             else:
                 return relaxed_text, relaxed_text, relaxed.notices, matcher, seconds
+            coarser = _coarser(options, error)
             if _unsatisfiable(error):
-                raise invalid(f"No value can satisfy the schema: {error[:300]}")
+                definition = _IMPOSSIBLE.search(error)
+                if definition is None or definition.group(1) in options.impossible:
+                    raise invalid(f"No value can satisfy the schema: {error[:300]}")
+                impossible = options.impossible | {definition.group(1)}
+                coarser = replace(options, impossible=impossible)
+            if coarser is None:
+                break
+            options = coarser
         raise unsupported(f"The engine cannot enforce the schema: {error[:300]}", "")
 
     def _narrowed(
@@ -180,6 +195,16 @@ class Analyser:
     def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
         schema = json.loads(engine_text)
         return self._writer.write(schema if isinstance(schema, dict) else {}, verifier.is_valid)
+
+
+def _coarser(options: Options, error: str) -> Options | None:
+    """Options that may avoid an error of the engine's compiler; None when none are left."""
+    fitting = [remedy for sign, remedies in _REMEDIES if sign in error for remedy in remedies]
+    for remedy in (*fitting, *_LAST_REMEDIES):
+        coarser = replace(options, **remedy)  # type: ignore[arg-type] # all of them are bool
+        if coarser != options:
+            return coarser
+    return None
 
 
 def _text(schema: dict[str, object] | bool) -> str:

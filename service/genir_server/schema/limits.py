@@ -29,7 +29,8 @@ class SchemaLimits:
         key_bytes: UTF-8 bytes of the name of a property.
         evaluations: subschemas that apply to one and the same value, counted as often as they
             apply.
-        probe_seconds: time for reading, checking and compiling one schema.
+        probe_seconds: processor time for reading, checking and compiling one schema.
+        probe_wall_seconds: the same by the clock, for when the machine is overloaded.
         mask_seconds: processor time for the set of allowed tokens at one place of the output.
         probe_bytes: memory of the process that does this.
     """
@@ -50,6 +51,7 @@ class SchemaLimits:
     key_bytes: int = 1_000
     evaluations: int = 100_000
     probe_seconds: float = 2.0
+    probe_wall_seconds: float = 10.0
     mask_seconds: float = 0.1
     probe_bytes: int = 2 << 30
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 
 _START_SECONDS = 120.0
+_RETRY_SECONDS = 2.0
 _RECYCLE_AFTER = 2_000
 _RECYCLE_BYTES = 1 << 30
 _OUT_OF_MEMORY_SIGNS = (b"memory allocation", b"MemoryError", b"out of memory")
@@ -119,9 +120,10 @@ class WorkerPool:
         """The reply of a worker to a schema: JSON.
 
         Raises:
-            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the worker died, or was killed after
-                `SchemaLimits.probe_seconds`.
-            GenirError: the server is going down.
+            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the worker died of the schema, or took more
+                processor time than `SchemaLimits.probe_seconds`.
+            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed all the same;
+                DRAINING when the server is going down.
 
         """
         worker = await self._idle.get()
@@ -130,22 +132,19 @@ class WorkerPool:
         if worker is None:
             # A replacement did not start; try again rather than let callers wait for ever.
             worker = await self._spawn()
-        start = time.monotonic()
         healthy = False
         try:
-            async with asyncio.timeout(self._limits.probe_seconds):
+            async with asyncio.timeout(self._limits.probe_wall_seconds):
                 reply = await worker.ask(text.encode())
             healthy = True
         except TimeoutError:
             self.counters.timeouts += 1
-            raise too_complex(
-                "Preparing the schema takes too long",
-                "probe_seconds",
-                self._limits.probe_seconds,
-                f"more than {time.monotonic() - start:.1f}",
+            raise GenirError(
+                Reason.OVERLOADED,
+                "the machine is too busy to prepare the schema; try again",
+                retry_after=_RETRY_SECONDS,
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            self.counters.crashes += 1
             raise await self._autopsy(worker) from None
         finally:
             self._return(worker, healthy=healthy)
@@ -179,8 +178,19 @@ class WorkerPool:
         self._all.discard(worker)
 
     async def _autopsy(self, worker: _Worker) -> SchemaRefusedError:
-        worker.kill()
-        last = b"" if worker.process.stderr is None else await worker.process.stderr.read()
+        """Why a worker died over a schema."""
+        stderr = worker.process.stderr
+        last = b"" if stderr is None else await stderr.read()
+        status = await worker.process.wait()
+        if status == -signal.SIGPROF:
+            self.counters.timeouts += 1
+            return too_complex(
+                "Preparing the schema takes too long",
+                "probe_seconds",
+                self._limits.probe_seconds,
+                f"more than {self._limits.probe_seconds:g}",
+            )
+        self.counters.crashes += 1
         if any(sign in last for sign in _OUT_OF_MEMORY_SIGNS):
             return out_of_memory(self._limits)
         return SchemaRefusedError(

@@ -2,7 +2,7 @@
 
 Speaks in frames over standard input and output: four bytes of length, big-endian, and JSON. The
 first frame in is the configuration; then each frame in is a schema's text, and each frame out an
-analysis or a refusal. Memory is limited; whoever started the process limits the time.
+analysis or a refusal. Memory and processor time are limited: beyond them the process dies.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 from dataclasses import asdict
 from typing import BinaryIO
@@ -44,6 +45,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     write_frame(replies, b"{}")
     while (text := read_frame(requests)) is not None:
+        # Ends the process wherever it is, inside of a library as well.
+        signal.setitimer(signal.ITIMER_PROF, limits.probe_seconds)
         try:
             reply: dict[str, object] = asdict(analyser.analyse(text.decode()))
         except SchemaRefusedError as refusal:
@@ -54,6 +57,7 @@ def main() -> None:
             reply = _refusal(
                 SchemaRefusedError(Reason.SCHEMA_TOO_COMPLEX, "The schema is nested too deeply")
             )
+        signal.setitimer(signal.ITIMER_PROF, 0)
         reply["resident_bytes"] = _resident()
         write_frame(replies, json.dumps(reply).encode())
 

@@ -37,6 +37,7 @@ class Options:
         plain_counts: `minProperties` and `maxProperties` are dropped.
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
+        impossible: names of definitions that no value satisfies, as the engine found out.
 
     """
 
@@ -45,6 +46,7 @@ class Options:
     plain_counts: bool = False
     plain_patterns: bool = False
     plain_conditions: bool = False
+    impossible: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -90,6 +92,8 @@ class Context:
     def use(self, pointer: str) -> EngineSchema:
         """The engine schema that stands for `pointer` where another schema holds it."""
         name = self.names.get(pointer)
+        if name in self.options.impossible:
+            return False
         if name is not None:
             return {"$ref": f"#/$defs/{name}"} if pointer else {"$ref": "#"}
         return self.converted[pointer]
