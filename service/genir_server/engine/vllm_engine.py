@@ -264,7 +264,7 @@ class VllmEngine:
         await asyncio.sleep(0)
         with suppress(TimeoutError):
             await asyncio.wait_for(_run_in_thread(llm.engine_core.resources.ctx.term), 1.0)
-        # An AsyncLLM that lives until the interpreter's end tries to shut down there, and fails.
+        # Nothing of it may be used from here on: the context is gone.
         self._llm = None
 
 
