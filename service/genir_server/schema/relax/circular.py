@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.vocabulary import REFERENCES
+from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES
 
 if TYPE_CHECKING:
     from genir_server.schema.document import Document
+
+_COMBINERS = frozenset({"allOf", "anyOf", "oneOf"})
 
 
 def mixed_references(document: Document) -> set[str]:
@@ -20,17 +22,19 @@ def mixed_references(document: Document) -> set[str]:
     component = _components(document)
     found: set[str] = set()
     for pointer, node in document.nodes.items():
-        in_place = [edge for edge in node.edges if edge.in_place or edge.keyword in REFERENCES]
-        alone = len(node.keywords) == 1 and len(in_place) == 1
-        for edge in in_place:
-            if alone and edge.keyword in REFERENCES:
-                continue
+        edges = [edge for edge in node.edges if edge.in_place]
+        asserting = node.keywords.keys() - ANNOTATIONS
+        for edge in edges:
             target = document.nodes[edge.target]
-            holds = [inner for inner in target.edges if inner.keyword in REFERENCES]
-            if (edge.keyword in REFERENCES and component[edge.target] == component[pointer]) or (
-                edge.keyword == "allOf"
-                and any(component[inner.target] == component[pointer] for inner in holds)
-            ):
+            if edge.keyword in REFERENCES:
+                named = [edge.target]
+            elif edge.keyword in _COMBINERS:
+                named = [inner.target for inner in target.edges if inner.keyword in REFERENCES]
+            else:
+                continue
+            # Alternatives alone, and a reference alone, meet nothing else.
+            alone = len(asserting) == 1 and (edge.keyword != "allOf" or len(edges) == 1)
+            if not alone and any(component[name] == component[pointer] for name in named):
                 found.add(pointer)
     return found
 

@@ -54,27 +54,29 @@ def _parts(context: Context, node: Node, keyword: str) -> list[EngineSchema]:
 def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
     parts = _parts(context, node, "allOf")
     if node.pointer in context.mixed:
-        parts = [_beside(context, node, part) for part in parts]
+        parts = [beside(context, node, "allOf", part) for part in parts]
     kept = [part for part in parts if part is not True]
     if kept:
         schema["allOf"] = kept
 
 
-def _beside(context: Context, node: Node, part: EngineSchema) -> EngineSchema:
-    """A part of an `allOf` in a cycle, with a reference in it written out or left out."""
+def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> EngineSchema:
+    """A part of an `allOf` or `anyOf` in a cycle, with a reference in it written out or left out."""
     if not isinstance(part, dict) or set(part) != {"$ref"}:
         return part
     pointer = context.pointer_of(part)
     if pointer is None:
         return part
     if context.options.cut_circular:
-        context.unchecked(node, "allOf", "the engine cannot mix a cycle with other keywords")
+        context.unchecked(node, keyword, "the engine cannot mix a cycle with other keywords")
         return True
     return context.use_beside(pointer)
 
 
 def _any_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
     parts = _parts(context, node, "anyOf")
+    if node.pointer in context.mixed:
+        parts = [beside(context, node, "anyOf", part) for part in parts]
     if not any(part is True for part in parts):
         schema["anyOf"] = [part for part in parts if part is not False]
 

@@ -10,6 +10,7 @@ from genir_server.schema.pointer import split
 from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
 from genir_server.schema.relax.circular import mixed_references
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
+from genir_server.schema.relax.simplify import simplify
 from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     for node in ordered:
         context.converted[node.pointer] = _convert(context, node)
     exclusive.resolve(context)
+    simplify(context)
     for part, pointer in context.opened:
         opened = context.converted[pointer]
         part.update(opened if isinstance(opened, dict) else {"not": {}} if not opened else {})

@@ -65,7 +65,7 @@ def _parts_apart(
 def _apart(
     context: Context, first: dict[str, object], second: dict[str, object], levels: int
 ) -> bool:
-    common = _types(first) & _types(second)
+    common = possible_types(first) & possible_types(second)
     if not common:
         return True
     values, others = _values(first), _values(second)
@@ -86,7 +86,8 @@ def _apart(
     return False
 
 
-def _types(schema: dict[str, object]) -> frozenset[str]:
+def possible_types(schema: dict[str, object]) -> frozenset[str]:
+    """The types that a schema's own keywords leave; numbers with a fraction are `fraction`."""
     types = _ALL
     declared = schema.get("type")
     if isinstance(declared, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.relax.combining import beside
 from genir_server.schema.relax.disjoint import disjoint
 from genir_server.schema.relax.negation import negate
 
@@ -31,6 +32,8 @@ def _resolve(context: Context, node: Node, schema: dict[str, object]) -> EngineS
         if context.resolve(context.use(target)) is not False
     ]
     options = _exclusive(context, node, pairs)
+    if node.pointer in context.mixed:
+        options = [beside(context, node, "oneOf", option) for option in options]
     # In the same place, so that the order of properties stays.
     result: dict[str, object] = {}
     for keyword, value in schema.items():
