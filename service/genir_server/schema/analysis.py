@@ -41,6 +41,7 @@ _LAST_REMEDIES: tuple[dict[str, bool], ...] = (
     {"cut_circular": True},
 )
 _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
+_BOUNDS = frozenset({"maxItems", "minimum", "maximum"})
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
 
@@ -188,7 +189,7 @@ class Analyser:
             notice
             for notice in relaxed.notices
             # What was left out of the relaxed schema is enforced more strictly by the narrowed.
-            if not (notice.keyword == "maxItems" and notice.pointer in narrowed)
+            if not (notice.keyword in _BOUNDS and notice.pointer in narrowed)
         ]
         return relaxed_text, text, (*kept, *notices), matcher, seconds
 

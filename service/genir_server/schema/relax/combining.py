@@ -61,7 +61,7 @@ def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[Eng
 
 
 def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> EngineSchema:
-    """A part of an `allOf` or `anyOf` in a cycle, with a reference in it written out or left out."""
+    """A part of a combination in a cycle, with a reference in it written out or left out."""
     if not isinstance(part, dict) or set(part) != {"$ref"}:
         return part
     pointer = context.pointer_of(part)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 
+_FAR = 10**15
+
+
 def whole(value: object) -> object:
     """A number that has no fraction as an integer, which is how normal form writes it."""
     if isinstance(value, float) and value.is_integer():
@@ -24,6 +27,21 @@ def whole(value: object) -> object:
 def _copy(keyword: str) -> Callable[..., None]:
     def convert(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
         schema[keyword] = whole(node.keywords[keyword])
+
+    return convert
+
+
+def _edge(keyword: str, direction: int) -> Callable[..., None]:
+    def convert(
+        context: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]
+    ) -> None:
+        value = node.keywords[keyword]
+        far = isinstance(value, int | float) and direction * value >= _FAR
+        if far and not isinstance(value, bool):
+            # Beyond what the engine can count to, and hardly a bound at all.
+            context.unchecked(node, keyword, "the engine does not count that far")
+        else:
+            schema[keyword] = whole(value)
 
     return convert
 
@@ -83,10 +101,10 @@ CONVERTERS: dict[str, Callable[..., None]] = {
     "type": _type,
     "const": _copy("const"),
     "enum": _enum,
-    "minimum": _copy("minimum"),
-    "maximum": _copy("maximum"),
-    "exclusiveMinimum": _copy("exclusiveMinimum"),
-    "exclusiveMaximum": _copy("exclusiveMaximum"),
+    "minimum": _edge("minimum", -1),
+    "maximum": _edge("maximum", 1),
+    "exclusiveMinimum": _edge("exclusiveMinimum", -1),
+    "exclusiveMaximum": _edge("exclusiveMaximum", 1),
     "multipleOf": _copy("multipleOf"),
     "minLength": _copy("minLength"),
     "maxLength": _copy("maxLength"),
