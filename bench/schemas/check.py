@@ -74,9 +74,13 @@ class InstanceChecker:
     def _accepts(
         self, matcher: llguidance.LLMatcher, value: object, schema: dict[str, object]
     ) -> bool:
-        written = in_engine_order(value, schema).encode()
-        if len(written) > _MOST_BYTES:
-            return True
-        matcher.reset()
-        accepted = matcher.try_consume_tokens(list(written)) == len(written)
-        return bool(accepted and matcher.is_accepting())
+        # Its own order is tried as well: which of several alternatives set the order is a guess.
+        for order in (schema, {}):
+            written = in_engine_order(value, order).encode()
+            if len(written) > _MOST_BYTES:
+                return True
+            matcher.reset()
+            accepted = matcher.try_consume_tokens(list(written)) == len(written)
+            if accepted and matcher.is_accepting():
+                return True
+        return False

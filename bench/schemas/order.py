@@ -13,6 +13,10 @@ def in_engine_order(value: object, schema: dict[str, object]) -> str:
     return _Writer(schema).write(value)
 
 
+class _Plain(dict[str, object]):
+    """Some keywords of a schema, none of which applies another to the same value."""
+
+
 class _Writer:
     def __init__(self, root: dict[str, object]) -> None:
         self._root = root
@@ -67,14 +71,27 @@ class _Writer:
                 continue
             seen.add(id(schema))
             following: list[object] = []
-            found.append(schema)
+            own: dict[str, object] = {}
+            # Keywords count in the order in which they stand, as they do for the engine.
             for keyword, part in schema.items():
                 if keyword == "$ref" and isinstance(part, str):
-                    following.append(self._definition(part))
+                    inner: list[object] = [self._definition(part)]
                 elif keyword == "allOf" and isinstance(part, list):
-                    following.extend(part)
+                    inner = part
                 elif keyword == "anyOf" and isinstance(part, list):
-                    following.extend(option for option in part if self._fits(value, option))
+                    inner = [option for option in part if self._fits(value, option)]
+                else:
+                    own[keyword] = part
+                    continue
+                if own:
+                    following.append(_Plain(own))
+                    own = {}
+                following.extend(inner)
+            if isinstance(schema, _Plain) or not following:
+                found.append(schema)
+                continue
+            if own:
+                following.append(_Plain(own))
             pending.extend(reversed(following))
         return found
 

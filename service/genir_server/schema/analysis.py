@@ -41,7 +41,7 @@ _LAST_REMEDIES: tuple[dict[str, bool], ...] = (
     {"cut_circular": True},
 )
 _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
-_BOUNDS = frozenset({"maxItems", "minimum", "maximum"})
+_BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf"})
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
 

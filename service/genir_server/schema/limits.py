@@ -68,7 +68,7 @@ class NarrowingBounds:
         array_items: items of an array.
         map_properties: entries of an object that names no properties.
         integer_digits: digits of an integer.
-        fraction_digits: digits after the decimal point.
+        fraction_digits: digits after the decimal point, of numbers that cannot be negative.
         free_depth: levels of arrays and objects inside a value that may be anything.
         close_objects: whether an object that names its properties may hold only those, when the
             schema does not say otherwise.

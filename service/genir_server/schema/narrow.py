@@ -63,6 +63,7 @@ class _Narrowing:
         self._schema = relaxed.schema
         self._origins = relaxed.origins
         self._capped = relaxed.capped
+        self._divisors = relaxed.divisors
         self._bounds = bounds
         self._compiles = compiles
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
@@ -192,16 +193,24 @@ class _Narrowing:
         most = 10**self._bounds.integer_digits - 1
         low = {"minimum", "exclusiveMinimum"} & schema.keys()
         high = {"maximum", "exclusiveMaximum"} & schema.keys()
-        edges = [schema[keyword] for keyword in low | high]
+        edges = [schema[keyword] for keyword in (*low, *high)]
         if any(isinstance(edge, int | float) and abs(edge) >= most for edge in edges):
             return
-        if not low:
+        divisor = self._divisors.get(id(schema))
+        if divisor is not None:
+            schema["multipleOf"] = divisor
+            self._note(pointer, "multipleOf", "only numbers from 0 up")
+            if not low:
+                schema["minimum"] = 0
+        elif not low:
             schema["minimum"] = -most
             self._note(pointer, "minimum", f"at least {-most}")
         if not high:
             schema["maximum"] = most
             self._note(pointer, "maximum", f"at most {most}")
-        if fraction and "multipleOf" not in schema:
+        # The engine takes no negative number for a multiple of anything.
+        positive = any(isinstance(edge, int | float) and edge >= 0 for edge in edges[: len(low)])
+        if fraction and positive and "multipleOf" not in schema:
             schema["multipleOf"] = float(f"1e-{self._bounds.fraction_digits}")
             self._note(
                 pointer, "multipleOf", f"at most {self._bounds.fraction_digits} decimal places"
@@ -290,7 +299,6 @@ class _Narrowing:
                 "type": "number",
                 "minimum": -most,
                 "maximum": most,
-                "multipleOf": float(f"1e-{bounds.fraction_digits}"),
             },
         ]
         definitions: Schema = {f"{self._free_name}0": {"anyOf": options}}

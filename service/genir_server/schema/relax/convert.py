@@ -29,6 +29,7 @@ class Relaxed:
         notices: keywords that it does not enforce as they stand.
         origins: the caller's pointer for each part of `schema`, by the part's `id`.
         capped: maximum numbers of items that are left out, by the part's `id`.
+        divisors: `multipleOf` that are left out because of negative numbers, by the part's `id`.
 
     """
 
@@ -36,6 +37,7 @@ class Relaxed:
     notices: tuple[SchemaNotice, ...]
     origins: dict[int, str]
     capped: dict[int, int]
+    divisors: dict[int, object]
 
     @property
     def exact(self) -> bool:
@@ -66,7 +68,7 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     }
     if isinstance(schema, dict):
         origins[id(schema)] = ""
-    return Relaxed(schema, _notices(context), origins, context.capped)
+    return Relaxed(schema, _notices(context), origins, context.capped, context.divisors)
 
 
 def _name_definitions(context: Context) -> None:

@@ -46,6 +46,19 @@ def _edge(keyword: str, direction: int) -> Callable[..., None]:
     return convert
 
 
+def _multiple_of(
+    context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
+) -> None:
+    value = node.keywords["multipleOf"]
+    low = [node.keywords.get(keyword) for keyword in ("minimum", "exclusiveMinimum")]
+    if any(isinstance(edge, int | float) and type(edge) is not bool and edge >= 0 for edge in low):
+        schema["multipleOf"] = whole(value)
+    else:
+        # The engine takes no negative number for a multiple of anything.
+        context.divisors[id(schema)] = value
+        context.unchecked(node, "multipleOf", "the engine knows no negative multiples")
+
+
 def _type(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
     value = node.keywords["type"]
     if isinstance(value, list):
@@ -105,7 +118,7 @@ CONVERTERS: dict[str, Callable[..., None]] = {
     "maximum": _edge("maximum", 1),
     "exclusiveMinimum": _edge("exclusiveMinimum", -1),
     "exclusiveMaximum": _edge("exclusiveMaximum", 1),
-    "multipleOf": _copy("multipleOf"),
+    "multipleOf": _multiple_of,
     "minLength": _copy("minLength"),
     "maxLength": _copy("maxLength"),
     "pattern": _pattern,
