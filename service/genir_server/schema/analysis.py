@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.schema import drafts, engine, reader
 from genir_server.schema.document import Document
+from genir_server.schema.growth import explosive
 from genir_server.schema.lint import lint
 from genir_server.schema.narrow import narrow
 from genir_server.schema.probe import GrammarError, Measured, Probe
@@ -59,6 +60,7 @@ class Analysis:
         shown_without_descriptions: the same without what is meant for people.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: tokens below which no valid value fits.
+        explosive: whether checking a value may take for ever.
         seconds: processor time of all of it.
         compile_seconds: processor time of compiling the grammar.
         worst_mask_seconds: processor time of the slowest mask that was tried.
@@ -73,6 +75,7 @@ class Analysis:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
+    explosive: bool
     seconds: float
     compile_seconds: float
     worst_mask_seconds: float
@@ -136,6 +139,7 @@ class Analyser:
             shown_without_descriptions=shown(schema, descriptions=False),
             minimal_instance=example,
             min_tokens=fewest_tokens(json.loads(relaxed_text), self._vocabulary),
+            explosive=explosive(document),
             seconds=time.process_time() - start,
             compile_seconds=measured.compile_seconds,
             worst_mask_seconds=measured.worst_mask_seconds,
@@ -211,7 +215,7 @@ def _coarser(options: Options, error: str) -> Options | None:
 def _text(schema: dict[str, object] | bool) -> str:
     # The engine's own entry takes objects only.
     if isinstance(schema, bool):
-        schema = {} if schema else {"not": {}}
+        schema = {} if schema else {"allOf": [False]}
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -17,6 +17,7 @@ from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import PoolCounters, WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
 from genir_server.schema.types import PreparedSchema
+from genir_server.schema.verification import GuardedVerifier, VerificationProcess
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
@@ -77,6 +78,7 @@ class Preparer:
         )
         self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
         self._under_way: dict[str, asyncio.Task[PreparedSchema]] = {}
+        self._verification = VerificationProcess()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="genir-schema")
         self.counters = PreparerCounters(self._cache.counters, self._pool.counters)
 
@@ -94,6 +96,7 @@ class Preparer:
         for task in list(self._under_way.values()):
             task.cancel()
         await self._pool.close()
+        self._verification.close()
         self._threads.shutdown(wait=False)
 
     def known(self, digest: str) -> PreparedSchema | None:
@@ -166,7 +169,7 @@ class Preparer:
             reply = await self._pool.analyse(text)
             loop = asyncio.get_running_loop()
             prepared, size = await loop.run_in_executor(
-                self._threads, _assemble, digest, text, reply
+                self._threads, _assemble, digest, text, reply, self._verification
             )
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
@@ -181,7 +184,9 @@ class Preparer:
         return prepared
 
 
-def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int]:
+def _assemble(
+    digest: str, text: str, reply: bytes, verification: VerificationProcess
+) -> tuple[PreparedSchema, int]:
     """The prepared schema that a worker's reply describes, and about how many bytes it takes.
 
     Raises:
@@ -193,6 +198,7 @@ def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int
         raise SchemaRefusedError(
             Reason(analysis["reason"]), analysis["message"], **analysis["metadata"]
         )
+    draft = Draft(analysis["draft"])
     prepared = PreparedSchema(
         digest=digest,
         text=text,
@@ -207,7 +213,11 @@ def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int
             for notice in analysis["notices"]
         ),
         # The worker compiled the same text before, within its limits.
-        verifier=SchemaVerifier(text, Draft(analysis["draft"])),
+        verifier=(
+            GuardedVerifier(verification, text, draft)
+            if analysis["explosive"]
+            else SchemaVerifier(text, draft)
+        ),
         shown_whole=analysis["shown_whole"],
         shown_without_descriptions=analysis["shown_without_descriptions"],
         minimal_instance=analysis["minimal_instance"],

@@ -10,7 +10,18 @@ if TYPE_CHECKING:
 
 
 class Verifier(Protocol):
-    """Checks values against the caller's own schema. Never fetches anything."""
+    """Checks values against the caller's own schema. Never fetches anything.
+
+    Attributes:
+        may_block: whether `violations` may take long enough to block an event loop. It then runs
+            in a process of its own, which is killed after a second; call it from a thread.
+
+    """
+
+    @property
+    def may_block(self) -> bool:
+        """Whether `violations` belongs in a thread."""
+        ...
 
     def violations(self, value: object) -> list[Violation]:
         """Every way in which the parsed JSON `value` fails the schema; empty when it is valid."""

@@ -49,6 +49,9 @@ _FORMATS: dict[str, Callable[..., bool]] = {
 class SchemaVerifier:
     """A compiled schema that checks values. Fetches nothing, whatever the schema names.
 
+    Attributes:
+        may_block: always false; see `genir_server.schema.types.Verifier`.
+
     Args:
         schema: the caller's schema, as JSON text or parsed.
         draft: the draft it is written in.
@@ -57,6 +60,8 @@ class SchemaVerifier:
         ValueError: the schema cannot be compiled; the message says why.
 
     """
+
+    may_block = False
 
     def __init__(self, schema: dict[str, object] | bool | str, draft: Draft) -> None:
         # Regular expressions run in linear time where they can; look-around and

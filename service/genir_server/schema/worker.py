@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 from dataclasses import asdict
-from typing import BinaryIO
+from typing import IO
 
 from genir_server.core.errors import Reason
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
@@ -72,7 +72,7 @@ def out_of_memory(limits: SchemaLimits) -> SchemaRefusedError:
     )
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """The next frame; None when the stream has ended."""
     head = stream.read(_HEAD)
     if len(head) < _HEAD:
@@ -80,7 +80,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     return stream.read(int.from_bytes(head, "big"))
 
 
-def write_frame(stream: BinaryIO, body: bytes) -> None:
+def write_frame(stream: IO[bytes], body: bytes) -> None:
     """Sends a frame."""
     stream.write(len(body).to_bytes(_HEAD, "big") + body)
     stream.flush()

@@ -102,3 +102,16 @@ async def test_a_cancelled_caller_does_not_take_others_along(preparer: Preparer)
     assert (await second).text == text
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_only_risky_schemas_are_verified_elsewhere(preparer: Preparer) -> None:
+    plain = await preparer.prepare(json.dumps(OBJECT))
+    assert not plain.verifier.may_block
+    node = {"$ref": "#/$defs/n"}
+    alternatives = [{"properties": {"a": node}, "required": [name]} for name in ("x", "y")]
+    text = json.dumps({**node, "$defs": {"n": {"type": "object", "anyOf": alternatives}}})
+    risky = await preparer.prepare(text)
+    assert risky.verifier.may_block
+    assert await asyncio.to_thread(risky.verifier.violations, {"x": 1}) == []
+    found = await asyncio.to_thread(risky.verifier.violations, {})
+    assert [violation.keyword for violation in found] == ["anyOf"]

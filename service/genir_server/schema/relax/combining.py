@@ -73,12 +73,19 @@ def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> En
     return context.use_beside(pointer)
 
 
-def _any_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
+def _any_of(
+    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
+) -> None:
     parts = _parts(context, node, "anyOf")
     if node.pointer in context.mixed:
         parts = [beside(context, node, "anyOf", part) for part in parts]
-    if not any(part is True for part in parts):
-        schema["anyOf"] = [part for part in parts if part is not False]
+    if any(part is True for part in parts):
+        return
+    kept = [part for part in parts if part is not False]
+    if kept:
+        schema["anyOf"] = kept
+    else:
+        extra.append(False)
 
 
 def _one_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:

@@ -61,7 +61,7 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     simplify(context)
     for part, pointer in context.opened:
         opened = context.converted[pointer]
-        part.update(opened if isinstance(opened, dict) else {"not": {}} if not opened else {})
+        part.update(opened if isinstance(opened, dict) else {} if opened else {"allOf": [False]})
     schema = _assemble(context)
     origins = {
         id(part): pointer for pointer, part in context.converted.items() if isinstance(part, dict)

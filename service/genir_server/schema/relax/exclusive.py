@@ -37,17 +37,27 @@ def _resolve(context: Context, node: Node, schema: dict[str, object]) -> EngineS
     # In the same place, so that the order of properties stays.
     result: dict[str, object] = {}
     for keyword, value in schema.items():
-        if keyword != "oneOf":
-            result[keyword] = value
-        elif not any(option is True for option in options):
-            if "anyOf" in schema:
-                result["allOf"] = [{"anyOf": options}, *_list(schema.get("allOf"))]
-            else:
-                result["anyOf"] = options
+        if keyword == "oneOf":
+            instead, said = _instead(options, combined="anyOf" in schema)
+        else:
+            instead, said = keyword, value
+        if instead == "allOf":
+            result["allOf"] = [*_list(result.get("allOf")), *_list(said)]
+        elif instead:
+            result[instead] = said
     # Schemas that others hold are held by identity, so this one keeps its own.
     schema.clear()
     schema.update(result)
     return schema
+
+
+def _instead(options: list[EngineSchema], *, combined: bool) -> tuple[str, object]:
+    """The keyword and value that stand for alternatives; no keyword when anything fits."""
+    if not options:
+        return "allOf", [False]
+    if any(option is True for option in options):
+        return "", None
+    return ("allOf", [{"anyOf": options}]) if combined else ("anyOf", options)
 
 
 def _list(value: object) -> list[object]:

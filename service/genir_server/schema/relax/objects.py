@@ -203,7 +203,7 @@ def _dependent(context: Context, node: Node, keyword: str, extra: list[EngineSch
         if isinstance(demanded, list):
             if not demanded:
                 continue
-            then: EngineSchema = {"required": [name, *demanded]}
+            then: EngineSchema = {"required": list(dict.fromkeys([name, *demanded]))}
         else:
             target = node.target(keyword, name)
             then = _all([{"required": [name]}, context.use(str(target))])

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from genir_server.schema.document import Document
+from genir_server.schema.growth import explosive
+from genir_server.schema.vocabulary import Draft
+
+NODE: dict[str, object] = {"$ref": "#/$defs/n"}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"type": "string"},
+        {"properties": {"left": NODE, "right": NODE}},
+        {"anyOf": [{"type": "null"}, {"properties": {"next": NODE}}]},
+        {"items": NODE, "properties": {"a": NODE}},
+        {"prefixItems": [NODE, NODE]},
+        {"patternProperties": {"^a": NODE}, "properties": {"b": NODE}, "items": NODE},
+    ],
+)
+def test_what_meets_a_part_once_is_harmless(definition: dict[str, object]) -> None:
+    document: dict[str, object] = {"$defs": {"n": definition}, **NODE}
+    assert not explosive(Document(document, Draft.DRAFT202012))
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"anyOf": [{"properties": {"a": NODE}}, {"properties": {"a": NODE}}]},
+        {"properties": {"a": NODE}, "allOf": [{"additionalProperties": NODE}]},
+        {"items": NODE, "contains": NODE},
+        {"properties": {"a": {"allOf": [NODE, NODE]}}},
+        {"allOf": [{"$ref": "#/$defs/m"}], "properties": {"a": NODE}},
+    ],
+)
+def test_what_meets_a_part_twice_in_a_cycle_is_explosive(definition: dict[str, object]) -> None:
+    document: dict[str, object] = {
+        "$defs": {"n": definition, "m": {"properties": {"a": NODE}}},
+        **NODE,
+    }
+    assert explosive(Document(document, Draft.DRAFT202012))
+
+
+def test_doubling_from_level_to_level_is_explosive() -> None:
+    definitions: dict[str, object] = {
+        f"n{level}": {"allOf": [{"properties": {"a": {"$ref": f"#/$defs/n{level + 1}"}}}] * 2}
+        for level in range(30)
+    }
+    definitions["n30"] = {"type": "string"}
+    root: dict[str, object] = {"$ref": "#/$defs/n0", "$defs": definitions}
+    assert explosive(Document(root, Draft.DRAFT202012))

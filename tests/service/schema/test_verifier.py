@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from genir_server.schema.verification import GuardedVerifier, VerificationProcess
+from genir_server.schema.verifier import SchemaVerifier
+from genir_server.schema.vocabulary import Draft
+
+
+def test_violations_say_where_and_what() -> None:
+    verifier = SchemaVerifier(
+        {"properties": {"a/b": {"items": {"maxLength": 2}}}, "required": ["c"]},
+        Draft.DRAFT202012,
+    )
+    found = {violation.keyword: violation for violation in verifier.violations({"a/b": ["xyz"]})}
+    assert found["maxLength"].instance_pointer == "/a~1b/0"
+    assert found["maxLength"].schema_pointer == "/properties/a~1b/items/maxLength"
+    assert found["required"].instance_pointer == ""
+    assert '"c"' in found["required"].message
+
+
+def test_a_valid_value_has_no_violations() -> None:
+    verifier = SchemaVerifier(json.dumps({"type": "string"}), Draft.DRAFT7)
+    assert verifier.violations("text") == []
+
+
+def test_messages_and_their_number_are_bounded() -> None:
+    verifier = SchemaVerifier({"items": {"enum": ["x" * 1_000]}}, Draft.DRAFT202012)
+    found = verifier.violations(["y" * 1_000] * 1_000)
+    assert len(found) == 50
+    assert max(len(violation.message) for violation in found) <= 200
+
+
+@pytest.mark.parametrize("draft", list(Draft))
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567"),
+        ("iri", "http://example.com/ж", "not an iri"),
+        ("date-time", "2026-01-02T03:04:05Z", "2026-13-02T03:04:05Z"),
+        ("email", "a@example.com", "a"),
+        ("duration", "P1D", "one day"),
+        ("json-pointer", "/a/b", "a"),
+    ],
+)
+def test_every_known_format_is_asserted_in_every_draft(
+    draft: Draft, name: str, good: str, bad: str
+) -> None:
+    verifier = SchemaVerifier({"format": name}, draft)
+    assert verifier.violations(good) == []
+    assert [violation.keyword for violation in verifier.violations(bad)] == ["format"]
+    assert verifier.violations(5) == []
+
+
+def test_nothing_is_fetched() -> None:
+    """A listener sees no connection, and a file that is there is not read."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.5)
+
+        def listen() -> None:
+            try:
+                listener.accept()
+            except TimeoutError:
+                return
+            asked.set()
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        port = listener.getsockname()[1]
+        for reference in (f"http://127.0.0.1:{port}/a.json", "file:///etc/hostname"):
+            with pytest.raises(ValueError, match=r".+"):
+                SchemaVerifier({"$ref": reference}, Draft.DRAFT202012)
+        thread.join()
+    assert not asked.is_set()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^(a|aa)+$",
+        "^(a+a+)+b$",
+        "^(?=(a+)+b)c",
+        "^(?!.*(a+)+b)c",
+        r"(a*)*\1b",
+        "^(([a-z])+.)+[A-Z]+$",
+    ],
+)
+def test_expressions_that_go_back_for_ever_come_to_an_end(pattern: str) -> None:
+    verifier = SchemaVerifier({"pattern": pattern}, Draft.DRAFT202012)
+    start = time.monotonic()
+    verifier.violations("a" * 20_000 + "!")
+    assert time.monotonic() - start < 5.0
+
+
+EXPLOSIVE = json.dumps(
+    {
+        "$ref": "#/$defs/n",
+        "$defs": {
+            "n": {
+                "anyOf": [
+                    {"properties": {"a": {"$ref": "#/$defs/n"}}, "required": [name]}
+                    for name in ("y", "z")
+                ]
+            }
+        },
+    }
+)
+
+
+def nested(depth: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def test_checking_that_never_ends_is_ended() -> None:
+    process = VerificationProcess(seconds=0.5)
+    verifier = GuardedVerifier(process, EXPLOSIVE, Draft.DRAFT202012)
+    assert verifier.violations({"y": 1}) == []
+    (violation,) = verifier.violations(nested(60))
+    assert "too long" in violation.message
+    # And the next one is checked as if nothing had been.
+    assert [found.keyword for found in verifier.violations({})] == ["anyOf"]
+    process.close()
+    process.close()
