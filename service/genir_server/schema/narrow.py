@@ -237,7 +237,7 @@ class _Narrowing:
             return
         if (
             named
-            and rest is True
+            and "additionalProperties" not in schema
             and self._bounds.close_objects
             and "patternProperties" not in schema
             and all(name in named for name in demanded)

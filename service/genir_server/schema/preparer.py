@@ -222,5 +222,9 @@ def _assemble(
         shown_without_descriptions=analysis["shown_without_descriptions"],
         minimal_instance=analysis["minimal_instance"],
         min_tokens=analysis["min_tokens"],
+        draft=draft.label,
+        prepare_seconds=analysis["seconds"],
+        compile_seconds=analysis["compile_seconds"],
+        worst_mask_seconds=analysis["worst_mask_seconds"],
     )
     return prepared, _BYTES_PER_ENTRY + _BYTES_PER_CHARACTER * len(text) + len(reply)

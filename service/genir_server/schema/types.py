@@ -44,6 +44,10 @@ class PreparedSchema:
             examples.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: a number of tokens below which no valid value fits, 1 and up.
+        draft: the draft the schema is written in: "4", "6", "7", "2019-09" or "2020-12".
+        prepare_seconds: processor time that preparing took, compilation included.
+        compile_seconds: processor time of compiling the grammar.
+        worst_mask_seconds: processor time of the slowest set of allowed tokens that was tried.
 
     """
 
@@ -56,6 +60,10 @@ class PreparedSchema:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
+    draft: str = "2020-12"
+    prepare_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    worst_mask_seconds: float = 0.0
 
 
 class SchemaPreparer(Protocol):

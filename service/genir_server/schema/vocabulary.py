@@ -14,6 +14,11 @@ class Draft(IntEnum):
     DRAFT201909 = 2019
     DRAFT202012 = 2020
 
+    @property
+    def label(self) -> str:
+        """How people write it: 4, 6, 7, 2019-09 or 2020-12."""
+        return {2019: "2019-09", 2020: "2020-12"}.get(self.value, str(self.value))
+
 
 MAPS_OF_SUBSCHEMAS = frozenset(
     {

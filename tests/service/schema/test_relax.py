@@ -40,7 +40,7 @@ def accepts(schema: dict[str, object] | bool, value: object) -> bool:
     )
 
 
-@settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas, st.lists(strategies.values, min_size=1, max_size=8), OPTIONS)
 def test_nothing_valid_is_lost_and_exact_means_exact(
     schema: dict[str, object] | bool, values: list[object], options: Options
@@ -55,7 +55,7 @@ def test_nothing_valid_is_lost_and_exact_means_exact(
             assert not accepts(written, value)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas)
 def test_the_engine_takes_what_relaxing_gives(schema: dict[str, object] | bool) -> None:
     """Or says why not in words that the remedies know."""

@@ -119,12 +119,9 @@ def _convert(context: Context, node: Node) -> EngineSchema:
 
 def _note_unknown(context: Context, node: Node, keyword: str) -> None:
     """Says that a keyword of another draft means nothing in this one."""
-    name = {Draft.DRAFT201909: "2019-09", Draft.DRAFT202012: "2020-12"}.get(
-        context.document.draft, str(int(context.document.draft))
-    )
-    context.note(
-        node, keyword, Enforcement.ANNOTATION, f"draft {name} gives this keyword no meaning"
-    )
+    draft = context.document.draft.label
+    detail = f"draft {draft} gives this keyword no meaning"
+    context.note(node, keyword, Enforcement.ANNOTATION, detail)
 
 
 def _joined(schema: dict[str, object], extra: list[EngineSchema]) -> EngineSchema:
