@@ -13,7 +13,7 @@ from genir_server.schema.document import Document
 from genir_server.schema.growth import explosive
 from genir_server.schema.lint import lint
 from genir_server.schema.narrow import narrow
-from genir_server.schema.probe import GrammarError, Measured, Probe
+from genir_server.schema.probe import GrammarError, Probe
 from genir_server.schema.refusal import SchemaRefusedError, invalid, unsupported
 from genir_server.schema.relax import Relaxed, relax
 from genir_server.schema.relax.context import Options
@@ -41,6 +41,13 @@ _LAST_REMEDIES: tuple[dict[str, bool], ...] = (
     {"plain_patterns": True},
     {"cut_circular": True},
 )
+# The forms that are tried, finest first: relaxation and whether bounds are added.
+_FORMS = (
+    (Options(), True),
+    (Options(), False),
+    (Options(plain_patterns=True), True),
+    (Options(plain_patterns=True), False),
+)
 _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
 _BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf"})
 _MOST_COMPILATIONS = 8
@@ -63,7 +70,7 @@ class Analysis:
         explosive: whether checking a value may take for ever.
         seconds: processor time of all of it.
         compile_seconds: processor time of compiling the grammar.
-        worst_mask_seconds: processor time of the slowest mask that was tried.
+        worst_mask_seconds: time of the slowest mask that was tried.
 
     """
 
@@ -78,6 +85,26 @@ class Analysis:
     explosive: bool
     seconds: float
     compile_seconds: float
+    worst_mask_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A schema that the engine's compiler took, and what it took."""
+
+    relaxed_text: str
+    engine_text: str
+    notices: tuple[SchemaNotice, ...]
+    matcher: llguidance.LLMatcher
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A compiled schema under which masks were computed."""
+
+    compiled: _Compiled
+    example: str | None
     worst_mask_seconds: float
 
 
@@ -125,37 +152,54 @@ class Analyser:
             verifier = SchemaVerifier(text, draft)
         except ValueError as fault:
             raise unsupported(f"The schema cannot be checked against: {fault}", "") from None
-        relaxed_text, engine_text, notices, matcher, compile_seconds = self._compile(document)
-        example = None
-        if compile_seconds <= _MOST_COMPILE_SECONDS:
-            example = self._example(engine_text, verifier)
-        measured: Measured = self._probe.walk(matcher, compile_seconds, example)
+        trial = self._try(document, verifier)
         return Analysis(
             draft=int(draft),
-            engine_schema=engine_text,
-            relaxed_schema=relaxed_text,
-            notices=notices,
+            engine_schema=trial.compiled.engine_text,
+            relaxed_schema=trial.compiled.relaxed_text,
+            notices=trial.compiled.notices,
             shown_whole=shown(schema, descriptions=True),
             shown_without_descriptions=shown(schema, descriptions=False),
-            minimal_instance=example,
-            min_tokens=fewest_tokens(json.loads(relaxed_text), self._vocabulary),
+            minimal_instance=trial.example,
+            min_tokens=fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary),
             explosive=explosive(document),
             seconds=time.process_time() - start,
-            compile_seconds=measured.compile_seconds,
-            worst_mask_seconds=measured.worst_mask_seconds,
+            compile_seconds=trial.compiled.seconds,
+            worst_mask_seconds=trial.worst_mask_seconds,
         )
 
-    def _compile(
-        self, document: Document
-    ) -> tuple[str, str, tuple[SchemaNotice, ...], llguidance.LLMatcher, float]:
+    def _try(self, document: Document, verifier: SchemaVerifier) -> _Trial:
+        """The finest form of a schema under which the engine also gets on with writing.
+
+        Raises:
+            SchemaRefusedError: there is none.
+
+        """
+        first_refusal: SchemaRefusedError | None = None
+        for options, narrowed in _FORMS:
+            if narrowed and not self._bounds.enabled:
+                continue
+            compiled = self._compile(document, options, narrowed=narrowed)
+            example = None
+            if compiled.seconds <= _MOST_COMPILE_SECONDS:
+                example = self._example(compiled.engine_text, verifier)
+            try:
+                worst = self._probe.walk(compiled.matcher, example)
+            except SchemaRefusedError as refusal:
+                first_refusal = first_refusal or refusal
+            else:
+                return _Trial(compiled, example, worst)
+        assert first_refusal is not None  # noqa: S101 - a form that is not refused is returned
+        raise first_refusal
+
+    def _compile(self, document: Document, options: Options, *, narrowed: bool) -> _Compiled:
         """The finest relaxation that the engine compiles, narrowed if it can be."""
         oracle = engine.LibraryOracle()
         error = ""
-        options = Options()
         for _ in range(_MOST_COMPILATIONS):
             relaxed = relax(document, oracle, options)
             relaxed_text = _text(relaxed.schema)
-            if self._bounds.enabled:
+            if narrowed:
                 found = self._narrowed(relaxed, relaxed_text, oracle)
                 if found is not None:
                     return found
@@ -164,7 +208,7 @@ class Analyser:
             except GrammarError as fault:
                 error = str(fault)
             else:
-                return relaxed_text, relaxed_text, relaxed.notices, matcher, seconds
+                return _Compiled(relaxed_text, relaxed_text, relaxed.notices, matcher, seconds)
             coarser = _coarser(options, error)
             if _unsatisfiable(error):
                 definition = _IMPOSSIBLE.search(error)
@@ -179,7 +223,7 @@ class Analyser:
 
     def _narrowed(
         self, relaxed: Relaxed, relaxed_text: str, oracle: engine.LibraryOracle
-    ) -> tuple[str, str, tuple[SchemaNotice, ...], llguidance.LLMatcher, float] | None:
+    ) -> _Compiled | None:
         schema, notices = narrow(relaxed, self._bounds, oracle.compiles)
         if not notices:
             return None
@@ -195,7 +239,7 @@ class Analyser:
             # What was left out of the relaxed schema is enforced more strictly by the narrowed.
             if not (notice.keyword in _BOUNDS and notice.pointer in narrowed)
         ]
-        return relaxed_text, text, (*kept, *notices), matcher, seconds
+        return _Compiled(relaxed_text, text, (*kept, *notices), matcher, seconds)
 
     def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
         schema = json.loads(engine_text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from genir_server.core.errors import Reason
 from genir_server.schema import engine
-from genir_server.schema.refusal import too_complex
+from genir_server.schema.refusal import SchemaRefusedError, too_complex
 
 if TYPE_CHECKING:
     import llguidance
@@ -16,22 +16,6 @@ if TYPE_CHECKING:
 
 _MOST_MASKS = 12
 _FREE_STEPS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What compiling cost.
-
-    Attributes:
-        compile_seconds: processor time of the compilation.
-        worst_mask_seconds: processor time of the slowest set of allowed tokens.
-        masks: how many were computed.
-
-    """
-
-    compile_seconds: float
-    worst_mask_seconds: float
-    masks: int
 
 
 class GrammarError(Exception):
@@ -51,6 +35,7 @@ class Probe:
         self._tokenizer = tokenizer
         self._limits = limits
         self._end = int(tokenizer.eos_token)
+        self._walk_began = 0.0
 
     def compile(self, schema: str) -> tuple[llguidance.LLMatcher, float]:
         """A matcher for a schema and the seconds it took.
@@ -66,46 +51,60 @@ class Probe:
             raise GrammarError(error)
         return matcher, time.thread_time() - start
 
-    def walk(
-        self, matcher: llguidance.LLMatcher, compile_seconds: float, example: str | None
-    ) -> Measured:
+    def walk(self, matcher: llguidance.LLMatcher, example: str | None) -> float:
         """Computes masks along an example, and then where a model might go instead.
+
+        Returns:
+            The time of the slowest, in seconds.
 
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX, a mask takes too long or hits a limit of the
                 engine.
 
         """
+        self._walk_began = time.thread_time()
         worst = 0.0
-        masks = 0
         if example is not None:
             path = self._tokenizer.tokenize_str(example)
+            # A token that does not fit would leave the matcher in error for good.
+            path = path[: matcher.validate_tokens(path)]
             stride = 1 + len(path) // _MOST_MASKS
             for index, token in enumerate(path):
                 if index % stride == 0:
                     worst = max(worst, self._mask(matcher)[1])
-                    masks += 1
                 if not matcher.consume_token(token):
                     break
-            self._check(matcher, example_ok=False)
+            self._refuse_error(matcher)
             matcher.reset()
         for step in range(_FREE_STEPS):
             if matcher.is_stopped():
                 break
             mask, seconds = self._mask(matcher)
             worst = max(worst, seconds)
-            masks += 1
             token = self._pick(mask, step)
             if token is None or not matcher.consume_token(token):
                 break
-        self._check(matcher, example_ok=True)
-        return Measured(compile_seconds, worst, masks)
+        self._refuse_error(matcher)
+        return worst
+
+    def _refuse_error(self, matcher: llguidance.LLMatcher) -> None:
+        if matcher.is_error():
+            # What follows the first line is the matcher's state.
+            reason = matcher.get_error().partition("\n")[0][:200]
+            raise SchemaRefusedError(
+                Reason.SCHEMA_TOO_COMPLEX,
+                f"The engine reaches a limit of its own: {reason}",
+                limit="engine_limit",
+            )
 
     def _mask(self, matcher: llguidance.LLMatcher) -> tuple[bytes, float]:
-        start = time.thread_time()
+        # By the clock, which costs little to read; a mask that seems slow on a machine that is
+        # busy is only held against the schema when the processor was at it that long.
+        start = time.perf_counter()
         mask = matcher.compute_bitmask()
-        seconds = time.thread_time() - start
-        if seconds > self._limits.mask_seconds:
+        seconds = time.perf_counter() - start
+        busy = time.thread_time() - self._walk_began if self._is_slow(seconds) else 0.0
+        if self._is_slow(min(seconds, busy)):
             raise too_complex(
                 "Deciding which tokens may come next takes too long",
                 "mask_seconds",
@@ -114,14 +113,8 @@ class Probe:
             )
         return mask, seconds
 
-    def _check(self, matcher: llguidance.LLMatcher, *, example_ok: bool) -> None:
-        if matcher.is_error() and example_ok:
-            raise too_complex(
-                f"The engine reaches a limit of its own ({matcher.get_error()[:200]})",
-                "engine_limit",
-                0,
-                1,
-            )
+    def _is_slow(self, seconds: float) -> bool:
+        return seconds > self._limits.mask_seconds
 
     def _pick(self, mask: bytes, step: int) -> int | None:
         """Some allowed token, from another part of the vocabulary at each step."""

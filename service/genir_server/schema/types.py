@@ -47,7 +47,7 @@ class PreparedSchema:
         draft: the draft the schema is written in: "4", "6", "7", "2019-09" or "2020-12".
         prepare_seconds: processor time that preparing took, compilation included.
         compile_seconds: processor time of compiling the grammar.
-        worst_mask_seconds: processor time of the slowest set of allowed tokens that was tried.
+        worst_mask_seconds: time of the slowest set of allowed tokens that was tried.
 
     """
 
