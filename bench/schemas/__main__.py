@@ -50,7 +50,7 @@ class _Run:
     def __init__(self, arguments: argparse.Namespace, rows_path: Path) -> None:
         self._arguments = arguments
         self._rows_path = rows_path
-        self._checker = InstanceChecker()
+        self._checker = InstanceChecker(arguments.tokenizer)
         self._pool = WorkerPool(
             arguments.tokenizer, SchemaLimits(), NarrowingBounds(), arguments.workers
         )

@@ -21,10 +21,16 @@ _MOST_BYTES = 100_000
 
 
 class InstanceChecker:
-    """Checks instances with the engine's matcher over single bytes."""
+    """Checks instances with the engine's matcher over single bytes.
 
-    def __init__(self) -> None:
+    Args:
+        tokenizer: model folder whose tokenizer counts tokens; None for bytes.
+
+    """
+
+    def __init__(self, tokenizer: str | None) -> None:
         self._tokenizer: llguidance.LLTokenizer = engine.load_tokenizer(None)
+        self._counter: llguidance.LLTokenizer = engine.load_tokenizer(tokenizer)
 
     def check(
         self, text: str, analysis: dict[str, object], tests: list[dict[str, object]]
@@ -35,6 +41,7 @@ class InstanceChecker:
             ``valid`` and ``invalid``: how many there are; ``valid_lost``: those valid ones that
             verifier, relaxed schema or engine refuse, as a list of (index, who refused);
             ``invalid_passed``: indexes of those invalid ones that engine and verifier accept;
+            ``overcounted``: indexes of valid ones that take fewer tokens than `min_tokens`;
             ``verify_seconds``: the time of each verification.
 
         """
@@ -45,6 +52,7 @@ class InstanceChecker:
         result: dict[str, object] = {"valid": 0, "invalid": 0}
         lost: list[tuple[int, str]] = []
         passed: list[int] = []
+        overcounted: list[int] = []
         seconds: list[float] = []
         matcher = engine.matcher(self._tokenizer, relaxed_text)
         for index, test in enumerate(tests[:_MOST_TESTS]):
@@ -56,6 +64,8 @@ class InstanceChecker:
                 result["valid"] = int(str(result["valid"])) + 1
                 if not valid:
                     lost.append((index, "verifier"))
+                elif self._overcounts(analysis, value, relaxed_schema):
+                    overcounted.append(index)
                 elif not relaxed.is_valid(value):
                     lost.append((index, "relaxed schema"))
                 elif not self._accepts(matcher, value, relaxed_schema):
@@ -68,8 +78,15 @@ class InstanceChecker:
             **result,
             "valid_lost": lost,
             "invalid_passed": passed,
+            "overcounted": overcounted,
             "verify_seconds": seconds,
         }
+
+    def _overcounts(
+        self, analysis: dict[str, object], value: object, schema: dict[str, object]
+    ) -> bool:
+        text = in_engine_order(value, schema)
+        return len(self._counter.tokenize_str(text)) < int(str(analysis["min_tokens"]))
 
     def _accepts(
         self, matcher: llguidance.LLMatcher, value: object, schema: dict[str, object]

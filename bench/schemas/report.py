@@ -54,6 +54,7 @@ def _sum(rows: list[Row]) -> dict[str, object]:
         "valid_lost": sum(len(_list(row["valid_lost"])) for row in accepted),
         "invalid": sum(_int(row["invalid"]) for row in accepted),
         "invalid_passed": sum(len(_list(row["invalid_passed"])) for row in accepted),
+        "overcounted": sum(len(_list(row["overcounted"])) for row in accepted),
         "examples": sum(bool(row["example"]) for row in accepted),
         "milliseconds": {
             "prepare": _spread([_float(row["wall_seconds"]) for row in rows]),
