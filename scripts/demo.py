@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.json import JSON
 
 from genir import Completed, IRClient, TextDelta
 
@@ -22,22 +21,17 @@ if TYPE_CHECKING:
     from genir.types import IRResult, ServerHealth
 
 PROMPT = "Describe a function that reads a CSV file and returns its rows as a list of dictionaries."
-OWN_PROMPT = "Plan a unit test for a function that parses a date written as YYYY-MM-DD."
+OWN_PROMPT = "Bug report: the editor crashes with a null pointer when I save a file twice in a row."
 OWN_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "test_name": {"type": "string", "pattern": "^test_[a-z_]{3,40}$"},
-        "kind": {"enum": ["happy_path", "edge_case", "error"]},
-        "input": {"type": "string", "format": "date"},
-        "steps": {
-            "type": "array",
-            "items": {"type": "string", "minLength": 10, "maxLength": 90},
-            "minItems": 1,
-            "maxItems": 3,
-        },
-        "expects_error": {"type": "boolean"},
+        "title": {"type": "string", "minLength": 10, "maxLength": 80},
+        "kind": {"enum": ["bug", "feature", "question"]},
+        "severity": {"type": "integer", "minimum": 1, "maximum": 5},
+        "component": {"type": "string", "pattern": "^[a-z_]{3,20}$"},
+        "reproducible": {"type": "boolean"},
     },
-    "required": ["test_name", "kind", "input", "steps", "expects_error"],
+    "required": ["title", "kind", "severity", "component", "reproducible"],
     "additionalProperties": False,
 }
 PORT_SECONDS = 30.0
@@ -104,10 +98,17 @@ def _show(client: IRClient) -> None:
 
 
 def _generate(client: IRClient, prompt: str, schema: dict[str, Any] | None) -> None:
-    own = "" if schema is None else " --schema unit-test.schema.json"
-    console.print(f"\n[bold]$ genir generate --stream{own} {json.dumps(prompt)}[/]")
+    own = "" if schema is None else "--schema triage.schema.json "
+    command = f"genir generate --stream --temperature 0 --schema-in-prompt never {own}"
+    console.print(f"\n[bold]$ {command}{json.dumps(prompt)}[/]", soft_wrap=True)
     result: IRResult[Any] | None = None
-    with client.stream(prompt, schema=schema, seed=1) as events:
+    with client.stream(
+        # So small a model copies from a schema that it is shown instead of answering.
+        prompt,
+        schema=schema,
+        temperature=0,
+        schema_in_prompt="never",
+    ) as events:
         for event in events:
             if isinstance(event, TextDelta):
                 console.out(event.text, style="dim", end="")
@@ -116,7 +117,7 @@ def _generate(client: IRClient, prompt: str, schema: dict[str, Any] | None) -> N
     if result is None:
         raise RuntimeError("the stream ended without a result")
     console.print("\n\nir_json, verified and in normal form:")
-    console.print(JSON(result.ir_json))
+    console.print_json(result.ir_json)
     timings = result.timings
     console.print(
         f"{result.usage.completion_tokens} tokens after {result.usage.prompt_tokens} of prompt; "
