@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scripts.settings_table import settings_table
-
 from genir_server.core.errors import Reason
 from genir_server.transport.status import CODES
+from scripts.settings_table import settings_table
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

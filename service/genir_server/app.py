@@ -140,7 +140,7 @@ class ServerProcess:
         self._lifecycle.enter(Phase.LOADING_MODEL, "The engine starts and loads the model.")
         try:
             # Imported late: the port opens at once, and vLLM's imports alone take seconds.
-            from genir_server.engine.vllm_engine import start_vllm_engine
+            from genir_server.engine.vllm_start import start_vllm_engine
 
             self._engine = await start_vllm_engine(self._config)
             self._schemas = Preparer(self._engine.info.tokenizer_source or None)
@@ -162,6 +162,7 @@ class ServerProcess:
                 Phase.WARMING_UP, "The engine is up and runs its first constrained generation."
             )
             canary = await probes.canary()
+            prove_backend(self._engine)
         except EngineStartError as fault:
             return self._failed(str(fault))
         except GenirError as fault:
@@ -226,3 +227,17 @@ class ServerProcess:
             os._exit(EXIT_OK)
         log.info("stopping", signal=name)
         self._stop.set()
+
+
+def prove_backend(engine: Engine) -> None:
+    """Refuses an engine that constrains decoding with something else than was asked for.
+
+    Raises:
+        EngineStartError: the backend in use differs, or the engine did not tell.
+    """
+    asked, used = engine.info.configured_backend, engine.effective_backend
+    if not used or asked not in ("auto", used):
+        raise EngineStartError(
+            f"the structured-output backend {asked} was asked for, but the engine uses "
+            f"{used or 'one that it does not tell'}"
+        )

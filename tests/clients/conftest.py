@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.clients.callers import AsyncioCaller, BlockingCaller, Caller
-from tests.clients.contract_server import ContractServer
 
 from genir import AsyncIRClient, IRClient
+from tests.clients.callers import AsyncioCaller, BlockingCaller, Caller
+from tests.clients.contract_server import ContractServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from typer.testing import CliRunner
+
+from genir.cli.app import app
+from genir.cli.console import terminal_safe
+from genir.schemas import builtin_ir_schema_text
+from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from tests.clients.contract_server import (
     OVERLOADED,
     Call,
@@ -29,12 +35,6 @@ from tests.clients.contract_server import (
     started,
     success,
 )
-from typer.testing import CliRunner
-
-from genir.cli.app import app
-from genir.cli.console import terminal_safe
-from genir.schemas import builtin_ir_schema_text
-from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+
+from genir import cli
+from genir.cli.exit_codes import MEANINGS
+from genir.v1 import ir_service_pb2
 from tests.clients.contract_server import (
     Call,
     ContractServer,
@@ -20,10 +24,6 @@ from tests.clients.contract_server import (
     started,
     success,
 )
-
-from genir import cli
-from genir.cli.exit_codes import MEANINGS
-from genir.v1 import ir_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,19 +11,6 @@ from typing import TYPE_CHECKING, Any, assert_type
 import grpc
 import pydantic
 import pytest
-from tests.clients.contract_server import (
-    MODEL_LOADING,
-    Call,
-    ContractServer,
-    Refusal,
-    accepted,
-    completed,
-    delta,
-    play,
-    refused,
-    started,
-    success,
-)
 
 from genir import (
     Accepted,
@@ -52,6 +39,19 @@ from genir import (
     ValidationFailedError,
 )
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+from tests.clients.contract_server import (
+    MODEL_LOADING,
+    Call,
+    ContractServer,
+    Refusal,
+    accepted,
+    completed,
+    delta,
+    play,
+    refused,
+    started,
+    success,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+
+from genir import ErrorDetails, GenirError, OverloadedError, RetryPolicy, UnavailableError
+from genir._retry import CallBudget
 from tests.clients.contract_server import (
     MODEL_LOADING,
     OVERLOADED,
@@ -22,9 +25,6 @@ from tests.clients.contract_server import (
     started,
     success,
 )
-
-from genir import ErrorDetails, GenirError, OverloadedError, RetryPolicy, UnavailableError
-from genir._retry import CallBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.clients.contract_server import MODEL_LOADING, Call, ContractServer
 
 from genir import EngineActivity, Phase, ServerFaultError, UnavailableError, Usage, Versions
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+from tests.clients.contract_server import MODEL_LOADING, Call, ContractServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from genir import ServerHealth
     from tests.clients.callers import Caller
     from tests.clients.contract_server import HealthScript
-
-    from genir import ServerHealth
 
 
 def phase(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.e2e.server_process import ServerProcess
 
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
+from tests.e2e.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+
+from genir.v1 import generation_pb2, ir_service_pb2
 from tests.e2e.calling import (
     SMALL_SCHEMA,
     Refusal,
@@ -16,8 +18,6 @@ from tests.e2e.calling import (
     refused,
     wait_until_idle,
 )
-
-from genir.v1 import generation_pb2, ir_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from tests.e2e.calling import spec, wait_until_idle
 
 from genir import DeadlineExceededError
 from genir.types import TextDelta
 from genir.v1 import ir_service_pb2
+from tests.e2e.calling import spec, wait_until_idle
 
 if TYPE_CHECKING:
     from genir import IRClient

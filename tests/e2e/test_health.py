@@ -16,9 +16,9 @@ from genir.types import Phase
 
 if TYPE_CHECKING:
     import grpc
-    from tests.e2e.server_process import ServerProcess
 
     from genir import IRClient
+    from tests.e2e.server_process import ServerProcess
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
 

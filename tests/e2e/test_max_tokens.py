@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from tests.e2e.calling import refused, wait_until_idle
 
 from genir import TruncatedError
 from genir.types import FinishReason, TextDelta
+from tests.e2e.calling import refused, wait_until_idle
 
 if TYPE_CHECKING:
     from genir import IRClient

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import psutil
 import pytest
-from tests.e2e.server_process import ServerProcess
 
 from genir import IRClient, RetryPolicy, UnavailableError
 from genir.types import Completed, Phase, TextDelta
+from tests.e2e.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import rfc8785
 from jsonschema import Draft202012Validator
-from tests.e2e.calling import SMALL_SCHEMA, generate
 
 from genir.schemas import builtin_ir_schema, builtin_ir_schema_text
 from genir.types import (
@@ -20,6 +19,7 @@ from genir.types import (
     StreamEvent,
     TextDelta,
 )
+from tests.e2e.calling import SMALL_SCHEMA, generate
 
 if TYPE_CHECKING:
     from genir import IRClient

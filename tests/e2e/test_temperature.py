@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.e2e.calling import wait_until_idle
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jsonschema import Draft202012Validator
-from tests.e2e.server_process import ServerProcess
 
 from genir import IRClient
 from genir.schemas import builtin_ir_schema
 from genir.types import Phase
+from tests.e2e.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 import grpc
 import pytest
-from tests.e2e.calling import refusal_from
 
 from genir import UnavailableError
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+from tests.e2e.calling import refusal_from
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """From `EngineConfig` to vLLM's engine arguments and back to what vLLM made of them.
 
-Imports vllm, so nothing but `vllm_engine` imports it.
+Imports vllm, so nothing but `vllm_start` imports it.
 """
 
 from __future__ import annotations

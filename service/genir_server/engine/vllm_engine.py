@@ -4,10 +4,6 @@ The structured-output backend is looked at three times: what is asked for is set
 read back from vLLM's configuration before anything is loaded (`vllm_arguments`), and after the
 first constrained request the engine core is asked which object makes its token masks
 (`engine_process`); `VllmEngine.effective_backend` is that last answer.
-
-Starting takes half a minute, nearly all of it in other processes. What this process has to do for
-it (imports, configuration) runs in a thread, so the server goes on answering meanwhile; `AsyncLLM`
-starts its own tasks when the event loop first asks it for something.
 """
 
 from __future__ import annotations
@@ -15,19 +11,13 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-import multiprocessing.resource_tracker
-import signal
-import threading
 from contextlib import aclosing, suppress
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from genir_server.core.types import FinishReason
-from genir_server.engine.activity import ActivityRecorder
 from genir_server.engine.chat_tokenizer import ChatTokenizer
-from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.engine.engine_process import BACKEND_UTILITY, EngineProcessConfig
-from genir_server.engine.library_preload import preload_libraries
+from genir_server.engine.engine_process import BACKEND_UTILITY
+from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
@@ -35,26 +25,20 @@ from genir_server.engine.protocol import (
     EngineInfo,
     EngineRejectedError,
     EngineRequest,
-    EngineStartError,
 )
-from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
+from genir_server.engine.vllm_environment import installed_vllm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from genir_server.core.types import Message
+    from genir_server.engine.activity import ActivityRecorder
     from genir_server.engine.config import EngineConfig
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-THREAD_STACK_BYTES = 64 << 20
-"""Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
-process, on a deeply nested one."""
 
 SHUTDOWN_SECONDS = 3.0
 """How long the engine's processes get to end by themselves before they are killed. Nothing is lost
@@ -67,40 +51,8 @@ _FINISH_REASONS = {
 }
 
 
-async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
-    """Starts vLLM and returns once it takes requests. Does not block the event loop.
-
-    Cancelling it does not stop a start that is under way: the engine is then shut down as soon as
-    it is up.
-
-    Raises:
-        EngineStartError: with one line that tells an operator what to change.
-
-    """
-    model_path = config.model
-    if model_path is None:
-        # Unpacking is slow; a wrong installation should be named before it.
-        installed_vllm()
-        model_path = str(await ensure_embedded_model(config.cache_dir))
-    activity = ActivityRecorder()
-    started = asyncio.ensure_future(
-        _run_in_thread(lambda: _construct(config, model_path, activity))
-    )
-    try:
-        llm = await asyncio.shield(started)
-    except asyncio.CancelledError:
-        with suppress(EngineStartError):
-            late = await started
-            await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
-        raise
-    engine = VllmEngine(llm, config, activity)
-    # The first thing asked of it from the event loop starts the task that notices its death.
-    await llm.get_supported_tasks()
-    return engine
-
-
 class VllmEngine:
-    """A running vLLM engine. Made by `start_vllm_engine`."""
+    """A running vLLM engine. Made by `vllm_start.start_vllm_engine`."""
 
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
         from vllm.lora.request import LoRARequest
@@ -263,7 +215,7 @@ class VllmEngine:
         # vLLM closes its sockets in the event loop's next turn and leaves their context open.
         await asyncio.sleep(0)
         with suppress(TimeoutError):
-            await asyncio.wait_for(_run_in_thread(llm.engine_core.resources.ctx.term), 1.0)
+            await asyncio.wait_for(run_in_own_thread(llm.engine_core.resources.ctx.term), 1.0)
         # Nothing of it may be used from here on: the context is gone.
         self._llm = None
 
@@ -276,74 +228,6 @@ def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
     _kept.add(task)
     task.add_done_callback(_kept.discard)
     return task
-
-
-def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
-    on_cpu = prepare_environment()
-    preload_libraries()
-    # Applies to threads made from here on, in this whole process: vLLM's among them.
-    threading.stack_size(THREAD_STACK_BYTES)
-    # The tracker's start unblocks SIGINT in the thread that starts it, so that comes first.
-    multiprocessing.resource_tracker.ensure_running()
-    # Ctrl-C in a terminal goes to the whole process group. The server drains then, for which it
-    # needs its engine; a process starts with the signal mask of the thread that started it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.executor import Executor
-
-    from genir_server.engine.vllm_arguments import (
-        engine_arguments,
-        engine_configuration,
-        one_line,
-    )
-
-    arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
-    vllm_config = engine_configuration(arguments, config)
-    vllm_config.additional_config = EngineProcessConfig(
-        vllm_config.additional_config, config.configure_process_logging
-    )
-    # Prompts go in as plain token ids on purpose: that way the schema is checked in a thread of
-    # vLLM's, and not on the event loop.
-    logging.getLogger("vllm.v1.engine.input_processor").addFilter(
-        lambda record: "Passing raw prompts" not in record.getMessage()
-    )
-    try:
-        return AsyncLLM(
-            vllm_config=vllm_config,
-            executor_class=Executor.get_class(vllm_config),
-            log_stats=False,
-            log_requests=False,
-            stat_loggers=[activity.factory],
-        )
-    except Exception as error:  # vLLM raises whatever its parts raise.
-        raise EngineStartError(
-            f"vLLM could not start {config.model_name}: {one_line(error)}"
-        ) from error
-
-
-async def _run_in_thread(function: Callable[[], _T]) -> _T:
-    """Like `asyncio.to_thread`, in a thread of its own that ends with the call.
-
-    The signal mask that the call sets must not stay behind in a thread that others use.
-    """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[_T] = loop.create_future()
-
-    def settle(give: Callable[[], None]) -> None:
-        if not result.cancelled():
-            give()
-
-    def run() -> None:
-        try:
-            value = function()
-        except BaseException as error:  # noqa: BLE001  # Raised again where the call is awaited.
-            loop.call_soon_threadsafe(settle, partial(result.set_exception, error))
-        else:
-            loop.call_soon_threadsafe(settle, partial(result.set_result, value))
-
-    threading.Thread(target=run, name="genir-engine-start", daemon=True).start()
-    return await result
 
 
 def _sampling_params(request: EngineRequest) -> SamplingParams:

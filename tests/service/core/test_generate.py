@@ -4,7 +4,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.generate import IRGenerator
@@ -20,6 +19,7 @@ from genir_server.core.types import (
     TextDelta,
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
+from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 
 if TYPE_CHECKING:
     from genir_server.core.types import GenerationEvent

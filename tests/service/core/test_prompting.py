@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.service.core.scripted_engine import ScriptedEngine, prepared
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.prompting import DEFAULT_SYSTEM, build_prompt
@@ -15,6 +14,7 @@ from genir_server.core.types import (
     SchemaInPrompt,
     SchemaShown,
 )
+from tests.service.core.scripted_engine import ScriptedEngine, prepared
 
 
 def request(**changes: Any) -> GenerationRequest:

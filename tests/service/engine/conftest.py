@@ -20,7 +20,7 @@ async def engine() -> AsyncIterator[VllmEngine]:
     with warnings.catch_warnings():
         # Importing torch and vLLM warns of things that are theirs to change.
         warnings.simplefilter("ignore")
-        from genir_server.engine.vllm_engine import start_vllm_engine
+        from genir_server.engine.vllm_start import start_vllm_engine
 
         engine = await start_vllm_engine(EngineConfig())
     yield engine

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers)")
 async def failure(config: EngineConfig) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from genir_server.engine.vllm_engine import start_vllm_engine
+        from genir_server.engine.vllm_start import start_vllm_engine
 
         with pytest.raises(EngineStartError) as raised:
             await start_vllm_engine(config)

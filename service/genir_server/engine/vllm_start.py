@@ -1,0 +1,110 @@
+"""Starting vLLM beside a running event loop.
+
+Starting takes half a minute, nearly all of it in other processes. What this process has to do for
+it (imports, configuration) runs in a thread, so the server goes on answering meanwhile; `AsyncLLM`
+starts its own tasks when the event loop first asks it for something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing.resource_tracker
+import signal
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from genir_server.engine.activity import ActivityRecorder
+from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.engine.engine_process import EngineProcessConfig
+from genir_server.engine.library_preload import preload_libraries
+from genir_server.engine.own_thread import run_in_own_thread
+from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm_engine import SHUTDOWN_SECONDS, VllmEngine
+from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from genir_server.engine.config import EngineConfig
+
+THREAD_STACK_BYTES = 64 << 20
+"""Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
+process, on a deeply nested one."""
+
+
+async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
+    """Starts vLLM and returns once it takes requests. Does not block the event loop.
+
+    Cancelling it does not stop a start that is under way: the engine is then shut down as soon as
+    it is up.
+
+    Raises:
+        EngineStartError: with one line that tells an operator what to change.
+
+    """
+    model_path = config.model
+    if model_path is None:
+        # Unpacking is slow; a wrong installation should be named before it.
+        installed_vllm()
+        model_path = str(await ensure_embedded_model(config.cache_dir))
+    activity = ActivityRecorder()
+    started = asyncio.ensure_future(
+        run_in_own_thread(lambda: _construct(config, model_path, activity))
+    )
+    try:
+        llm = await asyncio.shield(started)
+    except asyncio.CancelledError:
+        with suppress(EngineStartError):
+            late = await started
+            await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
+        raise
+    engine = VllmEngine(llm, config, activity)
+    # The first thing asked of it from the event loop starts the task that notices its death.
+    await llm.get_supported_tasks()
+    return engine
+
+
+def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
+    on_cpu = prepare_environment()
+    preload_libraries()
+    # Applies to threads made from here on, in this whole process: vLLM's among them.
+    threading.stack_size(THREAD_STACK_BYTES)
+    # The tracker's start unblocks SIGINT in the thread that starts it, so that comes first.
+    multiprocessing.resource_tracker.ensure_running()
+    # Ctrl-C in a terminal goes to the whole process group. The server drains then, for which it
+    # needs its engine; a process starts with the signal mask of the thread that started it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor import Executor
+
+    from genir_server.engine.vllm_arguments import (
+        engine_arguments,
+        engine_configuration,
+        one_line,
+    )
+
+    arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
+    vllm_config = engine_configuration(arguments, config)
+    vllm_config.additional_config = EngineProcessConfig(
+        vllm_config.additional_config, config.configure_process_logging
+    )
+    # Prompts go in as plain token ids on purpose: that way the schema is checked in a thread of
+    # vLLM's, and not on the event loop.
+    logging.getLogger("vllm.v1.engine.input_processor").addFilter(
+        lambda record: "Passing raw prompts" not in record.getMessage()
+    )
+    try:
+        return AsyncLLM(
+            vllm_config=vllm_config,
+            executor_class=Executor.get_class(vllm_config),
+            log_stats=False,
+            log_requests=False,
+            stat_loggers=[activity.factory],
+        )
+    except Exception as error:  # vLLM raises whatever its parts raise.
+        raise EngineStartError(
+            f"vLLM could not start {config.model_name}: {one_line(error)}"
+        ) from error
