@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import jsonschema_rs
 
+from bench.schemas.guided import GuidedWriter
 from bench.schemas.order import in_engine_order
 from genir_server.schema import engine
 from genir_server.schema.verifier import SchemaVerifier
@@ -100,4 +101,4 @@ class InstanceChecker:
             accepted = matcher.try_consume_tokens(list(written)) == len(written)
             if accepted and matcher.is_accepting():
                 return True
-        return False
+        return GuidedWriter(matcher).accepts(value)

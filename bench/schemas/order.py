@@ -57,7 +57,7 @@ class _Writer:
             elif isinstance(value, list):
                 pending.extend(reversed(self._array(value, parts)))
             else:
-                pieces.append(_scalar(value))
+                pieces.append(scalar_text(value))
         return "".join(pieces)
 
     def _in_place(self, value: object, schemas: list[object]) -> list[dict[str, object]]:
@@ -153,7 +153,8 @@ def _property(parts: list[dict[str, object]], name: str) -> list[object]:
     return schemas
 
 
-def _scalar(value: object) -> str:
+def scalar_text(value: object) -> str:
+    """A value that holds no other as the engine writes it: numbers without exponents."""
     if isinstance(value, float):
         if value.is_integer() and abs(value) < 1 << 63:
             return str(int(value))
