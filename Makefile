@@ -20,7 +20,7 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev demo test serve lint proto format requirements clean distclean
+.PHONY: help setup setup-dev demo test serve lint proto format bench-schemas bench-generation requirements clean distclean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,8 @@ help:
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
+	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
+	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
 	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
 	@echo 'make clean         remove caches and build outputs; distclean: and .venv'
@@ -64,6 +66,16 @@ format: setup-dev
 
 proto: setup-dev
 	$(BIN)/python scripts/generate_stubs.py
+
+# The public schemas' folder and the file for the result.
+DATA ?=
+OUT ?= bench-schemas.json
+bench-schemas: setup-dev
+	@test -n "$(DATA)" || { echo 'make bench-schemas DATA=folder OUT=file.json'; exit 2; }
+	@$(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
+
+bench-generation: setup
+	@$(BIN)/python -m bench.generation $(ARGS)
 
 requirements:
 	UV="$(UV)" requirements/compile.sh

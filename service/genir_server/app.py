@@ -29,6 +29,7 @@ from genir_server.engine.config import EngineConfig
 from genir_server.engine.protocol import EngineStartError
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.logging import configure_logging
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.preparer import Preparer
 from genir_server.settings import ServerSettings
 from genir_server.transport.server import BindError, StandardHealth, bind, build_server
@@ -143,7 +144,13 @@ class ServerProcess:
             from genir_server.engine.vllm_start import start_vllm_engine
 
             self._engine = await start_vllm_engine(self._config)
-            self._schemas = Preparer(self._engine.info.tokenizer_source or None)
+            self._schemas = Preparer(
+                self._engine.info.tokenizer_source or None,
+                SchemaLimits(schema_bytes=self._settings.max_schema_bytes),
+                bounds=NarrowingBounds(enabled=self._settings.bound_output),
+                workers=self._settings.schema_workers,
+                cache_bytes=self._settings.schema_cache_bytes,
+            )
             await self._schemas.start()
             builtin = await self._schemas.prepare(builtin_ir_schema_text())
             probes = Probes(

@@ -76,6 +76,16 @@ class ServerSettings(BaseSettings):
         MEBIBYTE, ge=1, description="Largest prompt, conversation and system message together."
     )
     max_schema_bytes: int = Field(MEBIBYTE, ge=2, description="Largest schema text.")
+    schema_workers: int = Field(
+        2, ge=1, description="Processes that check and compile schemas, each for one at a time."
+    )
+    schema_cache_bytes: int = Field(
+        256 * MEBIBYTE, ge=MEBIBYTE, description="Memory for schemas that are kept ready."
+    )
+    bound_output: bool = Field(
+        default=True,
+        description="Whether values that a schema leaves unbounded are bounded, and that reported.",
+    )
 
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal."

@@ -6,6 +6,7 @@ that is not a valid IR, and lets cancellation through after the engine has let g
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from contextlib import aclosing
@@ -146,7 +147,7 @@ class IRGenerator:
             )
             run.attempts += (Attempt(number, reason, writing.finish_reason, usage),)
             raw = "".join(writing.text)
-            verdict = judge(raw, writing.finish_reason, schema)
+            verdict = await _judged(raw, writing.finish_reason, schema)
             if verdict.reason is None:
                 yield self._completed(run, schema, prompt, verdict.ir_json)
                 return
@@ -254,6 +255,12 @@ class IRGenerator:
             schema_shown=prompt.schema_shown,
             lora_adapter=run.request.lora_adapter,
         )
+
+
+async def _judged(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
+    if schema.verifier.may_block:
+        return await asyncio.to_thread(judge, raw, finish_reason, schema)
+    return judge(raw, finish_reason, schema)
 
 
 def _check_budget(prompt: Prompt, schema: PreparedSchema) -> None:

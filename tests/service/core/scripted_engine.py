@@ -80,8 +80,9 @@ class ScriptedEngine:
         self.dead = True
 
 
-class _Verifier:
-    def __init__(self, text: str) -> None:
+class Verifier:
+    def __init__(self, text: str, *, may_block: bool = False) -> None:
+        self.may_block = may_block
         self._validator = jsonschema_rs.validator_for(json.loads(text))
 
     def violations(self, value: object) -> list[Violation]:
@@ -98,7 +99,7 @@ def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
         "text": text,
         "engine_schema": text,
         "notices": (),
-        "verifier": _Verifier(text),
+        "verifier": Verifier(text),
         "shown_whole": text,
         "shown_without_descriptions": text,
         "minimal_instance": None,

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import threading
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from genir_server.core.types import (
     PromptFormat,
     Sampling,
     TextDelta,
+    Violation,
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
 from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
@@ -161,3 +163,19 @@ async def test_a_budget_below_the_schemas_least_is_refused_before_the_engine() -
     assert raised.value.reason is Reason.BUDGET_TOO_SMALL
     assert raised.value.metadata == {"max_tokens": "8", "min_tokens": "9"}
     assert not engine.requests
+
+
+async def test_a_verifier_that_may_block_does_so_in_a_thread() -> None:
+    class Watched(Verifier):
+        threads: ClassVar[set[str]] = set()
+
+        def violations(self, value: object) -> list[Violation]:
+            self.threads.add(threading.current_thread().name)
+            return super().violations(value)
+
+    engine = ScriptedEngine('{"a":1}')
+    generator = generator_for(engine, verifier=Watched(TEXT_SCHEMA, may_block=True))
+    async with aclosing(generator.run(request())) as events:
+        assert isinstance([event async for event in events][-1], Completed)
+    assert Watched.threads
+    assert threading.main_thread().name not in Watched.threads
