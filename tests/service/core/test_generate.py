@@ -21,7 +21,13 @@ from genir_server.core.types import (
     Violation,
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
-from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
+from tests.service.core.scripted_engine import (
+    TEXT_SCHEMA,
+    Schemas,
+    ScriptedEngine,
+    Verifier,
+    prepared,
+)
 
 if TYPE_CHECKING:
     from genir_server.core.types import GenerationEvent
