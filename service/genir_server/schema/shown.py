@@ -13,6 +13,8 @@ from genir_server.schema.vocabulary import (
 _FOR_PEOPLE = frozenset(
     {"description", "title", "$comment", "default", "examples", "markdownDescription"}
 )
+# Names of the schema itself: a small model copies them into its answer.
+_NAMES = frozenset({"$schema", "$id"})
 _FOR_ENGINES = frozenset({"x-guidance"})
 _SCHEMA_KEYWORDS = MAPS_OF_SUBSCHEMAS | LISTS_OF_SUBSCHEMAS | SINGLE_SUBSCHEMAS
 
@@ -22,10 +24,11 @@ def shown(schema: dict[str, object] | bool, *, descriptions: bool) -> str:
 
     Args:
         schema: the caller's schema.
-        descriptions: whether descriptions, titles, comments, defaults and examples stay.
+        descriptions: whether descriptions, titles, comments, defaults, examples, `$schema` and
+            `$id` stay.
 
     """
-    dropped = _FOR_ENGINES if descriptions else _FOR_ENGINES | _FOR_PEOPLE
+    dropped = _FOR_ENGINES if descriptions else _FOR_ENGINES | _FOR_PEOPLE | _NAMES
     kept = _without(schema, dropped) if isinstance(schema, dict) else schema
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 

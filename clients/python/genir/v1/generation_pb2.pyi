@@ -93,7 +93,7 @@ class _SchemaShownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaSho
     SCHEMA_SHOWN_WHOLE: _SchemaShown.ValueType  # 1
     """All of it."""
     SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: _SchemaShown.ValueType  # 2
-    """All but its descriptions, titles, comments, defaults and examples."""
+    """All but its descriptions, titles, comments, defaults, examples, $schema and $id."""
     SCHEMA_SHOWN_NONE: _SchemaShown.ValueType  # 3
     """Nothing."""
 
@@ -105,7 +105,7 @@ SCHEMA_SHOWN_UNSPECIFIED: SchemaShown.ValueType  # 0
 SCHEMA_SHOWN_WHOLE: SchemaShown.ValueType  # 1
 """All of it."""
 SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: SchemaShown.ValueType  # 2
-"""All but its descriptions, titles, comments, defaults and examples."""
+"""All but its descriptions, titles, comments, defaults, examples, $schema and $id."""
 SCHEMA_SHOWN_NONE: SchemaShown.ValueType  # 3
 """Nothing."""
 Global___SchemaShown: _TypeAlias = SchemaShown  # noqa: Y015
