@@ -93,7 +93,11 @@ def _spread(seconds: list[float]) -> dict[str, float]:
 
 
 def markdown(result: dict[str, object]) -> str:
-    """The sums as a table."""
+    """The sums and the times as two tables."""
+    return f"{_sums_table(result)}\n\n{_times_table(result)}"
+
+
+def _sums_table(result: dict[str, object]) -> str:
     head = (
         "| | schemas | accepted | exact | relaxed | refused | valid lost | invalid passed |"
         " prepare p50 / p99 / max, ms |\n|---|---|---|---|---|---|---|---|---|"
@@ -116,3 +120,15 @@ def _line(name: str, row: Row) -> str:
         f" {row['valid_lost']} of {row['valid']} | {row['invalid_passed']} of {row['invalid']} |"
         f" {spread['p50']:.1f} / {spread['p99']:.0f} / {spread['max']:.0f} |"
     )
+
+
+def _times_table(result: dict[str, object]) -> str:
+    """The median, the 99th percentile and the worst of each time, one column a total."""
+    sums = result["totals"]
+    totals_by_name = sums if isinstance(sums, dict) else {}
+    times = {name: row["milliseconds"] for name, row in totals_by_name.items()}
+    lines = [f"| p50 / p99 / max, ms | {' | '.join(times)} |", "|---" * (1 + len(times)) + "|"]
+    for what in ("prepare", "prepare_cpu", "compile", "worst_mask", "verify"):
+        cells = (" / ".join(f"{time:.4g}" for time in of[what].values()) for of in times.values())
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return "\n".join(lines)
