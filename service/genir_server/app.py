@@ -1,7 +1,7 @@
 """The server process: opens the port, loads the engine behind it, drains, exits.
 
 Exit codes: 0 stopped as asked, 2 bad settings, 3 the address cannot be listened on, 4 the engine
-could not start.
+could not start, 128 and the signal's number when a second signal cut the drain short.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.admission import Admission
-from genir_server.core.errors import GenirError
+from genir_server.core.errors import GenirError, Reason
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
 from genir_server.core.probes import Probes
@@ -32,6 +32,7 @@ from genir_server.logging import configure_logging
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.preparer import Preparer
 from genir_server.settings import ServerSettings
+from genir_server.transport.calls import CallInterceptor
 from genir_server.transport.server import BindError, StandardHealth, bind, build_server
 from genir_server.transport.servicer import IRServicer
 
@@ -42,6 +43,7 @@ EXIT_OK = 0
 EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
 EXIT_ENGINE = 4
+EXIT_SIGNAL = 128
 
 _ENGINE_WATCH_SECONDS = 0.2
 _ENGINE_SHUTDOWN_SECONDS = 15.0
@@ -83,6 +85,10 @@ class ServerProcess:
         self._admission = Admission(settings.max_concurrent_calls)
         self._engine: Engine | None = None
         self._schemas: Preparer | None = None
+        self._calls = CallInterceptor(settings.default_deadline)
+        self._limits = RequestLimits(
+            input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
+        )
         self._stop = asyncio.Event()
         self._config = EngineConfig(
             model=settings.model,
@@ -104,9 +110,10 @@ class ServerProcess:
             self._admission,
             model=self._config.model_name,
             configured_backend=self._config.structured_output_backend,
+            limits=self._limits,
             log_content=self._settings.log_content,
         )
-        server = build_server(self._settings, servicer, health)
+        server = build_server(self._settings, servicer, health, self._calls)
         await health.start()
         try:
             port = bind(server, self._settings.host, self._settings.port)
@@ -129,6 +136,7 @@ class ServerProcess:
                 await self._watch_engine()
         await self._drain()
         loading.cancel()
+        await asyncio.wait((loading,), timeout=_TRANSPORT_GRACE_SECONDS)
         await health.stop()
         await server.stop(_TRANSPORT_GRACE_SECONDS)
         await self._close()
@@ -158,10 +166,7 @@ class ServerProcess:
                     self._engine,
                     self._schemas,
                     builtin,
-                    RequestLimits(
-                        input_bytes=self._settings.max_input_bytes,
-                        schema_bytes=self._settings.max_schema_bytes,
-                    ),
+                    self._limits,
                 )
             )
             self._lifecycle.probes = probes
@@ -210,7 +215,15 @@ class ServerProcess:
         in_flight = self._admission.in_flight
         log.info("draining", in_flight=in_flight, timeout=self._settings.drain_timeout)
         if not await self._admission.wait_idle(self._settings.drain_timeout):
-            log.warning("drain timed out", in_flight=self._admission.in_flight)
+            cut_off = self._calls.cut_off(
+                GenirError(
+                    Reason.DRAINING,
+                    f"the server stopped, and the call did not finish in the "
+                    f"{self._settings.drain_timeout:g} s that were left: call another one",
+                )
+            )
+            log.warning("drain timed out", calls_cut_off=cut_off)
+            await self._admission.wait_idle(_TRANSPORT_GRACE_SECONDS)
 
     async def _close(self) -> None:
         try:
@@ -231,7 +244,7 @@ class ServerProcess:
         if self._stop.is_set():
             log.warning("stopping at once", signal=name)
             sys.stderr.flush()
-            os._exit(EXIT_OK)
+            os._exit(EXIT_SIGNAL + signal.Signals[name])
         log.info("stopping", signal=name)
         self._stop.set()
 

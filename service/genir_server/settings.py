@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1 << 20
+DEFAULT_PORT = 50051
 
 
 class ServerSettings(BaseSettings):
@@ -25,6 +26,7 @@ class ServerSettings(BaseSettings):
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_avoid_json=True,
+        env_ignore_empty=True,
         extra="forbid",
     )
 
@@ -32,7 +34,7 @@ class ServerSettings(BaseSettings):
         "127.0.0.1",
         description="Address to listen on. Anything but loopback opens the server to the network.",
     )
-    port: int = Field(50051, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     port_file: Path | None = Field(
         None, description="File that the port is written to once it is open."
     )
@@ -57,7 +59,8 @@ class ServerSettings(BaseSettings):
     )
     engine_args: dict[str, Any] = Field(
         default_factory=dict,
-        description="Any further vLLM engine argument: NAME=VALUE, repeatable, or a JSON object.",
+        description="Any further vLLM engine argument: NAME=VALUE, repeatable, or a JSON object, "
+        "which the variable always takes, and values with commas.",
     )
 
     max_concurrent_calls: int = Field(
@@ -96,6 +99,12 @@ class ServerSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether prompts and outputs are logged too."
     )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_a_service_link(cls, port: object) -> object:
+        """Passes over what Kubernetes puts into GENIR_PORT beside a Service named genir."""
+        return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
     @field_validator("engine_args")
     @classmethod

@@ -47,7 +47,7 @@ async def test_health_has_everything_the_server_said(
             ready=True,
             message="accepts calls",
             model="tiny",
-            configured_backend="auto",
+            configured_structured_output_backend="auto",
             structured_output_backend="guidance",
             versions=status_pb2.Versions(genir="0.1.0", vllm="0.32.0"),
             activity=status_pb2.EngineActivity(running=1, waiting=2, calls_in_flight=3),

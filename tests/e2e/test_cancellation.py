@@ -24,17 +24,13 @@ ENDLESS: dict[str, Any] = {
 }
 
 
-def _assert_worked_and_stopped(client: IRClient) -> None:
-    assert wait_until_idle(client).activity.running == 0
-
-
 def test_a_stream_that_is_left_stops_in_the_engine(client: IRClient) -> None:
     with client.stream("Write on and on.", schema=ENDLESS) as events:
         for event in events:
             if isinstance(event, TextDelta):
                 break
         assert client.health().activity.calls_in_flight == 1
-    _assert_worked_and_stopped(client)
+    wait_until_idle(client)
 
 
 def test_a_unary_call_that_is_cancelled_stops_in_the_engine(
@@ -45,11 +41,17 @@ def test_a_unary_call_that_is_cancelled_stops_in_the_engine(
     while not client.health().activity.running:
         assert not call.done()
     call.cancel()
-    _assert_worked_and_stopped(client)
+    wait_until_idle(client)
 
 
 def test_a_deadline_stops_in_the_engine(client: IRClient) -> None:
-    with pytest.raises(DeadlineExceededError) as raised:
-        client.generate("Write on and on.", schema=ENDLESS, timeout=2)
+    texts: list[str] = []
+    with (
+        pytest.raises(DeadlineExceededError) as raised,
+        client.stream("Write on and on.", schema=ENDLESS, timeout=5) as events,
+    ):
+        texts.extend(event.text for event in events if isinstance(event, TextDelta))
+    assert texts, "the deadline must hit while the engine writes"
+    assert raised.value.request_id
     assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    _assert_worked_and_stopped(client)
+    wait_until_idle(client)

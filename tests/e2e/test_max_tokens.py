@@ -40,7 +40,7 @@ PROMPT = "Tell the history of the compiler."
 def test_a_larger_budget_never_gives_a_shorter_result(client: IRClient) -> None:
     wait_until_idle(client)
     lengths: list[int] = []
-    for budget in (150, 400, 1200):
+    for budget in (150, 600, 1200):
         try:
             result = client.generate(PROMPT, schema=LONG_STRINGS, temperature=0, max_tokens=budget)
         except TruncatedError:
@@ -48,7 +48,7 @@ def test_a_larger_budget_never_gives_a_shorter_result(client: IRClient) -> None:
         else:
             lengths.append(len(result.ir_json))
     assert lengths == sorted(lengths)
-    assert lengths[-1] > 0
+    assert sum(length > 0 for length in lengths) > 1, "too few results to compare"
 
 
 def test_too_small_a_budget_is_truncated_with_usage_and_raw_output(
@@ -96,13 +96,14 @@ def test_a_long_failed_text_travels_whole_and_its_status_stays_small(
 
 
 def test_several_bounded_strings_start_in_seconds(client: IRClient) -> None:
-    # A schema of its own for every run: nothing may have compiled it before.
+    # A schema of its own for every run: nothing may have compiled it before. Seconds on a busy
+    # machine too; the promise is that it is not minutes.
     schema = {**LONG_STRINGS, "title": f"run {time.time_ns()}"}
     began = time.monotonic()
     with client.stream(PROMPT, schema=schema, seed=1) as events:
         for event in events:
             if isinstance(event, TextDelta):
-                assert time.monotonic() - began < 10
+                assert time.monotonic() - began < 30
                 break
         else:
             raise AssertionError("no text came")

@@ -62,11 +62,16 @@ def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what
         )
         assert refusal.retry_seconds
 
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="readiness"), timeout=600)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
         phases = []
         with IRClient(loading_server.target) as client:
             ready = client.wait_ready(
                 600, on_progress=lambda seen: phases.append(seen.phase if seen else None)
             )
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
         assert Phase.LOADING_MODEL in phases
         assert ready.phase is Phase.READY
         # The one constrained generation that came before.

@@ -156,7 +156,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         uptime=message.uptime.ToTimedelta(),
         message=message.message,
         model=message.model,
-        configured_backend=message.configured_backend,
+        configured_backend=message.configured_structured_output_backend,
         structured_output_backend=message.structured_output_backend,
         versions=types.Versions(
             genir=versions.genir,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
+
+_making_a_channel = threading.Lock()
 
 
 class IRStream(Generic[T]):
@@ -230,13 +233,15 @@ class IRClient(ClientSettings):
         if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
-        if self._channel is None:
-            self._channel = (
-                grpc.insecure_channel(self._target, self._options)
-                if self._credentials is None
-                else grpc.secure_channel(self._target, self._credentials, self._options)
-            )
-        return ir_service_pb2_grpc.IRServiceStub(self._channel)
+        # Two threads' first calls must not make two channels, of which one would stay open.
+        with _making_a_channel:
+            if self._channel is None:
+                self._channel = (
+                    grpc.insecure_channel(self._target, self._options)
+                    if self._credentials is None
+                    else grpc.secure_channel(self._target, self._credentials, self._options)
+                )
+            return ir_service_pb2_grpc.IRServiceStub(self._channel)
 
     def _events(self, call: StreamCall[T]) -> Generator[StreamEvent[T]]:
         while True:

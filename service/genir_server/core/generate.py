@@ -47,6 +47,8 @@ _RETRIED = {
     Reason.CONSTRAINT_FAILED: AttemptReason.CONSTRAINT_FAILED,
 }
 _LEAST_RETRY_TEMPERATURE = 0.3
+_JUDGED_IN_A_THREAD_FROM = 8_192
+"""Characters of text from which judging it would hold the event loop up."""
 _FAILURE_MESSAGES = {
     Reason.TRUNCATED: "max_tokens ({max_tokens}) was reached before the JSON was complete: "
     "raise max_tokens or bound the schema more tightly",
@@ -172,7 +174,7 @@ class IRGenerator:
                     writing.completion_tokens += delta.token_count
                     if delta.text:
                         writing.text.append(delta.text)
-                    if delta.token_count:
+                    if delta.text or delta.token_count:
                         run.first_token = run.first_token or time.monotonic()
                         yield TextDelta(delta.text, delta.token_count)
         except EngineDeadError as fault:
@@ -230,6 +232,7 @@ class IRGenerator:
             schema_shown=prompt.schema_shown,
             prompt_tokens=len(prompt.token_ids),
             max_tokens=prompt.max_tokens,
+            lora_adapter=request.lora_adapter,
         )
 
     def _completed(
@@ -258,7 +261,7 @@ class IRGenerator:
 
 
 async def _judged(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
-    if schema.verifier.may_block:
+    if schema.verifier.may_block or len(raw) > _JUDGED_IN_A_THREAD_FROM:
         return await asyncio.to_thread(judge, raw, finish_reason, schema)
     return judge(raw, finish_reason, schema)
 

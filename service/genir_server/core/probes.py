@@ -1,7 +1,7 @@
 """Generations that the server makes for itself: the warm-up and the canary.
 
 Both go the whole way that a caller's request goes. Simultaneous askers share one generation, so
-that asking often costs no more than asking once.
+that asking often costs no more than asking once; it goes on when an asker leaves, and is kept.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ class Probes:
         Raises:
             GenirError: it did not come to a valid IR.
         """
-        self._warm = await self._shared("warm-up", self._warm_up)
-        return self._warm
+        return await self._shared("warm-up", self._warm_up)
 
     async def canary(self) -> ProbeResult:
         """Runs one very short generation.
@@ -89,7 +88,7 @@ class Probes:
             task.exception()
 
     async def _warm_up(self) -> ProbeResult:
-        return await self._run(
+        self._warm = await self._run(
             GenerationRequest(
                 request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
                 prompt=WARMUP_PROMPT,
@@ -97,6 +96,7 @@ class Probes:
                 max_attempts=_WARMUP_ATTEMPTS,
             )
         )
+        return self._warm
 
     async def _canary(self) -> ProbeResult:
         return await self._run(

@@ -52,6 +52,7 @@ async def build_prompt(
             when the model's chat template refuses the conversation.
     """
     context = engine.info.max_model_len
+    _check_bytes(request, context, engine.info.longest_token_bytes)
     if request.prompt_format is PromptFormat.RAW:
         token_ids: Sequence[int] = await engine.tokenize(request.prompt or "")
         return Prompt(token_ids, _budget(request, len(token_ids), context), SchemaShown.NONE, None)
@@ -156,6 +157,27 @@ def _template_error(refusal: ValueError) -> GenirError:
     )
 
 
+def _check_bytes(request: GenerationRequest, context: int, longest_token_bytes: int) -> None:
+    """Refuses what cannot fit however it is tokenized: tokenizing a megabyte holds others up."""
+    if not longest_token_bytes:
+        return
+    texts = [request.prompt or "", *(message.content for message in request.conversation or ())]
+    size = sum(len(text.encode()) for text in texts)
+    at_least = -(-size // longest_token_bytes)
+    if at_least > context:
+        raise GenirError(
+            Reason.PROMPT_TOO_LONG,
+            f"the prompt has {size} bytes, which are {at_least} tokens or more, but the model's "
+            f"context holds {context}: shorten the prompt",
+            fields=(FieldViolation(_input_field(request), f"has {at_least} tokens or more"),),
+            metadata={"prompt_tokens": str(at_least), "max_model_len": str(context)},
+        )
+
+
+def _input_field(request: GenerationRequest) -> str:
+    return "spec.conversation" if request.conversation is not None else "spec.prompt"
+
+
 def _leaves_room(request: GenerationRequest, prompt_tokens: int, context: int) -> bool:
     wanted = request.max_tokens or min(DEFAULT_MAX_TOKENS, context // 2)
     return prompt_tokens + wanted <= context
@@ -171,7 +193,7 @@ def _budget(request: GenerationRequest, prompt_tokens: int, context: int) -> int
             f"but the model's context holds {context}: shorten the prompt or lower max_tokens",
             fields=(
                 FieldViolation(
-                    "spec.conversation" if request.conversation is not None else "spec.prompt",
+                    _input_field(request),
                     f"has {prompt_tokens} tokens with the schema shown; at most "
                     f"{max(context - wanted, 0)} fit beside max_tokens",
                 ),

@@ -182,6 +182,7 @@ class Accepted:
     schema_shown: SchemaShown
     prompt_tokens: int
     max_tokens: int
+    lora_adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More text of the current attempt and the tokens it took (1 and up)."""
+    """More text of the current attempt and the tokens it took (0 and up)."""
 
     text: str
     token_count: int

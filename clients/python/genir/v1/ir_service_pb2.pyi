@@ -49,7 +49,10 @@ Global___GenerateIRRequest: _TypeAlias = GenerateIRRequest  # noqa: Y015
 
 @_typing.final
 class GenerateIRResponse(_message.Message):
-    """One IR and how it came about. Fields 20 to 29 are kept free for several candidates."""
+    """One IR and how it came about. Fields 20 to 29 are kept free for several candidates: a repeated
+    message for those after the first, with what is then each one's own (ir_json, ir_digest,
+    finish_reason, usage, attempts); the fields here go on describing the first.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -238,7 +241,7 @@ class HealthResponse(_message.Message):
     UPTIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
-    CONFIGURED_BACKEND_FIELD_NUMBER: _builtins.int
+    CONFIGURED_STRUCTURED_OUTPUT_BACKEND_FIELD_NUMBER: _builtins.int
     STRUCTURED_OUTPUT_BACKEND_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
@@ -246,6 +249,7 @@ class HealthResponse(_message.Message):
     CANARY_ELAPSED_FIELD_NUMBER: _builtins.int
     LORA_ADAPTERS_FIELD_NUMBER: _builtins.int
     MAX_MODEL_LEN_FIELD_NUMBER: _builtins.int
+    CANARY_FAILURE_FIELD_NUMBER: _builtins.int
     phase: _status_pb2.Phase.ValueType
     """The phase the server is in."""
     ready: _builtins.bool
@@ -254,7 +258,7 @@ class HealthResponse(_message.Message):
     """One sentence for a person: what the server does in this phase, or why it failed."""
     model: _builtins.str
     """Name of the model that is served."""
-    configured_backend: _builtins.str
+    configured_structured_output_backend: _builtins.str
     """The structured-output backend asked for: "guidance", "xgrammar" or "auto"."""
     structured_output_backend: _builtins.str
     """The structured-output backend that the engine really uses. Empty until it is known: before the
@@ -266,6 +270,8 @@ class HealthResponse(_message.Message):
     """
     max_model_len: _builtins.int
     """Longest prompt plus completion, in tokens. 0 until the engine is up."""
+    canary_failure: _status_pb2.ErrorReason.ValueType
+    """Why the canary of a deep check came to no IR. Unspecified when it did, and without a canary."""
     @_builtins.property
     def phase_elapsed(self) -> _duration_pb2.Duration:
         """Time since the phase began."""
@@ -299,7 +305,7 @@ class HealthResponse(_message.Message):
         uptime: _duration_pb2.Duration | None = ...,
         message: _builtins.str = ...,
         model: _builtins.str = ...,
-        configured_backend: _builtins.str = ...,
+        configured_structured_output_backend: _builtins.str = ...,
         structured_output_backend: _builtins.str = ...,
         versions: _status_pb2.Versions | None = ...,
         activity: _status_pb2.EngineActivity | None = ...,
@@ -307,10 +313,11 @@ class HealthResponse(_message.Message):
         canary_elapsed: _duration_pb2.Duration | None = ...,
         lora_adapters: _abc.Iterable[_builtins.str] | None = ...,
         max_model_len: _builtins.int = ...,
+        canary_failure: _status_pb2.ErrorReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "phase_elapsed", b"phase_elapsed", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "configured_backend", b"configured_backend", "ir_json", b"ir_json", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "ir_json", b"ir_json", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,7 +378,7 @@ class WarmupResponse(_message.Message):
 
     @_builtins.property
     def generation_elapsed(self) -> _duration_pb2.Duration:
-        """Time the warm-up generation took when it ran. Equal to or less than elapsed unless already_warm."""
+        """Time the warm-up generation took when it ran, whichever call it ran for."""
 
     @_builtins.property
     def usage(self) -> _generation_pb2.Usage:

@@ -28,10 +28,12 @@ if _version_not_supported:
 class IRServiceStub(object):
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     def __init__(self, channel):
@@ -65,10 +67,12 @@ class IRServiceStub(object):
 class IRServiceServicer(object):
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     def GenerateIR(self, request, context):
@@ -137,10 +141,12 @@ def add_IRServiceServicer_to_server(servicer, server):
 class IRService(object):
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     @staticmethod

@@ -31,10 +31,12 @@ GRPC_VERSION: str
 class IRServiceStub:
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     @_typing.overload
@@ -62,10 +64,12 @@ class IRServiceStub:
 class IRServiceAsyncStub(IRServiceStub):
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -89,10 +93,12 @@ class IRServiceAsyncStub(IRServiceStub):
 class IRServiceServicer(metaclass=_abc_1.ABCMeta):
     """Generates IRs and tells how the server is.
 
-    Every status other than OK carries google.rpc details: an ErrorInfo whose reason is one of
-    ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo with the request id,
-    and, where they apply, BadRequest, RetryInfo and GenerationFailure. The request id is also in the
-    trailing metadata under "genir-request-id".
+    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
+    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
+    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
+    decides without the service has none: a call cancelled or past its deadline at the client, a
+    message beyond the transport's limit, an unknown method. The request id is also in the initial and
+    in the trailing metadata, under "genir-request-id".
     """
 
     @_abc_1.abstractmethod

@@ -244,7 +244,7 @@ class GenerationFailure(_message.Message):
     finish_reason: _generation_pb2.FinishReason.ValueType
     """Why the last attempt stopped writing."""
     violation_count: _builtins.int
-    """How many violations there are in all."""
+    """How many violations were found. Looking ends at 50."""
     raw_head: _builtins.str
     """The first part of the last attempt's text, at most 1,024 bytes of UTF-8."""
     raw_tail: _builtins.str

@@ -1,0 +1,211 @@
+"""What surrounds every call, over a real channel, with an engine that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
+from genir_server.admission import Admission
+from genir_server.core.errors import GenirError, Reason
+from genir_server.core.generate import IRGenerator
+from genir_server.core.limits import RequestLimits
+from genir_server.core.probes import CANARY_SCHEMA, Probes
+from genir_server.lifecycle import Lifecycle, Phase
+from genir_server.settings import ServerSettings
+from genir_server.transport.calls import CallInterceptor
+from genir_server.transport.server import StandardHealth, bind, build_server
+from genir_server.transport.servicer import IRServicer
+from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from genir_server.engine.protocol import EngineDelta, EngineRequest
+
+GOOD = '{"a":1}'
+REQUEST = ir_service_pb2.GenerateIRRequest(
+    spec=generation_pb2.GenerationSpec(prompt="hi", request_id="mine")
+)
+
+
+class StuckEngine(ScriptedEngine):
+    """Takes every request and never answers, until `release` is set."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.open_requests += 1
+        self.started.set()
+        try:
+            await self.release.wait()
+            async for delta in super().generate(request):
+                yield delta
+        finally:
+            self.open_requests -= 1
+
+
+class Served:
+    """One server in this process and a stub for it."""
+
+    def __init__(self, stub: Any, probes: Probes, calls: CallInterceptor) -> None:
+        self.stub = stub
+        self.probes = probes
+        self.calls = calls
+
+
+@asynccontextmanager
+async def serving(
+    engine: ScriptedEngine, *schemas: str, places: int = 8, default_deadline: float = 60.0
+) -> AsyncIterator[Served]:
+    schema = prepared()
+    probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
+    lifecycle = Lifecycle()
+    lifecycle.probes = probes
+    lifecycle.enter(Phase.READY, "ready")
+    servicer = IRServicer(
+        lifecycle,
+        Admission(places),
+        model="scripted",
+        configured_backend="guidance",
+        limits=RequestLimits(),
+    )
+    calls = CallInterceptor(default_deadline)
+    health = StandardHealth(lifecycle)
+    settings = ServerSettings.model_validate({})
+    server = build_server(settings, servicer, health, calls)
+    await health.start()
+    port = bind(server, "127.0.0.1", 0)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(ir_service_pb2_grpc.IRServiceStub(channel), probes, calls)
+    finally:
+        await health.stop()
+        await server.stop(0)
+
+
+async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and message of a call that must fail, with the request id checked."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    error = raised.value
+    status = await rpc_status.aio.from_call(call)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    assert error.trailing_metadata()["genir-request-id"]
+    return error.code(), info.reason, error.details() or ""
+
+
+async def read_to_the_end(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_the_request_id_comes_first_and_last() -> None:
+    async with serving(ScriptedEngine(GOOD)) as served:
+        call = served.stub.GenerateIR(REQUEST)
+        assert (await call.initial_metadata())["genir-request-id"] == "mine"
+        assert (await call).request_id == "mine"
+        assert (await call.trailing_metadata())["genir-request-id"] == "mine"
+
+
+async def test_an_unexpected_fault_is_internal_and_tells_nothing() -> None:
+    async with serving(ScriptedEngine(RuntimeError("CUDA secret"))) as served:
+        code, reason, message = await failure(served.stub.GenerateIR(REQUEST))
+    assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "secret" not in message
+
+
+async def test_a_timeout_inside_is_not_the_callers_deadline() -> None:
+    async with serving(ScriptedEngine(TimeoutError("inside"))) as served:
+        code, _, _ = await failure(served.stub.GenerateIR(REQUEST, timeout=50))
+    assert code is grpc.StatusCode.INTERNAL
+
+
+async def test_a_call_without_a_deadline_gets_the_servers() -> None:
+    engine = StuckEngine()
+    async with serving(engine, default_deadline=0.2) as served:
+        code, reason, _ = await failure(served.stub.GenerateIR(REQUEST))
+        assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert engine.open_requests == 0
+
+
+async def test_what_does_not_fit_is_answered_at_once() -> None:
+    engine = StuckEngine(GOOD)
+    async with serving(engine, places=1) as served:
+        first = served.stub.GenerateIR(REQUEST)
+        await engine.started.wait()
+        code, reason, _ = await failure(served.stub.GenerateIR(REQUEST))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        engine.release.set()
+        assert (await first).ir_json == GOOD
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_calls_that_outlive_the_drain_are_told_so(*, streaming: bool) -> None:
+    engine = StuckEngine()
+    async with serving(engine) as served:
+        if streaming:
+            stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
+            call: Any = stream
+            assert (await stream.read()).WhichOneof("event") == "accepted"
+        else:
+            call = served.stub.GenerateIR(REQUEST)
+        await engine.started.wait()
+        assert served.calls.cut_off(GenirError(Reason.DRAINING, "over")) == 1
+        if streaming:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await read_to_the_end(stream)
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert raised.value.details() == "over"
+        else:
+            code, reason, _ = await failure(call)
+            assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert engine.open_requests == 0
+
+
+async def test_a_warm_up_is_kept_when_its_caller_leaves() -> None:
+    engine = StuckEngine(GOOD)
+    async with serving(engine) as served:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await served.stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=0.2)
+        engine.release.set()
+        answer = await served.stub.Warmup(ir_service_pb2.WarmupRequest())
+        assert answer.ir_json == GOOD
+        assert served.probes.warm is not None
+
+
+async def test_a_failed_canary_is_told_in_a_field() -> None:
+    engine = ScriptedEngine('{"intent":', '{"intent":')
+    async with serving(engine, CANARY_SCHEMA) as served:
+        shallow = await served.stub.Health(ir_service_pb2.HealthRequest())
+        deep = await served.stub.Health(ir_service_pb2.HealthRequest(deep=True))
+    assert shallow.canary_failure == status_pb2.ERROR_REASON_UNSPECIFIED
+    assert deep.canary_failure == status_pb2.ERROR_REASON_CONSTRAINT_FAILED
+    assert not deep.ir_json
+
+
+async def test_millions_of_messages_hold_nobody_up() -> None:
+    conversation = generation_pb2.Conversation()
+    conversation.MergeFromString(b"\x0a\x02\x08\x02" * 1_000_000)
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=generation_pb2.GenerationSpec(conversation=conversation)
+    )
+    async with serving(ScriptedEngine()) as served:
+        began = time.monotonic()
+        code, reason, message = await failure(served.stub.GenerateIR(request))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert "1000000" in message
+        assert time.monotonic() - began < 3
