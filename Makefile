@@ -72,7 +72,7 @@ DATA ?=
 OUT ?= bench-schemas.json
 bench-schemas: setup-dev
 	@test -n "$(DATA)" || { echo 'make bench-schemas DATA=folder OUT=file.json'; exit 2; }
-	@$(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
+	@PYTHONPATH=service $(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
 
 bench-generation: setup
 	@$(BIN)/python -m bench.generation $(ARGS)
