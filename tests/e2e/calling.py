@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from genir.v1 import ir_service_pb2_grpc
 
 IDLE_SECONDS = 10.0
-CALL_SECONDS = 120.0
+CALL_SECONDS = 400.0
 
 
 SMALL_SCHEMA: dict[str, Any] = {

@@ -27,7 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def client(server: ServerProcess) -> Iterator[IRClient]:
-    with IRClient(server.target) as client:
+    # Generous: some machines write ten tokens a second.
+    with IRClient(server.target, timeout=400) as client:
         yield client
 
 

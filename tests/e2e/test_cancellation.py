@@ -48,7 +48,7 @@ def test_a_deadline_stops_in_the_engine(client: IRClient) -> None:
     texts: list[str] = []
     with (
         pytest.raises(DeadlineExceededError) as raised,
-        client.stream("Write on and on.", schema=ENDLESS, timeout=5) as events,
+        client.stream("Write on and on.", schema=ENDLESS, timeout=10) as events,
     ):
         texts.extend(event.text for event in events if isinstance(event, TextDelta))
     assert texts, "the deadline must hit while the engine writes"

@@ -28,7 +28,7 @@ SEVERAL_SECONDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
 def test_a_stream_in_flight_finishes(tmp_path: Path, *, whole_group: bool) -> None:
-    server = ServerProcess(tmp_path)
+    server = ServerProcess(tmp_path, ["--drain-timeout", "200"])
     try:
         server.wait_ready()
         processes = server.descendants()
@@ -51,7 +51,7 @@ def test_a_stream_in_flight_finishes(tmp_path: Path, *, whole_group: bool) -> No
                 last = list(iterator)[-1]
             assert isinstance(last, Completed)
             assert len(json.loads(last.result.ir_json)["text"]) >= 700
-        assert server.wait(40) == 0
+        assert server.wait(60) == 0
         _, alive = psutil.wait_procs(processes, timeout=5)
         assert not alive, f"left behind: {alive}"
     finally:

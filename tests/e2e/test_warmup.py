@@ -40,13 +40,13 @@ def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
 
         def standard(name: str) -> Any:
-            return health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status
+            return health.Check(health_pb2.HealthCheckRequest(service=name), timeout=60).status
 
         assert standard("liveness") == health_pb2.HealthCheckResponse.SERVING
         for name in ("", "genir.v1.IRService", "readiness"):
             assert standard(name) == health_pb2.HealthCheckResponse.NOT_SERVING
 
-        answer = stub.Health(ir_service_pb2.HealthRequest(deep=True), timeout=10)
+        answer = stub.Health(ir_service_pb2.HealthRequest(deep=True), timeout=60)
         assert not answer.ready
         assert answer.ir_json == ""
         assert answer.message
@@ -54,7 +54,7 @@ def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what
             spec=generation_pb2.GenerationSpec(prompt="too early")
         )
         with pytest.raises(grpc.RpcError) as early:
-            stub.GenerateIR(request, timeout=10)
+            stub.GenerateIR(request, timeout=60)
         refusal = refusal_from(early.value)
         assert (refusal.code, refusal.reason) == (
             grpc.StatusCode.UNAVAILABLE,
