@@ -74,10 +74,18 @@ def main() -> int:
 
 def _show(client: IRClient) -> None:
     with console.status("starting") as status:
+        shown: list[str] = []
 
         def show_phase(health: ServerHealth | None) -> None:
-            if health is not None:
-                status.update(f"{health.phase.value}, {health.uptime.total_seconds():.0f} s")
+            if health is None:
+                return
+            phase = health.phase.value.replace("_", " ")
+            if console.is_terminal:
+                status.update(f"{phase}, {health.uptime.total_seconds():.0f} s")
+            elif phase not in shown:
+                # Nothing spins in a file or a pipe: a line for each phase instead.
+                shown.append(phase)
+                console.print(f"{phase} since {health.uptime.total_seconds():.0f} s")
 
         health = client.wait_ready(READY_SECONDS, on_progress=show_phase)
     console.print(

@@ -5,6 +5,7 @@ For tests of faults, load and streams. Constrained noise is still valid JSON.
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FORMAT = 1
+_HIDDEN = 128
+_LAYERS = 2
+_ADAPTER_RANK = 8
+_ADAPTED = ["q_proj", "v_proj"]
 
 
 def make_tiny_model() -> Path:
@@ -32,9 +37,9 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        hidden_size=128,
+        hidden_size=_HIDDEN,
         intermediate_size=256,
-        num_hidden_layers=2,
+        num_hidden_layers=_LAYERS,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=64,
@@ -49,6 +54,33 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
     for file in with_tokenizer.iterdir():
         if file.name.startswith("tokenizer") or file.name == "chat_template.jinja":
             shutil.copy2(file, folder / file.name)
+
+
+def make_tiny_adapter(folder: Path) -> Path:
+    """Makes a LoRA adapter of the tiny model in a folder: random too, and strong enough to show."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    weights = {}
+    for layer in range(_LAYERS):
+        for projection in _ADAPTED:
+            name = f"base_model.model.model.layers.{layer}.self_attn.{projection}"
+            down = torch.randn(_ADAPTER_RANK, _HIDDEN, dtype=torch.bfloat16)
+            weights[f"{name}.lora_A.weight"] = down
+            weights[f"{name}.lora_B.weight"] = down.flip(1).t().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": _ADAPTER_RANK,
+        "lora_alpha": 2 * _ADAPTER_RANK,
+        "target_modules": _ADAPTED,
+        "bias": "none",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 if __name__ == "__main__":
