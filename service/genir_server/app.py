@@ -25,6 +25,7 @@ from genir_server.core.errors import GenirError, Reason
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
 from genir_server.core.probes import Probes
+from genir_server.core.schemas import SchemaChecker
 from genir_server.engine.config import EngineConfig
 from genir_server.engine.protocol import EngineStartError
 from genir_server.lifecycle import Lifecycle, Phase
@@ -161,6 +162,13 @@ class ServerProcess:
             )
             await self._schemas.start()
             builtin = await self._schemas.prepare(builtin_ir_schema_text())
+            self._lifecycle.schema_checker = SchemaChecker(
+                self._schemas,
+                builtin,
+                self._engine,
+                self._limits,
+                at_once=self._settings.schema_workers - 1,
+            )
             probes = Probes(
                 IRGenerator(
                     self._engine,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from genir_server.core.generate import IRGenerator
     from genir_server.core.probes import Probes
+    from genir_server.core.schemas import SchemaChecker
 
 _LOADING_RETRY_SECONDS = 2.0
 _DRAINING_RETRY_SECONDS = 1.0
@@ -36,7 +37,7 @@ class Phase(StrEnum):
 
 
 class Lifecycle:
-    """Holds the phase and, once the engine is up, what generates (`probes.generator`)."""
+    """Holds the phase and, once they are up, what generates and what checks schemas."""
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
@@ -44,6 +45,7 @@ class Lifecycle:
         self.started_at = time.monotonic()
         self.phase_began_at = self.started_at
         self.probes: Probes | None = None
+        self.schema_checker: SchemaChecker | None = None
         self._listeners: list[Callable[[Phase], None]] = []
         self._changed = asyncio.Event()
 
@@ -82,6 +84,16 @@ class Lifecycle:
         """
         if self.ready and self.probes is not None:
             return self.probes.generator
+        raise self._unavailable()
+
+    def serving_schema_checker(self) -> SchemaChecker:
+        """What checks schemas, which is there before generate calls are accepted.
+
+        Raises:
+            GenirError: MODEL_LOADING, DRAINING or ENGINE_DEAD.
+        """
+        if self.schema_checker is not None and not self.stopping:
+            return self.schema_checker
         raise self._unavailable()
 
     async def wait_ready(self) -> Probes:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     StreamScript = Callable[["Call"], Iterator[ir_service_pb2.StreamIRResponse]]
     HealthScript = Callable[["Call"], ir_service_pb2.HealthResponse]
     WarmupScript = Callable[["Call"], ir_service_pb2.WarmupResponse]
+    CheckScript = Callable[["Call"], ir_service_pb2.CheckSchemaResponse]
 
 ScriptT = TypeVar("ScriptT")
 
@@ -184,6 +185,7 @@ class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
         self.streams: deque[StreamScript] = deque([success()])
         self.healths: deque[HealthScript] = deque()
         self.warmups: deque[WarmupScript] = deque()
+        self.checks: deque[CheckScript] = deque()
         self.calls: list[Call] = []
 
     def _begin(self, request: Message, context: grpc.ServicerContext) -> Call:
@@ -203,6 +205,12 @@ class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
         self, request: ir_service_pb2.GenerateIRRequest, context: grpc.ServicerContext
     ) -> ir_service_pb2.GenerateIRResponse:
         raise NotImplementedError
+
+    def CheckSchema(  # noqa: N802 - the contract names it
+        self, request: ir_service_pb2.CheckSchemaRequest, context: grpc.ServicerContext
+    ) -> ir_service_pb2.CheckSchemaResponse:
+        call = self._begin(request, context)
+        return _next(self.checks)(call)
 
     def Health(  # noqa: N802 - the contract names it
         self, request: ir_service_pb2.HealthRequest, context: grpc.ServicerContext

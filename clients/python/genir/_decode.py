@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from genir import types
-from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -180,6 +180,73 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         ),
         lora_adapters=tuple(message.lora_adapters),
         max_model_len=message.max_model_len,
+        schema_cache=(
+            _schema_cache(message.schema_cache) if message.HasField("schema_cache") else None
+        ),
+    )
+
+
+def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaCheck:
+    """How well a schema can be enforced."""
+    return types.SchemaCheck(
+        schema_digest=message.schema_digest,
+        draft=message.draft,
+        coverage=_enum(
+            types.SchemaCoverage, schema_pb2.SchemaCoverage, message.coverage, "SCHEMA_COVERAGE_"
+        ),
+        schema_notices=schema_notices(message.schema_notices),
+        prepare_elapsed=message.prepare_elapsed.ToTimedelta(),
+        compile_elapsed=message.compile_elapsed.ToTimedelta(),
+        worst_mask_elapsed=message.worst_mask_elapsed.ToTimedelta(),
+        limits=tuple(
+            types.SchemaLimit(
+                name=limit.name,
+                most=limit.most,
+                value=limit.value if limit.HasField("value") else None,
+            )
+            for limit in message.limits
+        ),
+        minimal_instance=message.minimal_instance,
+        min_tokens=message.min_tokens,
+        engine_schema=message.engine_schema,
+        cached=message.cached,
+        schema_shown=schema_shown(message.schema_shown),
+        request_id=message.request_id,
+    )
+
+
+def _schema_cache(message: schema_pb2.SchemaCacheStats) -> types.SchemaCacheStats:
+    return types.SchemaCacheStats(
+        entries=message.entries,
+        kept_bytes=message.kept_bytes,
+        most_bytes=message.most_bytes,
+        hits=message.hits,
+        misses=message.misses,
+        joined=message.joined,
+        evictions=message.evictions,
+        prepared=message.prepared,
+        prepare_total=message.prepare_total.ToTimedelta(),
+        prepare_worst=message.prepare_worst.ToTimedelta(),
+        refused=dict(message.refused),
+        worker_crashes=message.worker_crashes,
+        worker_timeouts=message.worker_timeouts,
+        workers_recycled=message.workers_recycled,
+    )
+
+
+def _warmed_schema(message: schema_pb2.WarmedSchema) -> types.WarmedSchema:
+    refusal = message.refusal
+    reason = ""
+    if message.HasField("refusal"):
+        try:
+            reason = status_pb2.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
+        except ValueError:
+            reason = "UNSPECIFIED"
+    return types.WarmedSchema(
+        schema_digest=message.schema_digest,
+        reason=reason,
+        message=refusal.message,
+        metadata=dict(refusal.metadata),
     )
 
 
@@ -195,4 +262,5 @@ def warmup_result(message: ir_service_pb2.WarmupResponse) -> types.WarmupResult:
         schema_digest=message.schema_digest,
         usage=usage(message.usage),
         request_id=message.request_id,
+        schemas=tuple(_warmed_schema(schema) for schema in message.schemas),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from genir.types import Message, PromptFormat, Role, SchemaInPrompt
-from genir.v1 import generation_pb2
+from genir.v1 import generation_pb2, ir_service_pb2
 
 if TYPE_CHECKING:
     from genir._schema import SchemaArgument
@@ -103,6 +103,23 @@ def generation_spec(
         if value is not None:
             _set(spec, name, value)
     return spec
+
+
+def check_schema_request(
+    schema: SchemaArgument[Any], *, include_engine_schema: bool
+) -> ir_service_pb2.CheckSchemaRequest:
+    """The message that asks about a schema.
+
+    Raises:
+        ValueError: a text that the message cannot hold.
+
+    """
+    request = ir_service_pb2.CheckSchemaRequest(include_engine_schema=include_engine_schema)
+    if schema.json_schema is not None:
+        request.json_schema = schema.json_schema
+    if schema.schema_digest is not None:
+        request.schema_digest = schema.schema_digest
+    return request
 
 
 def _set(spec: generation_pb2.GenerationSpec, name: str, value: object) -> None:

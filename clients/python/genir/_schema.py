@@ -87,6 +87,22 @@ def schema_argument(
     return SchemaArgument(_json_text(schema), None, json.loads)
 
 
+def schema_text(schema: PlainSchema | type[SchemaModel]) -> str:
+    """The text of one schema of a list.
+
+    Raises:
+        TypeError: the schema is of no kind that is taken, None included.
+        ValueError: a mapping holds what JSON cannot say.
+        OSError: the file cannot be read.
+
+    """
+    text = schema_argument(schema, None).json_schema
+    if text is None:
+        msg = "a schema of the list is None; the built-in one is always ready"
+        raise TypeError(msg)
+    return text
+
+
 def _json_text(schema: Mapping[str, Any]) -> str:
     """Compact JSON with the keys in the mapping's own order, which the model will follow."""
     return json.dumps(dict(schema), ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from genir._channel import grpc_target, options_of_channel
+from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
 from genir._retry import CallBudget, RetryPolicy
 from genir._stream import StreamReader
+from genir.types import Accepted
 from genir.v1 import ir_service_pb2
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from genir._channel import ChannelOption
     from genir._schema import SchemaArgument
+    from genir.errors import GenirError
+    from genir.types import StreamEvent
 
 T = TypeVar("T")
 
@@ -33,8 +37,30 @@ class StreamCall(Generic[T]):
 
     request: ir_service_pb2.StreamIRRequest
     reader: StreamReader[T]
+    schema: SentSchema
     budget: CallBudget
     timeout: float
+
+    def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
+        """The event of a message; None for one that a newer server may have added.
+
+        Raises:
+            ModelRefusedError: the model class refuses the IR.
+            ServerFaultError: the IR is not JSON.
+
+        """
+        event = self.reader.event(message)
+        if isinstance(event, Accepted):
+            self.schema.accepted(event.schema_digest)
+        return event
+
+    def pause_before_retry(self, error: GenirError) -> float | None:
+        """Seconds to wait before the call is made again; None to give up with `error`."""
+        if self.reader.started:
+            return None
+        if self.schema.restore(error):
+            return 0.0
+        return self.budget.pause_before_retry(error)
 
 
 class ClientSettings:
@@ -51,6 +77,9 @@ class ClientSettings:
         round_robin: whether calls are spread over all addresses of the target, leaving out those
             whose health service says they do not serve. Default: only with several targets. While
             none of them serves, every call fails with `UnavailableError`, `health` included.
+        send_digests: whether a schema of 1 KiB or more that the server has accepted from this
+            client is sent as its digest the next time. A server that does not know the digest is
+            sent the text at once. Default true.
         channel_options: further options of the gRPC channel; they win over the client's own.
 
     Raises:
@@ -67,6 +96,7 @@ class ClientSettings:
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
         round_robin: bool | None = None,
+        send_digests: bool = True,
         channel_options: Sequence[ChannelOption] = (),
     ) -> None:
         several = not isinstance(target, str) and len(target) > 1
@@ -75,6 +105,7 @@ class ClientSettings:
         self._retry = retry or RetryPolicy()
         self._credentials = credentials
         self._metadata = tuple((metadata or {}).items())
+        self._known_schemas = KnownSchemas(enabled=send_digests)
         self._options = options_of_channel(
             self._target,
             round_robin=several if round_robin is None else round_robin,
@@ -101,9 +132,11 @@ class ClientSettings:
     ) -> StreamCall[T]:
         spec = generation_spec(prompt, schema, options)
         seconds = self._deadline(timeout)
+        request = ir_service_pb2.StreamIRRequest(spec=spec)
         return StreamCall(
-            request=ir_service_pb2.StreamIRRequest(spec=spec),
+            request=request,
             reader=StreamReader(schema, spec.request_id),
+            schema=self._known_schemas.shorten(request.spec),
             budget=self._budget(seconds),
             timeout=seconds,
         )

@@ -10,22 +10,23 @@ import grpc
 
 from genir import _decode
 from genir._readiness import ReadinessWait
+from genir._request import check_schema_request
 from genir._retry import NO_RETRIES, CallBudget
-from genir._schema import schema_argument
+from genir._schema import schema_argument, schema_text
 from genir._settings import DEFAULT_POLL_INTERVAL, DEFAULT_READY_TIMEOUT, ClientSettings
 from genir._status import error_from_rpc
 from genir.errors import GenirError
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from types import TracebackType
     from typing import Unpack
 
     from genir._request import GenerationOptions, Prompt
     from genir._schema import ModelT, PlainSchema, SchemaModel
     from genir._settings import StreamCall
-    from genir.types import IRResult, ServerHealth, StreamEvent, WarmupResult
+    from genir.types import IRResult, SchemaCheck, ServerHealth, StreamEvent, WarmupResult
 
 T = TypeVar("T")
 RequestT = TypeVar("RequestT")
@@ -219,15 +220,62 @@ class IRClient(ClientSettings):
         call = self._stream_call(prompt, argument, timeout, options)
         return IRStream(self._events(call), call)
 
+    def check_schema(
+        self,
+        schema: PlainSchema | type[SchemaModel] = None,
+        *,
+        schema_digest: str | None = None,
+        include_engine_schema: bool = False,
+        timeout: float | None = None,
+    ) -> SchemaCheck:
+        """Tells, without generating, whether and how well a schema can be enforced.
+
+        Args:
+            schema: as for `generate`. Default: the built-in IR schema.
+            schema_digest: digest of a schema the server has seen, instead of `schema`.
+            include_engine_schema: whether to ask for the schema that decoding enforces.
+            timeout: deadline in seconds. Default: the client's.
+
+        Raises:
+            SchemaError: the schema cannot be used; `metadata` has the pointer and the limit.
+            GenirError: the call did not succeed.
+
+        """
+        argument = schema_argument(schema, schema_digest)
+        request = check_schema_request(argument, include_engine_schema=include_engine_schema)
+        response = self._unary(self._stub().CheckSchema, request, timeout)
+        self._known_schemas.learn(response.schema_digest)
+        return _decode.schema_check(response)
+
     def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
         """How the server is; `deep` runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
         return _decode.server_health(self._unary(self._stub().Health, request, timeout))
 
-    def warmup(self, *, force: bool = False, timeout: float | None = None) -> WarmupResult:
-        """Waits for the engine and makes sure it is warm; `force` generates again if it was."""
-        request = ir_service_pb2.WarmupRequest(force=force)
-        return _decode.warmup_result(self._unary(self._stub().Warmup, request, timeout))
+    def warmup(
+        self,
+        *,
+        force: bool = False,
+        schemas: Sequence[PlainSchema | type[SchemaModel]] = (),
+        timeout: float | None = None,
+    ) -> WarmupResult:
+        """Waits for the engine and makes sure it is warm.
+
+        Args:
+            force: whether to generate again if it was warm.
+            schemas: schemas to prepare, each as for `generate`, at most 64, so that the first calls
+                with them need not wait for that. One that cannot be used does not fail the call.
+            timeout: deadline in seconds. Default: the client's.
+
+        """
+        request = ir_service_pb2.WarmupRequest(
+            force=force, json_schemas=[schema_text(schema) for schema in schemas]
+        )
+        response = self._unary(self._stub().Warmup, request, timeout)
+        for schema in response.schemas:
+            if schema.schema_digest:
+                self._known_schemas.learn(schema.schema_digest)
+        return _decode.warmup_result(response)
 
     def _stub(self) -> ir_service_pb2_grpc.IRServiceStub:
         if self._closed:
@@ -250,7 +298,7 @@ class IRClient(ClientSettings):
             )
             try:
                 for message in messages:
-                    event = call.reader.event(message)
+                    event = call.event(message)
                     if event is not None:
                         yield event
             except grpc.RpcError as rpc_error:
@@ -260,7 +308,7 @@ class IRClient(ClientSettings):
                     request_id=call.reader.request_id,
                     raw_output=call.reader.raw_output,
                 )
-                pause = None if call.reader.started else call.budget.pause_before_retry(error)
+                pause = call.pause_before_retry(error)
                 if pause is None:
                     raise error from rpc_error
             else:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime, timedelta
 
 T = TypeVar("T")
@@ -77,6 +78,14 @@ class Enforcement(StrEnum):
     NARROWED = "narrowed"
 
 
+class SchemaCoverage(StrEnum):
+    """How much of a schema decoding enforces; the rest is checked on the finished IR."""
+
+    UNSPECIFIED = "unspecified"
+    EXACT = "exact"
+    CHECKED = "checked"
+
+
 class Phase(StrEnum):
     """The phase a server is in."""
 
@@ -133,6 +142,54 @@ class SchemaNotice:
     pointer: str
     enforcement: Enforcement
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLimit:
+    """A limit on schemas, and the largest that one schema has; None where it was not measured."""
+
+    name: str
+    most: float
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaCheck:
+    """How well a schema can be enforced.
+
+    Attributes:
+        schema_digest: ``sha256:<hex>`` of the schema; can be given as `schema_digest`.
+        draft: the draft it is read as: "4", "6", "7", "2019-09" or "2020-12".
+        coverage: how much of it decoding enforces.
+        schema_notices: keywords that decoding does not enforce as they stand.
+        prepare_elapsed: processor time of preparing it, compilation included.
+        compile_elapsed: processor time of compiling the grammar.
+        worst_mask_elapsed: time of the slowest set of allowed tokens that was tried.
+        limits: the server's limits on schemas, and how near this one comes to them.
+        minimal_instance: JSON text of a small valid value; empty when none was found.
+        min_tokens: tokens below which no valid value fits.
+        engine_schema: JSON text of what decoding enforces; empty unless it was asked for, and when
+            it is longer than 2 MiB.
+        cached: whether it had been prepared before.
+        schema_shown: how much of it a model is shown beside a short prompt.
+        request_id: the request id of the call.
+
+    """
+
+    schema_digest: str
+    draft: str
+    coverage: SchemaCoverage
+    schema_notices: tuple[SchemaNotice, ...]
+    prepare_elapsed: timedelta
+    compile_elapsed: timedelta
+    worst_mask_elapsed: timedelta
+    limits: tuple[SchemaLimit, ...]
+    minimal_instance: str
+    min_tokens: int
+    engine_schema: str
+    cached: bool
+    schema_shown: SchemaShown
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +331,32 @@ class EngineActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaCacheStats:
+    """What the server's schema layer has done since it started; see `genir.v1.SchemaCacheStats`."""
+
+    entries: int
+    kept_bytes: int
+    most_bytes: int
+    hits: int
+    misses: int
+    joined: int
+    evictions: int
+    prepared: int
+    prepare_total: timedelta
+    prepare_worst: timedelta
+    refused: Mapping[str, int]
+    worker_crashes: int
+    worker_timeouts: int
+    workers_recycled: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """How the server is. `ir_json` and `canary_elapsed` are set by a deep check of a ready one."""
+    """How the server is.
+
+    `ir_json` and `canary_elapsed` are set by a deep check of a ready one; `schema_cache` is None
+    until schemas can be prepared.
+    """
 
     phase: Phase
     ready: bool
@@ -291,6 +372,25 @@ class ServerHealth:
     canary_elapsed: timedelta | None
     lora_adapters: tuple[str, ...]
     max_model_len: int
+    schema_cache: SchemaCacheStats | None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedSchema:
+    """What became of one schema of a warm-up.
+
+    Attributes:
+        schema_digest: ``sha256:<hex>`` of the schema, which is ready now; empty when refused.
+        reason: why it cannot be used, such as ``SCHEMA_INVALID``; empty when it can.
+        message: the same in words.
+        metadata: the facts in it: pointer, limit, most and value, where they apply.
+
+    """
+
+    schema_digest: str
+    reason: str
+    message: str
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,3 +406,4 @@ class WarmupResult:
     schema_digest: str
     usage: Usage
     request_id: str
+    schemas: tuple[WarmedSchema, ...]

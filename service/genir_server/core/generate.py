@@ -18,6 +18,7 @@ from genir_server.core.judge import judge
 from genir_server.core.limits import RequestLimits
 from genir_server.core.normalform import digest
 from genir_server.core.prompting import build_prompt, build_retry_prompt
+from genir_server.core.schemas import schema_in_force
 from genir_server.core.types import (
     Accepted,
     Attempt,
@@ -117,7 +118,9 @@ class IRGenerator:
         run = _Run(request, arrival=time.monotonic())
         validate_request(request, self._limits)
         self._check_model(request)
-        schema = await self._schema(request)
+        schema = await schema_in_force(
+            self._schemas, self.builtin_schema, request.json_schema, request.schema_digest
+        )
         prompt = await build_prompt(request, schema, self.engine)
         _check_budget(prompt, schema)
         yield self._accepted(request, schema, prompt)
@@ -205,20 +208,6 @@ class IRGenerator:
                 fields=(FieldViolation("spec.lora_adapter", f"must be one of: {served}"),),
                 metadata={"loaded": served},
             )
-
-    async def _schema(self, request: GenerationRequest) -> PreparedSchema:
-        if request.json_schema is not None:
-            return await self._schemas.prepare(request.json_schema)
-        if request.schema_digest is None or request.schema_digest == self.builtin_schema.digest:
-            return self.builtin_schema
-        schema = self._schemas.known(request.schema_digest)
-        if schema is None:
-            raise GenirError(
-                Reason.SCHEMA_NOT_FOUND,
-                "this server does not know a schema of that digest: send its text in json_schema",
-                fields=(FieldViolation("spec.schema_digest", "is not known to this server"),),
-            )
-        return schema
 
     def _accepted(
         self, request: GenerationRequest, schema: PreparedSchema, prompt: Prompt

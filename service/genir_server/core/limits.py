@@ -22,6 +22,7 @@ class RequestLimits:
         schema_bytes: UTF-8 bytes of the schema's text.
         attempts: most attempts a caller may ask for.
         priority: largest absolute value of a priority.
+        warmup_schemas: schemas of one warm-up.
     """
 
     input_bytes: int = 1 << 20
@@ -29,3 +30,4 @@ class RequestLimits:
     schema_bytes: int = 1 << 20
     attempts: int = 5
     priority: int = 1000
+    warmup_schemas: int = 64

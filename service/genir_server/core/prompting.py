@@ -57,7 +57,7 @@ async def build_prompt(
         token_ids: Sequence[int] = await engine.tokenize(request.prompt or "")
         return Prompt(token_ids, _budget(request, len(token_ids), context), SchemaShown.NONE, None)
     # The last form is taken even where it does not fit: the budget then says what is wrong.
-    prompt_forms = await _forms(request, schema, engine)
+    prompt_forms = await _forms(request.schema_in_prompt, schema, engine)
     for shown, text in prompt_forms:
         messages = _messages(request, text)
         token_ids = await _render(messages, engine)
@@ -96,15 +96,20 @@ async def build_retry_prompt(
     return Prompt(token_ids, previous.max_tokens, previous.schema_shown, previous.messages)
 
 
+async def shown_by_size(schema: PreparedSchema, engine: Engine) -> SchemaShown:
+    """How much of a schema a model is shown with AUTO where the prompt leaves room for it."""
+    return (await _forms(SchemaInPrompt.AUTO, schema, engine))[0][0]
+
+
 async def _forms(
-    request: GenerationRequest, schema: PreparedSchema, engine: Engine
+    schema_in_prompt: SchemaInPrompt, schema: PreparedSchema, engine: Engine
 ) -> list[tuple[SchemaShown, str]]:
     """The forms in which the schema may be shown, the fullest first."""
     nothing = (SchemaShown.NONE, "")
-    if request.schema_in_prompt is SchemaInPrompt.NEVER:
+    if schema_in_prompt is SchemaInPrompt.NEVER:
         return [nothing]
     whole = (SchemaShown.WHOLE, schema.shown_whole)
-    if request.schema_in_prompt is SchemaInPrompt.ALWAYS:
+    if schema_in_prompt is SchemaInPrompt.ALWAYS:
         return [whole]
     bare = (SchemaShown.WITHOUT_DESCRIPTIONS, schema.shown_without_descriptions)
     candidates = [whole] if bare[1] == whole[1] else [whole, bare]

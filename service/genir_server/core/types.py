@@ -85,6 +85,22 @@ class SchemaNotice:
     detail: str = ""
 
 
+class SchemaCoverage(StrEnum):
+    """How much of a schema decoding enforces."""
+
+    EXACT = "exact"
+    CHECKED = "checked"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLimit:
+    """A limit on schemas, and the largest value that one schema has; None if not measured."""
+
+    name: str
+    most: float
+    value: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn."""

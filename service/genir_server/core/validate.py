@@ -57,7 +57,24 @@ def validate_request(request: GenerationRequest, limits: RequestLimits) -> None:
         )
     check_message_count(len(request.conversation or ()), limits)
     _check_input_size(request, limits)
-    _check_schema_size(request, limits)
+    _check_schema_size(request.json_schema, limits, "spec.json_schema")
+
+
+def validate_schema(
+    json_schema: str | None,
+    schema_digest: str | None,
+    limits: RequestLimits,
+    *,
+    field: str = "json_schema",
+) -> None:
+    """Refuses a schema that is given by itself, as text in `field` or by its digest.
+
+    Raises:
+        GenirError: INVALID_FIELD, or SCHEMA_TOO_COMPLEX for a text beyond its limit.
+    """
+    for violation in _schema_violations(json_schema, schema_digest, field, "schema_digest"):
+        raise invalid_field(violation.field, violation.description)
+    _check_schema_size(json_schema, limits, field)
 
 
 def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[FieldViolation]:
@@ -67,12 +84,9 @@ def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[F
         )
     yield from _input_violations(request)
     yield from _sampling_violations(request.sampling)
-    if request.schema_digest is not None and not _DIGEST.fullmatch(request.schema_digest):
-        yield FieldViolation("spec.schema_digest", "must be 'sha256:' and 64 lower-case hex digits")
-    if request.json_schema is not None and not request.json_schema.strip():
-        yield FieldViolation(
-            "spec.json_schema", "must not be empty; leave it unset for the built-in IR schema"
-        )
+    yield from _schema_violations(
+        request.json_schema, request.schema_digest, "spec.json_schema", "spec.schema_digest"
+    )
     if request.max_tokens is not None and not 1 <= request.max_tokens <= _MOST_TOKENS:
         yield FieldViolation("spec.max_tokens", f"must be 1 or more, not {request.max_tokens}")
     if abs(request.priority) > limits.priority:
@@ -169,16 +183,27 @@ def _check_input_size(request: GenerationRequest, limits: RequestLimits) -> None
         )
 
 
-def _check_schema_size(request: GenerationRequest, limits: RequestLimits) -> None:
-    size = len((request.json_schema or "").encode())
+def _schema_violations(
+    json_schema: str | None, schema_digest: str | None, text_field: str, digest_field: str
+) -> Iterator[FieldViolation]:
+    if schema_digest is not None and not _DIGEST.fullmatch(schema_digest):
+        yield FieldViolation(digest_field, "must be 'sha256:' and 64 lower-case hex digits")
+    if json_schema is not None and not json_schema.strip():
+        yield FieldViolation(
+            text_field, "must not be empty; leave it unset for the built-in IR schema"
+        )
+
+
+def _check_schema_size(json_schema: str | None, limits: RequestLimits, field: str) -> None:
+    size = len((json_schema or "").encode())
     if size > limits.schema_bytes:
         raise GenirError(
             Reason.SCHEMA_TOO_COMPLEX,
             f"the schema has {size} bytes; this server takes at most {limits.schema_bytes}",
-            fields=(
-                FieldViolation(
-                    "spec.json_schema", f"must have at most {limits.schema_bytes} bytes"
-                ),
-            ),
-            metadata={"bytes": str(size), "limit": str(limits.schema_bytes)},
+            fields=(FieldViolation(field, f"must have at most {limits.schema_bytes} bytes"),),
+            metadata={
+                "limit": "schema_bytes",
+                "most": str(limits.schema_bytes),
+                "value": str(size),
+            },
         )

@@ -71,6 +71,7 @@ class Analysis:
         seconds: processor time of all of it.
         compile_seconds: processor time of compiling the grammar.
         worst_mask_seconds: time of the slowest mask that was tried.
+        measured: the largest value that the schema has, by the name of the limit.
 
     """
 
@@ -86,6 +87,7 @@ class Analysis:
     seconds: float
     compile_seconds: float
     worst_mask_seconds: float
+    measured: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +149,37 @@ class Analyser:
             raise invalid("No value can satisfy the schema: it is false")
         draft = drafts.detect(schema)
         document = Document(schema, draft)
-        lint(document, self._limits)
+        measured = lint(document, self._limits)
         try:
             verifier = SchemaVerifier(text, draft)
         except ValueError as fault:
             raise unsupported(f"The schema cannot be checked against: {fault}", "") from None
         trial = self._try(document, verifier)
+        min_tokens = fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary)
+        texts = {
+            "shown_whole": shown(schema, descriptions=True),
+            "shown_without_descriptions": shown(schema, descriptions=False),
+        }
+        endless = explosive(document)
+        seconds = time.process_time() - start
         return Analysis(
             draft=int(draft),
             engine_schema=trial.compiled.engine_text,
             relaxed_schema=trial.compiled.relaxed_text,
             notices=trial.compiled.notices,
-            shown_whole=shown(schema, descriptions=True),
-            shown_without_descriptions=shown(schema, descriptions=False),
+            **texts,
             minimal_instance=trial.example,
-            min_tokens=fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary),
-            explosive=explosive(document),
-            seconds=time.process_time() - start,
+            min_tokens=min_tokens,
+            explosive=endless,
+            seconds=seconds,
             compile_seconds=trial.compiled.seconds,
             worst_mask_seconds=trial.worst_mask_seconds,
+            measured={
+                "schema_bytes": len(text.encode()),
+                **measured,
+                "probe_seconds": seconds,
+                "mask_seconds": trial.worst_mask_seconds,
+            },
         )
 
     def _try(self, document: Document, verifier: SchemaVerifier) -> _Trial:

@@ -23,7 +23,7 @@ class ByteBoundedCache(Generic[Kept]):
     """Forgets what was used longest ago when the whole grows beyond `most_bytes`."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+        self.most_bytes = most_bytes
         self._entries: OrderedDict[str, tuple[Kept, int]] = OrderedDict()
         self.bytes = 0
         self.counters = CacheCounters()
@@ -44,11 +44,11 @@ class ByteBoundedCache(Generic[Kept]):
         previous = self._entries.pop(key, None)
         if previous is not None:
             self.bytes -= previous[1]
-        if size > self._most:
+        if size > self.most_bytes:
             return
         self._entries[key] = kept, size
         self.bytes += size
-        while self.bytes > self._most:
+        while self.bytes > self.most_bytes:
             _, (_, freed) = self._entries.popitem(last=False)
             self.bytes -= freed
             self.counters.evictions += 1

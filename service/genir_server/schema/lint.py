@@ -24,120 +24,118 @@ _NO_MULTIPLE = (1, -1)
 _MOST_PLACES = 20
 
 
-def lint(document: Document, limits: SchemaLimits) -> None:
+class _Gauge:
+    """Holds values against limits, and remembers the largest of each.
+
+    Attributes:
+        largest: the largest value seen, by the limit's name.
+
+    """
+
+    def __init__(self, limits: SchemaLimits) -> None:
+        self.limits = limits
+        self.largest: dict[str, int] = {}
+
+    def hold(self, what: str, limit: str, value: int, where: str | None) -> None:
+        """Refuses a value beyond a limit; the arguments are those of `too_complex`."""
+        most = getattr(self.limits, limit)
+        if value > most:
+            raise too_complex(what, limit, most, value, where)
+        if value > self.largest.get(limit, -1):
+            self.largest[limit] = value
+
+
+def lint(document: Document, limits: SchemaLimits) -> dict[str, int]:
     """Checks every subschema that the root reaches.
+
+    Returns:
+        The largest value found, by the name of the limit.
 
     Raises:
         SchemaRefusedError: SCHEMA_TOO_COMPLEX with pointer, limit and value; SCHEMA_INVALID for
             a reference that leads to itself without going into a part of the value.
 
     """
-    if len(document.nodes) > limits.nodes:
-        raise too_complex(
-            "The schema has too many subschemas", "nodes", limits.nodes, len(document.nodes)
-        )
+    gauge = _Gauge(limits)
+    gauge.hold("The schema has too many subschemas", "nodes", len(document.nodes), None)
     for node in document.nodes.values():
         if node.keywords:
-            _check_node(node, limits)
-    _check_reference_depth(document, limits.reference_depth)
-    _check_meeting(_in_place_order(document), limits)
+            _check_node(node, gauge)
+    _check_reference_depth(document, gauge)
+    _check_meeting(_in_place_order(document), gauge)
+    return gauge.largest
 
 
-def _check_node(node: Node, limits: SchemaLimits) -> None:
+def _check_node(node: Node, gauge: _Gauge) -> None:
     schema = node.keywords
     properties = schema.get("properties")
     if isinstance(properties, dict):
         required = schema.get("required")
         demanded = set(required) if isinstance(required, list) else set()
         optional = sum(1 for key in properties if key not in demanded)
-        _at_most(optional, "optional_properties", limits, node, "properties")
-        _check_keys(properties, limits, child(node.pointer, "properties"))
+        _at_most(optional, "optional_properties", gauge, node, "properties")
+        _check_keys(properties, gauge, child(node.pointer, "properties"))
     patterns = schema.get("patternProperties")
     if isinstance(patterns, dict):
-        _at_most(len(patterns), "pattern_properties", limits, node, "patternProperties")
+        _at_most(len(patterns), "pattern_properties", gauge, node, "patternProperties")
         for pattern in patterns:
-            _check_pattern(pattern, limits, child(node.pointer, "patternProperties", pattern))
+            _check_pattern(pattern, gauge, child(node.pointer, "patternProperties", pattern))
     for keyword in ("anyOf", "oneOf", "allOf"):
         alternatives = schema.get(keyword)
         if isinstance(alternatives, list):
-            _at_most(len(alternatives), "alternatives", limits, node, keyword)
+            _at_most(len(alternatives), "alternatives", gauge, node, keyword)
     pattern = schema.get("pattern")
     if isinstance(pattern, str):
-        _check_pattern(pattern, limits, child(node.pointer, "pattern"))
+        _check_pattern(pattern, gauge, child(node.pointer, "pattern"))
     values = schema.get("enum")
     if isinstance(values, list):
-        _at_most(len(values), "enum_values", limits, node, "enum")
-        _check_literal(values, limits, child(node.pointer, "enum"))
+        _at_most(len(values), "enum_values", gauge, node, "enum")
+        _check_literal(values, gauge, child(node.pointer, "enum"))
     least = schema.get("minItems")
     if isinstance(least, int | float):
-        _at_most(int(least), "min_items", limits, node, "minItems")
+        _at_most(int(least), "min_items", gauge, node, "minItems")
     if "const" in schema:
-        _check_literal(schema["const"], limits, child(node.pointer, "const"))
+        _check_literal(schema["const"], gauge, child(node.pointer, "const"))
     required = schema.get("required")
     if isinstance(required, list):
-        _at_most(len(required), "enum_values", limits, node, "required")
+        _at_most(len(required), "enum_values", gauge, node, "required")
         _check_keys(
             (key for key in required if isinstance(key, str)),
-            limits,
+            gauge,
             child(node.pointer, "required"),
         )
 
 
-def _at_most(value: int, limit: str, limits: SchemaLimits, node: Node, keyword: str) -> None:
-    most = getattr(limits, limit)
-    if value > most:
-        where = child(node.pointer, keyword)
-        raise too_complex(f"{keyword} is too large", limit, most, value, where)
+def _at_most(value: int, limit: str, gauge: _Gauge, node: Node, keyword: str) -> None:
+    gauge.hold(f"{keyword} is too large", limit, value, child(node.pointer, keyword))
 
 
-def _check_keys(keys: Iterable[str], limits: SchemaLimits, where: str) -> None:
+def _check_keys(keys: Iterable[str], gauge: _Gauge, where: str) -> None:
     for key in keys:
-        size = len(key.encode())
-        if size > limits.key_bytes:
-            raise too_complex(
-                "The name of a property is too long", "key_bytes", limits.key_bytes, size, where
-            )
+        gauge.hold("The name of a property is too long", "key_bytes", len(key.encode()), where)
 
 
-def _check_pattern(pattern: str, limits: SchemaLimits, where: str) -> None:
+def _check_pattern(pattern: str, gauge: _Gauge, where: str) -> None:
     size = len(pattern.encode())
-    if size > limits.pattern_bytes:
-        raise too_complex(
-            "The regular expression is too long", "pattern_bytes", limits.pattern_bytes, size, where
-        )
+    gauge.hold("The regular expression is too long", "pattern_bytes", size, where)
     repetition = largest_repetition(pattern)
-    if repetition > limits.quantifier:
-        raise too_complex(
-            "The regular expression repeats too much",
-            "quantifier",
-            limits.quantifier,
-            repetition,
-            where,
-        )
+    gauge.hold("The regular expression repeats too much", "quantifier", repetition, where)
 
 
-def _check_literal(value: object, limits: SchemaLimits, where: str) -> None:
+def _check_literal(value: object, gauge: _Gauge, where: str) -> None:
     pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, str):
-            size = len(item.encode())
-            if size > limits.string_bytes:
-                raise too_complex(
-                    "A constant string is too long",
-                    "string_bytes",
-                    limits.string_bytes,
-                    size,
-                    where,
-                )
+            gauge.hold("A constant string is too long", "string_bytes", len(item.encode()), where)
         elif isinstance(item, list):
             pending.extend(item)
         elif isinstance(item, dict):
-            _check_keys(item, limits, where)
+            _check_keys(item, gauge, where)
             pending.extend(item.values())
 
 
-def _check_reference_depth(document: Document, most: int) -> None:
+def _check_reference_depth(document: Document, gauge: _Gauge) -> None:
     """Walks as a recursive compiler would: into each schema once, depth first."""
     seen: set[str] = set()
     pending = [("", 0)]
@@ -146,14 +144,7 @@ def _check_reference_depth(document: Document, most: int) -> None:
         if pointer in seen:
             continue
         seen.add(pointer)
-        if depth > most:
-            raise too_complex(
-                "References lead too far one into the next",
-                "reference_depth",
-                most,
-                depth,
-                pointer,
-            )
+        gauge.hold("References lead too far one into the next", "reference_depth", depth, pointer)
         pending.extend(
             (edge.target, depth + (edge.keyword in REFERENCES))
             for edge in reversed(document.nodes[pointer].edges)
@@ -197,7 +188,7 @@ def _in_place_order(document: Document) -> list[Node]:
     return order
 
 
-def _check_meeting(order: list[Node], limits: SchemaLimits) -> None:
+def _check_meeting(order: list[Node], gauge: _Gauge) -> None:
     """Checks what grows when schemas meet at one value: work and common multiples."""
     evaluations: dict[str, int] = {}
     multiples: dict[str, tuple[int, int]] = {}
@@ -208,24 +199,11 @@ def _check_meeting(order: list[Node], limits: SchemaLimits) -> None:
             if edge.in_place:
                 total += evaluations[edge.target]
                 coefficient, exponent = _common(
-                    coefficient, exponent, *multiples[edge.target], most=limits.multiple_of
+                    coefficient, exponent, *multiples[edge.target], most=gauge.limits.multiple_of
                 )
-        if total > limits.evaluations:
-            raise too_complex(
-                "Too many subschemas apply to one value",
-                "evaluations",
-                limits.evaluations,
-                total,
-                node.pointer,
-            )
-        if coefficient > limits.multiple_of:
-            raise too_complex(
-                "multipleOf is too large",
-                "multiple_of",
-                limits.multiple_of,
-                coefficient,
-                node.pointer,
-            )
+        gauge.hold("Too many subschemas apply to one value", "evaluations", total, node.pointer)
+        if (coefficient, exponent) != _NO_MULTIPLE:
+            gauge.hold("multipleOf is too large", "multiple_of", coefficient, node.pointer)
         evaluations[node.pointer] = total
         multiples[node.pointer] = coefficient, exponent
 

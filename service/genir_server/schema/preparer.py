@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import GenirError, Reason
@@ -16,7 +17,7 @@ from genir_server.schema.cache import ByteBoundedCache, CacheCounters
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import PoolCounters, WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
-from genir_server.schema.types import PreparedSchema
+from genir_server.schema.types import PreparedSchema, SchemaStatistics
 from genir_server.schema.verification import GuardedVerifier, VerificationProcess
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
@@ -48,6 +49,7 @@ class PreparerCounters:
     cache: CacheCounters
     pool: PoolCounters
     times: PreparationTimes = field(default_factory=PreparationTimes)
+    refused: Counter[Reason] = field(default_factory=Counter)
 
 
 class Preparer:
@@ -102,7 +104,34 @@ class Preparer:
     def known(self, digest: str) -> PreparedSchema | None:
         """The schema of that digest if it was prepared before and is still kept."""
         kept = self._cache.get(digest)
-        return kept if isinstance(kept, PreparedSchema) else None
+        if not isinstance(kept, PreparedSchema):
+            return None
+        self._cache.counters.hits += 1
+        return kept
+
+    def limits(self) -> dict[str, float]:
+        """The limits that schemas must keep, by name: counts, bytes or seconds."""
+        return asdict(self._limits)
+
+    def statistics(self) -> SchemaStatistics:
+        """What was done since the start."""
+        cache, pool, times = self.counters.cache, self.counters.pool, self.counters.times
+        return SchemaStatistics(
+            entries=len(self._cache),
+            kept_bytes=self._cache.bytes,
+            most_bytes=self._cache.most_bytes,
+            hits=cache.hits,
+            misses=cache.misses,
+            joined=cache.joined,
+            evictions=cache.evictions,
+            prepared=times.count,
+            prepare_total_seconds=times.total_seconds,
+            prepare_worst_seconds=times.worst_seconds,
+            refused=dict(self.counters.refused),
+            worker_crashes=pool.crashes,
+            worker_timeouts=pool.timeouts,
+            workers_recycled=pool.recycled,
+        )
 
     async def prepare(self, text: str) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
@@ -173,6 +202,7 @@ class Preparer:
             )
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
+            self.counters.refused[error.reason] += 1
             self._cache.put(digest, error, _BYTES_PER_ENTRY)
             raise error from None
         self._cache.put(digest, prepared, size)
@@ -226,5 +256,6 @@ def _assemble(
         prepare_seconds=analysis["seconds"],
         compile_seconds=analysis["compile_seconds"],
         worst_mask_seconds=analysis["worst_mask_seconds"],
+        measured=analysis["measured"],
     )
     return prepared, _BYTES_PER_ENTRY + _BYTES_PER_CHARACTER * len(text) + len(reply)

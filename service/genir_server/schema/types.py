@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from genir_server.core.errors import Reason
     from genir_server.core.types import SchemaNotice, Violation
 
 
@@ -48,6 +51,8 @@ class PreparedSchema:
         prepare_seconds: processor time that preparing took, compilation included.
         compile_seconds: processor time of compiling the grammar.
         worst_mask_seconds: time of the slowest set of allowed tokens that was tried.
+        measured: how near the schema comes to limits, by the names that `SchemaPreparer.limits`
+            has; limits that were not measured are left out.
 
     """
 
@@ -64,6 +69,27 @@ class PreparedSchema:
     prepare_seconds: float = 0.0
     compile_seconds: float = 0.0
     worst_mask_seconds: float = 0.0
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatistics:
+    """What a preparer has done since its start; documented at `genir.v1.SchemaCacheStats`."""
+
+    entries: int = 0
+    kept_bytes: int = 0
+    most_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    joined: int = 0
+    evictions: int = 0
+    prepared: int = 0
+    prepare_total_seconds: float = 0.0
+    prepare_worst_seconds: float = 0.0
+    refused: Mapping[Reason, int] = field(default_factory=dict)
+    worker_crashes: int = 0
+    worker_timeouts: int = 0
+    workers_recycled: int = 0
 
 
 class SchemaPreparer(Protocol):
@@ -81,6 +107,14 @@ class SchemaPreparer(Protocol):
 
     def known(self, digest: str) -> PreparedSchema | None:
         """The schema of that digest if it was prepared before and is still kept."""
+        ...
+
+    def limits(self) -> Mapping[str, float]:
+        """The limits that schemas must keep, by name: counts, bytes or seconds."""
+        ...
+
+    def statistics(self) -> SchemaStatistics:
+        """What was done since the start."""
         ...
 
     async def close(self) -> None:

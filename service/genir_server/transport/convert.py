@@ -11,9 +11,11 @@ from google.protobuf.duration_pb2 import Duration
 
 from genir.v1 import generation_pb2 as generation
 from genir.v1 import ir_service_pb2 as service
+from genir.v1 import schema_pb2 as schema
 from genir.v1 import status_pb2 as status
-from genir_server.core.errors import invalid_field
+from genir_server.core.errors import GenirError, invalid_field
 from genir_server.core.limits import DEFAULT_MAX_ATTEMPTS
+from genir_server.core.schemas import SchemaCheckRequest
 from genir_server.core.types import (
     Accepted,
     AttemptReason,
@@ -26,6 +28,7 @@ from genir_server.core.types import (
     PromptFormat,
     Role,
     Sampling,
+    SchemaCoverage,
     SchemaInPrompt,
     SchemaShown,
     TextDelta,
@@ -35,14 +38,17 @@ from genir_server.lifecycle import Phase
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from genir_server.core.schemas import SchemaCheck
     from genir_server.core.types import (
         Attempt,
         GenerationEvent,
+        SchemaLimit,
         SchemaNotice,
         Timings,
         Usage,
         Violation,
     )
+    from genir_server.schema.types import PreparedSchema, SchemaStatistics
 
 _Domain = TypeVar("_Domain")
 
@@ -93,6 +99,12 @@ _ENFORCEMENTS = {
     Enforcement.ANNOTATION: generation.ENFORCEMENT_ANNOTATION,
     Enforcement.NARROWED: generation.ENFORCEMENT_NARROWED,
 }
+_SCHEMA_COVERAGES = {
+    SchemaCoverage.EXACT: schema.SCHEMA_COVERAGE_EXACT,
+    SchemaCoverage.CHECKED: schema.SCHEMA_COVERAGE_CHECKED,
+}
+_REFUSAL_TEXT_AT_MOST = 200
+_REFUSAL_MESSAGE_AT_MOST = 400
 _PHASES = {
     Phase.STARTING: status.PHASE_STARTING,
     Phase.LOADING_MODEL: status.PHASE_LOADING_MODEL,
@@ -232,6 +244,71 @@ def finish_reason_to_proto(reason: FinishReason | None) -> generation.FinishReas
     return _FINISH_REASONS[reason]
 
 
+def schema_check_from_request(request: service.CheckSchemaRequest) -> SchemaCheckRequest:
+    """What is asked about a schema."""
+    return SchemaCheckRequest(
+        json_schema=request.json_schema if request.HasField("json_schema") else None,
+        schema_digest=request.schema_digest if request.HasField("schema_digest") else None,
+        include_engine_schema=request.include_engine_schema,
+    )
+
+
+def schema_check_to_proto(check: SchemaCheck, request_id: str) -> service.CheckSchemaResponse:
+    """How well a schema can be enforced."""
+    prepared = check.schema
+    return service.CheckSchemaResponse(
+        schema_digest=prepared.digest,
+        draft=prepared.draft,
+        coverage=_SCHEMA_COVERAGES[check.coverage],
+        schema_notices=map(notice_to_proto, prepared.notices),
+        prepare_elapsed=duration(prepared.prepare_seconds),
+        compile_elapsed=duration(prepared.compile_seconds),
+        worst_mask_elapsed=duration(prepared.worst_mask_seconds),
+        limits=map(_limit_to_proto, check.limits),
+        minimal_instance=prepared.minimal_instance or "",
+        min_tokens=prepared.min_tokens,
+        engine_schema=check.engine_schema,
+        cached=check.cached,
+        schema_shown=_SCHEMA_SHOWN[check.schema_shown],
+        request_id=request_id,
+    )
+
+
+def warmed_schema_to_proto(outcome: PreparedSchema | GenirError) -> schema.WarmedSchema:
+    """What became of one schema of a warm-up."""
+    if not isinstance(outcome, GenirError):
+        return schema.WarmedSchema(schema_digest=outcome.digest)
+    return schema.WarmedSchema(
+        refusal=schema.SchemaRefusal(
+            reason=status.ErrorReason.Value(f"ERROR_REASON_{outcome.reason.value}"),
+            message=outcome.message[:_REFUSAL_MESSAGE_AT_MOST],
+            metadata={
+                key: value[:_REFUSAL_TEXT_AT_MOST] for key, value in outcome.metadata.items()
+            },
+        )
+    )
+
+
+def schema_statistics_to_proto(statistics: SchemaStatistics) -> schema.SchemaCacheStats:
+    """What the layer that prepares schemas has done."""
+    return schema.SchemaCacheStats(
+        entries=statistics.entries,
+        kept_bytes=statistics.kept_bytes,
+        most_bytes=statistics.most_bytes,
+        hits=statistics.hits,
+        misses=statistics.misses,
+        joined=statistics.joined,
+        evictions=statistics.evictions,
+        prepared=statistics.prepared,
+        prepare_total=duration(statistics.prepare_total_seconds),
+        prepare_worst=duration(statistics.prepare_worst_seconds),
+        refused={reason.value: count for reason, count in statistics.refused.items()},
+        worker_crashes=statistics.worker_crashes,
+        worker_timeouts=statistics.worker_timeouts,
+        workers_recycled=statistics.workers_recycled,
+    )
+
+
 def phase_to_proto(phase: Phase) -> status.Phase.ValueType:
     """The phase of the server."""
     return _PHASES[phase]
@@ -257,6 +334,10 @@ def _timings_to_proto(timings: Timings) -> generation.Timings:
         time_to_first_token=duration(timings.time_to_first_token),
         total=duration(timings.total),
     )
+
+
+def _limit_to_proto(limit: SchemaLimit) -> schema.SchemaLimit:
+    return schema.SchemaLimit(name=limit.name, most=limit.most, value=limit.value)
 
 
 def _known(table: Mapping[int, _Domain], value: int, field: str) -> _Domain:

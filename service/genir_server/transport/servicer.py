@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from genir_server.core.limits import RequestLimits
     from genir_server.core.types import GenerationEvent
     from genir_server.lifecycle import Lifecycle
+    from genir_server.schema.types import PreparedSchema
     from genir_server.transport.calls import CallRecord
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class IRServicer(service_grpc.IRServiceServicer):
-    """The four methods.
+    """The methods of the contract.
 
     Args:
         lifecycle: tells the phase and holds the generator.
@@ -89,6 +90,18 @@ class IRServicer(service_grpc.IRServiceServicer):
             async for event in events:
                 yield convert.event_to_proto(event)
 
+    async def CheckSchema(  # noqa: N802 - the name in the contract.
+        self,
+        request: service.CheckSchemaRequest,
+        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+    ) -> service.CheckSchemaResponse:
+        """How well a schema can be enforced."""
+        checker = self._lifecycle.serving_schema_checker()
+        check = await checker.check(convert.schema_check_from_request(request))
+        record = current_call()
+        record.facts.update(schema_digest=check.schema.digest, cached=check.cached)
+        return convert.schema_check_to_proto(check, record.request_id)
+
     async def Health(  # noqa: N802 - the name in the contract.
         self,
         request: service.HealthRequest,
@@ -107,6 +120,10 @@ class IRServicer(service_grpc.IRServiceServicer):
             versions=self._versions,
             activity=status.EngineActivity(calls_in_flight=self._admission.in_flight),
         )
+        if lifecycle.schema_checker is not None:
+            response.schema_cache.CopyFrom(
+                convert.schema_statistics_to_proto(lifecycle.schema_checker.statistics)
+            )
         if lifecycle.probes is not None:
             engine = lifecycle.probes.generator.engine
             activity = engine.activity()
@@ -131,6 +148,10 @@ class IRServicer(service_grpc.IRServiceServicer):
         """The IR of the warm-up generation, run now if need be."""
         began = time.monotonic()
         probes = await self._lifecycle.wait_ready()
+        schemas: list[PreparedSchema | GenirError] = []
+        if request.json_schemas:
+            checker = self._lifecycle.serving_schema_checker()
+            schemas = await checker.keep_ready(request.json_schemas)
         warm = None if request.force else probes.warm
         already_warm = warm is not None
         if warm is None:
@@ -149,6 +170,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             schema_digest=completed.schema_digest,
             usage=convert.usage_to_proto(completed.usage),
             request_id=record.request_id,
+            schemas=map(convert.warmed_schema_to_proto, schemas),
         )
 
     async def _deep_check(self, response: service.HealthResponse) -> None:

@@ -15,7 +15,7 @@ from genir_server.engine.protocol import (
     EngineInfo,
     EngineRequest,
 )
-from genir_server.schema.types import PreparedSchema
+from genir_server.schema.types import PreparedSchema, SchemaStatistics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -119,6 +119,12 @@ class Schemas:
 
     def known(self, digest: str) -> PreparedSchema | None:
         return next((s for s in self._by_text.values() if s.digest == digest), None)
+
+    def limits(self) -> dict[str, float]:
+        return {"nodes": 50, "probe_seconds": 2.0}
+
+    def statistics(self) -> SchemaStatistics:
+        return SchemaStatistics(entries=len(self._by_text))
 
     async def close(self) -> None:
         pass

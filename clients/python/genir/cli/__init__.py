@@ -1,4 +1,6 @@
-"""The command line: ``genir serve | generate | health | warmup | schema | version``.
+"""The command line: ``genir``.
+
+Its subcommands are serve, generate, check-schema, health, warmup, schema and version.
 
 Exit codes, the same for every subcommand:
 

@@ -6,6 +6,7 @@ import typer
 
 from genir._version import client_version
 from genir.cli import connection
+from genir.cli.check_schema import check_schema
 from genir.cli.console import exit_on_error
 from genir.cli.exit_codes import exit_code_table
 from genir.cli.generate import generate
@@ -27,6 +28,7 @@ app.command(
     add_help_option=False,
 )(serve)
 app.command()(generate)
+app.command()(check_schema)
 app.command()(health)
 app.command()(warmup)
 

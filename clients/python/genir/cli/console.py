@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +17,6 @@ from genir.errors import GenirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
 
     from genir.types import Usage
 
@@ -47,6 +47,17 @@ def write_json(json_text: str) -> None:
     # Bytes, because the IR is UTF-8 whatever the locale says.
     sys.stdout.buffer.write(json_text.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def json_value(value: object) -> object:
+    """What `json.dumps` is to write for a value that JSON does not know: durations are seconds."""
+    match value:
+        case timedelta():
+            return value.total_seconds()
+        case datetime():
+            return value.isoformat()
+    msg = f"no JSON form for {type(value).__name__}"
+    raise TypeError(msg)
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 import json
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from genir._settings import DEFAULT_READY_TIMEOUT
 from genir.cli import connection
-from genir.cli.console import exit_on_error, note, seconds, tokens, write_json
+from genir.cli.console import exit_on_error, json_value, note, seconds, tokens, write_json
 from genir.cli.exit_codes import ExitCode
 from genir.cli.progress import Spinner, WaitProgress
-from genir.types import ServerHealth
+from genir.types import SchemaCacheStats, ServerHealth, WarmedSchema
 
 _HEALTH_TIMEOUT = 30.0
 
@@ -58,7 +58,7 @@ def health(
         if state is None or deep:
             state = client.health(deep=deep, timeout=timeout)
     if as_json:
-        write_json(json.dumps(asdict(state), default=_json_value, ensure_ascii=False))
+        write_json(json.dumps(asdict(state), default=json_value, ensure_ascii=False))
     else:
         typer.echo(_description(state))
     if not state.ready:
@@ -70,6 +70,14 @@ def warmup(
     force: Annotated[
         bool, typer.Option("--force", help="Generate again although the engine is warm.")
     ] = False,
+    schema: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File with a JSON Schema to keep ready. Repeatable, at most 64.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(help="Longest time, loading included, in seconds.", min=0.001)
     ] = DEFAULT_READY_TIMEOUT,
@@ -81,7 +89,11 @@ def warmup(
     ca: connection.Ca = None,
     metadata: connection.Metadata = None,
 ) -> None:
-    """Wait until the model is loaded, warm it up, and print the IR of the warm-up generation."""
+    """Wait until the model is loaded, warm it up, and print the IR of the warm-up generation.
+
+    Exits with 2 when a schema cannot be used; all else is done all the same.
+    """
+    files = schema or []
     with (
         exit_on_error(),
         connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
@@ -89,7 +101,10 @@ def warmup(
     ):
         client.wait_ready(timeout, on_progress=WaitProgress(spinner, quiet=quiet))
         spinner.show("warming up")
-        result = client.warmup(force=force, timeout=timeout)
+        try:
+            result = client.warmup(force=force, schemas=files, timeout=timeout)
+        except (ValueError, OSError) as error:
+            raise typer.BadParameter(str(error)) from error
     write_json(result.ir_json)
     if not quiet:
         done = "was warm already" if result.already_warm else "is warm now"
@@ -98,6 +113,17 @@ def warmup(
             f"this call took {seconds(result.elapsed)}, "
             f"the generation {seconds(result.generation_elapsed)}, {tokens(result.usage)}"
         )
+    _tell_schemas(files, result.schemas, quiet=quiet)
+
+
+def _tell_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, quiet: bool) -> None:
+    for file, outcome in zip(files, outcomes, strict=False):
+        if outcome.reason:
+            note(f"error: {file}: {outcome.reason}: {outcome.message}", style="bold red")
+        elif not quiet:
+            note(f"{file} is ready as {outcome.schema_digest}")
+    if any(outcome.reason for outcome in outcomes):
+        raise typer.Exit(ExitCode.INVALID)
 
 
 def _description(state: ServerHealth) -> str:
@@ -117,16 +143,16 @@ def _description(state: ServerHealth) -> str:
         "versions": ", ".join(versions),
         "activity": f"{activity.running} running, {activity.waiting} waiting, "
         f"{activity.calls_in_flight} calls in flight, last step {last_step}",
+        "schemas": _schemas(state.schema_cache),
         "canary": seconds(state.canary_elapsed) if state.canary_elapsed is not None else "",
     }
     return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value)
 
 
-def _json_value(value: object) -> object:
-    match value:
-        case timedelta():
-            return value.total_seconds()
-        case datetime():
-            return value.isoformat()
-    msg = f"no JSON form for {type(value).__name__}"
-    raise TypeError(msg)
+def _schemas(stats: SchemaCacheStats | None) -> str:
+    if stats is None:
+        return ""
+    return (
+        f"{stats.entries} kept, {stats.hits} hits, {stats.misses} misses, "
+        f"{sum(stats.refused.values())} refused, {stats.evictions} evicted"
+    )

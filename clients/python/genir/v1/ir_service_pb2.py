@@ -23,33 +23,38 @@ _sym_db = _symbol_database.Default()
 
 
 from genir.v1 import generation_pb2 as genir_dot_v1_dot_generation__pb2
+from genir.v1 import schema_pb2 as genir_dot_v1_dot_schema__pb2
 from genir.v1 import status_pb2 as genir_dot_v1_dot_status__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genir/v1/ir_service.proto\x12\x08genir.v1\x1a\x19genir/v1/generation.proto\x1a\x15genir/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\";\n\x11GenerateIRRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.genir.v1.GenerationSpec\"\xa0\x03\n\x12GenerateIRResponse\x12\x0f\n\x07ir_json\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12!\n\x19structured_output_backend\x18\x04 \x01(\t\x12\x15\n\rschema_digest\x18\x05 \x01(\t\x12\x11\n\tir_digest\x18\x06 \x01(\t\x12-\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x08 \x01(\x0b\x32\x0f.genir.v1.Usage\x12#\n\x08\x61ttempts\x18\t \x03(\x0b\x32\x11.genir.v1.Attempt\x12\"\n\x07timings\x18\n \x01(\x0b\x32\x11.genir.v1.Timings\x12.\n\x0eschema_notices\x18\x0b \x03(\x0b\x32\x16.genir.v1.SchemaNotice\x12+\n\x0cschema_shown\x18\x0c \x01(\x0e\x32\x15.genir.v1.SchemaShown\x12\x14\n\x0clora_adapter\x18\r \x01(\t\"9\n\x0fStreamIRRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.genir.v1.GenerationSpec\"\xd6\x01\n\x10StreamIRResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x12.genir.v1.AcceptedH\x00\x12\x33\n\x0f\x61ttempt_started\x18\x02 \x01(\x0b\x32\x18.genir.v1.AttemptStartedH\x00\x12)\n\ntext_delta\x18\x03 \x01(\x0b\x32\x13.genir.v1.TextDeltaH\x00\x12\x31\n\tcompleted\x18\x04 \x01(\x0b\x32\x1c.genir.v1.GenerateIRResponseH\x00\x42\x07\n\x05\x65vent\"\x1d\n\rHealthRequest\x12\x0c\n\x04\x64\x65\x65p\x18\x01 \x01(\x08\"\x80\x04\n\x0eHealthResponse\x12\x1e\n\x05phase\x18\x01 \x01(\x0e\x32\x0f.genir.v1.Phase\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x30\n\rphase_elapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12,\n$configured_structured_output_backend\x18\x07 \x01(\t\x12!\n\x19structured_output_backend\x18\x08 \x01(\t\x12$\n\x08versions\x18\t \x01(\x0b\x32\x12.genir.v1.Versions\x12*\n\x08\x61\x63tivity\x18\n \x01(\x0b\x32\x18.genir.v1.EngineActivity\x12\x0f\n\x07ir_json\x18\x0b \x01(\t\x12\x31\n\x0e\x63\x61nary_elapsed\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rlora_adapters\x18\r \x03(\t\x12\x15\n\rmax_model_len\x18\x0e \x01(\x05\x12-\n\x0e\x63\x61nary_failure\x18\x0f \x01(\x0e\x32\x15.genir.v1.ErrorReason\"\x1e\n\rWarmupRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\x97\x02\n\x0eWarmupResponse\x12\x0f\n\x07ir_json\x18\x01 \x01(\t\x12\x14\n\x0c\x61lready_warm\x18\x02 \x01(\x08\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12generation_elapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05model\x18\x05 \x01(\t\x12!\n\x19structured_output_backend\x18\x06 \x01(\t\x12\x15\n\rschema_digest\x18\x07 \x01(\t\x12\x1e\n\x05usage\x18\x08 \x01(\x0b\x32\x0f.genir.v1.Usage\x12\x12\n\nrequest_id\x18\t \x01(\t2\x93\x02\n\tIRService\x12G\n\nGenerateIR\x12\x1b.genir.v1.GenerateIRRequest\x1a\x1c.genir.v1.GenerateIRResponse\x12\x43\n\x08StreamIR\x12\x19.genir.v1.StreamIRRequest\x1a\x1a.genir.v1.StreamIRResponse0\x01\x12;\n\x06Health\x12\x17.genir.v1.HealthRequest\x1a\x18.genir.v1.HealthResponse\x12;\n\x06Warmup\x12\x17.genir.v1.WarmupRequest\x1a\x18.genir.v1.WarmupResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genir/v1/ir_service.proto\x12\x08genir.v1\x1a\x19genir/v1/generation.proto\x1a\x15genir/v1/schema.proto\x1a\x15genir/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\";\n\x11GenerateIRRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.genir.v1.GenerationSpec\"\xa0\x03\n\x12GenerateIRResponse\x12\x0f\n\x07ir_json\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12!\n\x19structured_output_backend\x18\x04 \x01(\t\x12\x15\n\rschema_digest\x18\x05 \x01(\t\x12\x11\n\tir_digest\x18\x06 \x01(\t\x12-\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x08 \x01(\x0b\x32\x0f.genir.v1.Usage\x12#\n\x08\x61ttempts\x18\t \x03(\x0b\x32\x11.genir.v1.Attempt\x12\"\n\x07timings\x18\n \x01(\x0b\x32\x11.genir.v1.Timings\x12.\n\x0eschema_notices\x18\x0b \x03(\x0b\x32\x16.genir.v1.SchemaNotice\x12+\n\x0cschema_shown\x18\x0c \x01(\x0e\x32\x15.genir.v1.SchemaShown\x12\x14\n\x0clora_adapter\x18\r \x01(\t\"9\n\x0fStreamIRRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.genir.v1.GenerationSpec\"\xd6\x01\n\x10StreamIRResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x12.genir.v1.AcceptedH\x00\x12\x33\n\x0f\x61ttempt_started\x18\x02 \x01(\x0b\x32\x18.genir.v1.AttemptStartedH\x00\x12)\n\ntext_delta\x18\x03 \x01(\x0b\x32\x13.genir.v1.TextDeltaH\x00\x12\x31\n\tcompleted\x18\x04 \x01(\x0b\x32\x1c.genir.v1.GenerateIRResponseH\x00\x42\x07\n\x05\x65vent\"m\n\x12\x43heckSchemaRequest\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x17\n\rschema_digest\x18\x02 \x01(\tH\x00\x12\x1d\n\x15include_engine_schema\x18\x03 \x01(\x08\x42\x08\n\x06schema\"\xf3\x03\n\x13\x43heckSchemaResponse\x12\x15\n\rschema_digest\x18\x01 \x01(\t\x12\r\n\x05\x64raft\x18\x02 \x01(\t\x12*\n\x08\x63overage\x18\x03 \x01(\x0e\x32\x18.genir.v1.SchemaCoverage\x12.\n\x0eschema_notices\x18\x04 \x03(\x0b\x32\x16.genir.v1.SchemaNotice\x12\x32\n\x0fprepare_elapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x63ompile_elapsed\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12worst_mask_elapsed\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06limits\x18\x08 \x03(\x0b\x32\x15.genir.v1.SchemaLimit\x12\x18\n\x10minimal_instance\x18\t \x01(\t\x12\x12\n\nmin_tokens\x18\n \x01(\x05\x12\x15\n\rengine_schema\x18\x0b \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x0c \x01(\x08\x12+\n\x0cschema_shown\x18\r \x01(\x0e\x32\x15.genir.v1.SchemaShown\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"\x1d\n\rHealthRequest\x12\x0c\n\x04\x64\x65\x65p\x18\x01 \x01(\x08\"\xb2\x04\n\x0eHealthResponse\x12\x1e\n\x05phase\x18\x01 \x01(\x0e\x32\x0f.genir.v1.Phase\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x30\n\rphase_elapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12,\n$configured_structured_output_backend\x18\x07 \x01(\t\x12!\n\x19structured_output_backend\x18\x08 \x01(\t\x12$\n\x08versions\x18\t \x01(\x0b\x32\x12.genir.v1.Versions\x12*\n\x08\x61\x63tivity\x18\n \x01(\x0b\x32\x18.genir.v1.EngineActivity\x12\x0f\n\x07ir_json\x18\x0b \x01(\t\x12\x31\n\x0e\x63\x61nary_elapsed\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rlora_adapters\x18\r \x03(\t\x12\x15\n\rmax_model_len\x18\x0e \x01(\x05\x12-\n\x0e\x63\x61nary_failure\x18\x0f \x01(\x0e\x32\x15.genir.v1.ErrorReason\x12\x30\n\x0cschema_cache\x18\x10 \x01(\x0b\x32\x1a.genir.v1.SchemaCacheStats\"4\n\rWarmupRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\x12\x14\n\x0cjson_schemas\x18\x02 \x03(\t\"\xc0\x02\n\x0eWarmupResponse\x12\x0f\n\x07ir_json\x18\x01 \x01(\t\x12\x14\n\x0c\x61lready_warm\x18\x02 \x01(\x08\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12generation_elapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05model\x18\x05 \x01(\t\x12!\n\x19structured_output_backend\x18\x06 \x01(\t\x12\x15\n\rschema_digest\x18\x07 \x01(\t\x12\x1e\n\x05usage\x18\x08 \x01(\x0b\x32\x0f.genir.v1.Usage\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\'\n\x07schemas\x18\n \x03(\x0b\x32\x16.genir.v1.WarmedSchema2\xdf\x02\n\tIRService\x12G\n\nGenerateIR\x12\x1b.genir.v1.GenerateIRRequest\x1a\x1c.genir.v1.GenerateIRResponse\x12\x43\n\x08StreamIR\x12\x19.genir.v1.StreamIRRequest\x1a\x1a.genir.v1.StreamIRResponse0\x01\x12J\n\x0b\x43heckSchema\x12\x1c.genir.v1.CheckSchemaRequest\x1a\x1d.genir.v1.CheckSchemaResponse\x12;\n\x06Health\x12\x17.genir.v1.HealthRequest\x1a\x18.genir.v1.HealthResponse\x12;\n\x06Warmup\x12\x17.genir.v1.WarmupRequest\x1a\x18.genir.v1.WarmupResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genir.v1.ir_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATEIRREQUEST']._serialized_start=121
-  _globals['_GENERATEIRREQUEST']._serialized_end=180
-  _globals['_GENERATEIRRESPONSE']._serialized_start=183
-  _globals['_GENERATEIRRESPONSE']._serialized_end=599
-  _globals['_STREAMIRREQUEST']._serialized_start=601
-  _globals['_STREAMIRREQUEST']._serialized_end=658
-  _globals['_STREAMIRRESPONSE']._serialized_start=661
-  _globals['_STREAMIRRESPONSE']._serialized_end=875
-  _globals['_HEALTHREQUEST']._serialized_start=877
-  _globals['_HEALTHREQUEST']._serialized_end=906
-  _globals['_HEALTHRESPONSE']._serialized_start=909
-  _globals['_HEALTHRESPONSE']._serialized_end=1421
-  _globals['_WARMUPREQUEST']._serialized_start=1423
-  _globals['_WARMUPREQUEST']._serialized_end=1453
-  _globals['_WARMUPRESPONSE']._serialized_start=1456
-  _globals['_WARMUPRESPONSE']._serialized_end=1735
-  _globals['_IRSERVICE']._serialized_start=1738
-  _globals['_IRSERVICE']._serialized_end=2013
+  _globals['_GENERATEIRREQUEST']._serialized_start=144
+  _globals['_GENERATEIRREQUEST']._serialized_end=203
+  _globals['_GENERATEIRRESPONSE']._serialized_start=206
+  _globals['_GENERATEIRRESPONSE']._serialized_end=622
+  _globals['_STREAMIRREQUEST']._serialized_start=624
+  _globals['_STREAMIRREQUEST']._serialized_end=681
+  _globals['_STREAMIRRESPONSE']._serialized_start=684
+  _globals['_STREAMIRRESPONSE']._serialized_end=898
+  _globals['_CHECKSCHEMAREQUEST']._serialized_start=900
+  _globals['_CHECKSCHEMAREQUEST']._serialized_end=1009
+  _globals['_CHECKSCHEMARESPONSE']._serialized_start=1012
+  _globals['_CHECKSCHEMARESPONSE']._serialized_end=1511
+  _globals['_HEALTHREQUEST']._serialized_start=1513
+  _globals['_HEALTHREQUEST']._serialized_end=1542
+  _globals['_HEALTHRESPONSE']._serialized_start=1545
+  _globals['_HEALTHRESPONSE']._serialized_end=2107
+  _globals['_WARMUPREQUEST']._serialized_start=2109
+  _globals['_WARMUPREQUEST']._serialized_end=2161
+  _globals['_WARMUPRESPONSE']._serialized_start=2164
+  _globals['_WARMUPRESPONSE']._serialized_end=2484
+  _globals['_IRSERVICE']._serialized_start=2487
+  _globals['_IRSERVICE']._serialized_end=2838
 # @@protoc_insertion_point(module_scope)

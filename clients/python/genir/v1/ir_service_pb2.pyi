@@ -7,6 +7,7 @@ JSON Schema, made by a language model under constrained decoding.
 
 from collections import abc as _abc
 from genir.v1 import generation_pb2 as _generation_pb2
+from genir.v1 import schema_pb2 as _schema_pb2
 from genir.v1 import status_pb2 as _status_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -205,6 +206,130 @@ class StreamIRResponse(_message.Message):
 Global___StreamIRResponse: _TypeAlias = StreamIRResponse  # noqa: Y015
 
 @_typing.final
+class CheckSchemaRequest(_message.Message):
+    """Asks whether and how well a schema can be enforced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    SCHEMA_DIGEST_FIELD_NUMBER: _builtins.int
+    INCLUDE_ENGINE_SCHEMA_FIELD_NUMBER: _builtins.int
+    json_schema: _builtins.str
+    """Text of a JSON Schema. At most 1 MiB of UTF-8 by default."""
+    schema_digest: _builtins.str
+    """"sha256:<hex>" of a schema that this server has seen. One that it does not (or no longer) know
+    is NOT_FOUND.
+    """
+    include_engine_schema: _builtins.bool
+    """Whether to return the schema that decoding enforces. Default false."""
+    def __init__(
+        self,
+        *,
+        json_schema: _builtins.str = ...,
+        schema_digest: _builtins.str = ...,
+        include_engine_schema: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["json_schema", b"json_schema", "schema", b"schema", "schema_digest", b"schema_digest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_engine_schema", b"include_engine_schema", "json_schema", b"json_schema", "schema", b"schema", "schema_digest", b"schema_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_schema: _TypeAlias = _typing.Literal["json_schema", "schema_digest"]  # noqa: Y015
+    _WhichOneofArgType_schema: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_schema) -> _WhichOneofReturnType_schema | None: ...
+
+Global___CheckSchemaRequest: _TypeAlias = CheckSchemaRequest  # noqa: Y015
+
+@_typing.final
+class CheckSchemaResponse(_message.Message):
+    """How well a schema can be enforced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_DIGEST_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    SCHEMA_NOTICES_FIELD_NUMBER: _builtins.int
+    PREPARE_ELAPSED_FIELD_NUMBER: _builtins.int
+    COMPILE_ELAPSED_FIELD_NUMBER: _builtins.int
+    WORST_MASK_ELAPSED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    MINIMAL_INSTANCE_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_FIELD_NUMBER: _builtins.int
+    ENGINE_SCHEMA_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
+    SCHEMA_SHOWN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    schema_digest: _builtins.str
+    """"sha256:<hex>" of the UTF-8 bytes of the schema. Can be sent as GenerationSpec.schema_digest."""
+    draft: _builtins.str
+    """The draft that the schema is read as: "4", "6", "7", "2019-09" or "2020-12"."""
+    coverage: _schema_pb2.SchemaCoverage.ValueType
+    """How much of the schema decoding enforces."""
+    minimal_instance: _builtins.str
+    """A small valid value: JSON text. Empty when none was found."""
+    min_tokens: _builtins.int
+    """A number of tokens below which no valid value fits, 1 and up. A smaller max_tokens is
+    BUDGET_TOO_SMALL.
+    """
+    engine_schema: _builtins.str
+    """JSON text of the schema that decoding enforces, narrowing included. Empty unless it was asked
+    for, and when it is longer than 2 MiB.
+    """
+    cached: _builtins.bool
+    """Whether the schema had been prepared before."""
+    schema_shown: _generation_pb2.SchemaShown.ValueType
+    """How much of the schema a model is shown with SCHEMA_IN_PROMPT_AUTO, as far as that depends on
+    the schema: beside a long prompt it may be less.
+    """
+    request_id: _builtins.str
+    """The request id of this call."""
+    @_builtins.property
+    def schema_notices(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.SchemaNotice]:
+        """Keywords of the schema that decoding does not enforce as they stand. Empty when it does all."""
+
+    @_builtins.property
+    def prepare_elapsed(self) -> _duration_pb2.Duration:
+        """Processor time that preparing the schema took when it was done, compilation included."""
+
+    @_builtins.property
+    def compile_elapsed(self) -> _duration_pb2.Duration:
+        """Processor time of compiling the grammar."""
+
+    @_builtins.property
+    def worst_mask_elapsed(self) -> _duration_pb2.Duration:
+        """Time of the slowest set of allowed tokens, at those places of the output that were tried."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.SchemaLimit]:
+        """The limits that schemas must keep here, and how near this one comes to them."""
+
+    def __init__(
+        self,
+        *,
+        schema_digest: _builtins.str = ...,
+        draft: _builtins.str = ...,
+        coverage: _schema_pb2.SchemaCoverage.ValueType = ...,
+        schema_notices: _abc.Iterable[_generation_pb2.SchemaNotice] | None = ...,
+        prepare_elapsed: _duration_pb2.Duration | None = ...,
+        compile_elapsed: _duration_pb2.Duration | None = ...,
+        worst_mask_elapsed: _duration_pb2.Duration | None = ...,
+        limits: _abc.Iterable[_schema_pb2.SchemaLimit] | None = ...,
+        minimal_instance: _builtins.str = ...,
+        min_tokens: _builtins.int = ...,
+        engine_schema: _builtins.str = ...,
+        cached: _builtins.bool = ...,
+        schema_shown: _generation_pb2.SchemaShown.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compile_elapsed", b"compile_elapsed", "prepare_elapsed", b"prepare_elapsed", "worst_mask_elapsed", b"worst_mask_elapsed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "compile_elapsed", b"compile_elapsed", "coverage", b"coverage", "draft", b"draft", "engine_schema", b"engine_schema", "limits", b"limits", "min_tokens", b"min_tokens", "minimal_instance", b"minimal_instance", "prepare_elapsed", b"prepare_elapsed", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "worst_mask_elapsed", b"worst_mask_elapsed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSchemaResponse: _TypeAlias = CheckSchemaResponse  # noqa: Y015
+
+@_typing.final
 class HealthRequest(_message.Message):
     """Asks how the server is."""
 
@@ -250,6 +375,7 @@ class HealthResponse(_message.Message):
     LORA_ADAPTERS_FIELD_NUMBER: _builtins.int
     MAX_MODEL_LEN_FIELD_NUMBER: _builtins.int
     CANARY_FAILURE_FIELD_NUMBER: _builtins.int
+    SCHEMA_CACHE_FIELD_NUMBER: _builtins.int
     phase: _status_pb2.Phase.ValueType
     """The phase the server is in."""
     ready: _builtins.bool
@@ -296,6 +422,10 @@ class HealthResponse(_message.Message):
     def lora_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the LoRA adapters that a request may ask for."""
 
+    @_builtins.property
+    def schema_cache(self) -> _schema_pb2.SchemaCacheStats:
+        """What the layer that prepares schemas has done. Unset until it is up."""
+
     def __init__(
         self,
         *,
@@ -314,10 +444,11 @@ class HealthResponse(_message.Message):
         lora_adapters: _abc.Iterable[_builtins.str] | None = ...,
         max_model_len: _builtins.int = ...,
         canary_failure: _status_pb2.ErrorReason.ValueType = ...,
+        schema_cache: _schema_pb2.SchemaCacheStats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "phase_elapsed", b"phase_elapsed", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "phase_elapsed", b"phase_elapsed", "schema_cache", b"schema_cache", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "ir_json", b"ir_json", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "ir_json", b"ir_json", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,16 +461,24 @@ class WarmupRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FORCE_FIELD_NUMBER: _builtins.int
+    JSON_SCHEMAS_FIELD_NUMBER: _builtins.int
     force: _builtins.bool
     """Whether to generate again although the engine is warm. Default false."""
+    @_builtins.property
+    def json_schemas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts of JSON Schemas to prepare and keep ready. At most 64. A schema that cannot be used does
+        not fail the call; its entry in schemas tells why.
+        """
+
     def __init__(
         self,
         *,
         force: _builtins.bool = ...,
+        json_schemas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "json_schemas", b"json_schemas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,6 +499,7 @@ class WarmupResponse(_message.Message):
     SCHEMA_DIGEST_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCHEMAS_FIELD_NUMBER: _builtins.int
     ir_json: _builtins.str
     """IR of the warm-up generation in RFC 8785 normal form, valid against the built-in IR schema."""
     already_warm: _builtins.bool
@@ -384,6 +524,10 @@ class WarmupResponse(_message.Message):
     def usage(self) -> _generation_pb2.Usage:
         """Tokens of the warm-up generation."""
 
+    @_builtins.property
+    def schemas(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.WarmedSchema]:
+        """What became of each of json_schemas, in their order."""
+
     def __init__(
         self,
         *,
@@ -396,10 +540,11 @@ class WarmupResponse(_message.Message):
         schema_digest: _builtins.str = ...,
         usage: _generation_pb2.Usage | None = ...,
         request_id: _builtins.str = ...,
+        schemas: _abc.Iterable[_schema_pb2.WarmedSchema] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "generation_elapsed", b"generation_elapsed", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_warm", b"already_warm", "elapsed", b"elapsed", "generation_elapsed", b"generation_elapsed", "ir_json", b"ir_json", "model", b"model", "request_id", b"request_id", "schema_digest", b"schema_digest", "structured_output_backend", b"structured_output_backend", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_warm", b"already_warm", "elapsed", b"elapsed", "generation_elapsed", b"generation_elapsed", "ir_json", b"ir_json", "model", b"model", "request_id", b"request_id", "schema_digest", b"schema_digest", "schemas", b"schemas", "structured_output_backend", b"structured_output_backend", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,11 @@ class IRServiceStub(object):
                 request_serializer=genir_dot_v1_dot_ir__service__pb2.StreamIRRequest.SerializeToString,
                 response_deserializer=genir_dot_v1_dot_ir__service__pb2.StreamIRResponse.FromString,
                 _registered_method=True)
+        self.CheckSchema = channel.unary_unary(
+                '/genir.v1.IRService/CheckSchema',
+                request_serializer=genir_dot_v1_dot_ir__service__pb2.CheckSchemaRequest.SerializeToString,
+                response_deserializer=genir_dot_v1_dot_ir__service__pb2.CheckSchemaResponse.FromString,
+                _registered_method=True)
         self.Health = channel.unary_unary(
                 '/genir.v1.IRService/Health',
                 request_serializer=genir_dot_v1_dot_ir__service__pb2.HealthRequest.SerializeToString,
@@ -91,6 +96,16 @@ class IRServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckSchema(self, request, context):
+        """Tells, without generating, whether and how well a schema can be enforced. A schema that cannot be
+        used is answered with the status that a generate call would give, INVALID_ARGUMENT with a SCHEMA_
+        reason. Answers as soon as the model's tokenizer is loaded, needs no place among the generate
+        calls and leaves the engine alone. An accepted schema is kept ready for generate calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Health(self, request, context):
         """Tells the phase of the server, what it runs and how busy it is. Answers OK in every phase, the
         loading of the model included.
@@ -101,7 +116,8 @@ class IRServiceServicer(object):
 
     def Warmup(self, request, context):
         """Waits until the engine is up (at most until the deadline of the call), makes sure that one
-        constrained generation has run through it, and returns the IR of that generation.
+        constrained generation has run through it, and returns the IR of that generation. Prepares the
+        schemas that it is given, so that the first calls with them need not wait for that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +135,11 @@ def add_IRServiceServicer_to_server(servicer, server):
                     servicer.StreamIR,
                     request_deserializer=genir_dot_v1_dot_ir__service__pb2.StreamIRRequest.FromString,
                     response_serializer=genir_dot_v1_dot_ir__service__pb2.StreamIRResponse.SerializeToString,
+            ),
+            'CheckSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSchema,
+                    request_deserializer=genir_dot_v1_dot_ir__service__pb2.CheckSchemaRequest.FromString,
+                    response_serializer=genir_dot_v1_dot_ir__service__pb2.CheckSchemaResponse.SerializeToString,
             ),
             'Health': grpc.unary_unary_rpc_method_handler(
                     servicer.Health,
@@ -193,6 +214,33 @@ class IRService(object):
             '/genir.v1.IRService/StreamIR',
             genir_dot_v1_dot_ir__service__pb2.StreamIRRequest.SerializeToString,
             genir_dot_v1_dot_ir__service__pb2.StreamIRResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genir.v1.IRService/CheckSchema',
+            genir_dot_v1_dot_ir__service__pb2.CheckSchemaRequest.SerializeToString,
+            genir_dot_v1_dot_ir__service__pb2.CheckSchemaResponse.FromString,
             options,
             channel_credentials,
             insecure,

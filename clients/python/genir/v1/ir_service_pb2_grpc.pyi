@@ -51,13 +51,20 @@ class IRServiceStub:
     """Generates one IR and streams its text while the model writes it. Ends with OK only after a
     completed event, whose ir_json is valid against the schema in force.
     """
+    CheckSchema: _grpc.UnaryUnaryMultiCallable[_ir_service_pb2.CheckSchemaRequest, _ir_service_pb2.CheckSchemaResponse]
+    """Tells, without generating, whether and how well a schema can be enforced. A schema that cannot be
+    used is answered with the status that a generate call would give, INVALID_ARGUMENT with a SCHEMA_
+    reason. Answers as soon as the model's tokenizer is loaded, needs no place among the generate
+    calls and leaves the engine alone. An accepted schema is kept ready for generate calls.
+    """
     Health: _grpc.UnaryUnaryMultiCallable[_ir_service_pb2.HealthRequest, _ir_service_pb2.HealthResponse]
     """Tells the phase of the server, what it runs and how busy it is. Answers OK in every phase, the
     loading of the model included.
     """
     Warmup: _grpc.UnaryUnaryMultiCallable[_ir_service_pb2.WarmupRequest, _ir_service_pb2.WarmupResponse]
     """Waits until the engine is up (at most until the deadline of the call), makes sure that one
-    constrained generation has run through it, and returns the IR of that generation.
+    constrained generation has run through it, and returns the IR of that generation. Prepares the
+    schemas that it is given, so that the first calls with them need not wait for that.
     """
 
 @_typing.type_check_only
@@ -81,13 +88,20 @@ class IRServiceAsyncStub(IRServiceStub):
     """Generates one IR and streams its text while the model writes it. Ends with OK only after a
     completed event, whose ir_json is valid against the schema in force.
     """
+    CheckSchema: _aio.UnaryUnaryMultiCallable[_ir_service_pb2.CheckSchemaRequest, _ir_service_pb2.CheckSchemaResponse]  # type: ignore[assignment]
+    """Tells, without generating, whether and how well a schema can be enforced. A schema that cannot be
+    used is answered with the status that a generate call would give, INVALID_ARGUMENT with a SCHEMA_
+    reason. Answers as soon as the model's tokenizer is loaded, needs no place among the generate
+    calls and leaves the engine alone. An accepted schema is kept ready for generate calls.
+    """
     Health: _aio.UnaryUnaryMultiCallable[_ir_service_pb2.HealthRequest, _ir_service_pb2.HealthResponse]  # type: ignore[assignment]
     """Tells the phase of the server, what it runs and how busy it is. Answers OK in every phase, the
     loading of the model included.
     """
     Warmup: _aio.UnaryUnaryMultiCallable[_ir_service_pb2.WarmupRequest, _ir_service_pb2.WarmupResponse]  # type: ignore[assignment]
     """Waits until the engine is up (at most until the deadline of the call), makes sure that one
-    constrained generation has run through it, and returns the IR of that generation.
+    constrained generation has run through it, and returns the IR of that generation. Prepares the
+    schemas that it is given, so that the first calls with them need not wait for that.
     """
 
 class IRServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -122,6 +136,18 @@ class IRServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CheckSchema(
+        self,
+        request: _ir_service_pb2.CheckSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ir_service_pb2.CheckSchemaResponse, _abc.Awaitable[_ir_service_pb2.CheckSchemaResponse]]:
+        """Tells, without generating, whether and how well a schema can be enforced. A schema that cannot be
+        used is answered with the status that a generate call would give, INVALID_ARGUMENT with a SCHEMA_
+        reason. Answers as soon as the model's tokenizer is loaded, needs no place among the generate
+        calls and leaves the engine alone. An accepted schema is kept ready for generate calls.
+        """
+
+    @_abc_1.abstractmethod
     def Health(
         self,
         request: _ir_service_pb2.HealthRequest,
@@ -138,7 +164,8 @@ class IRServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ir_service_pb2.WarmupResponse, _abc.Awaitable[_ir_service_pb2.WarmupResponse]]:
         """Waits until the engine is up (at most until the deadline of the call), makes sure that one
-        constrained generation has run through it, and returns the IR of that generation.
+        constrained generation has run through it, and returns the IR of that generation. Prepares the
+        schemas that it is given, so that the first calls with them need not wait for that.
         """
 
 def add_IRServiceServicer_to_server(servicer: IRServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,123 @@
+"""`genir check-schema`: whether and how well a schema can be enforced."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genir._settings import DEFAULT_TIMEOUT
+from genir.cli import connection
+from genir.cli.console import exit_on_error, json_value, note, terminal_safe, write_json
+from genir.types import SchemaCheck, SchemaCoverage, SchemaLimit
+
+_COVERAGE = {
+    SchemaCoverage.EXACT: "exact: decoding enforces all of it",
+    SchemaCoverage.CHECKED: "checked: some of it is checked after decoding, and tried again",
+}
+_NEAR = 0.5
+
+
+def check_schema(
+    *,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="File with the JSON Schema; - is stdin. Default: the built-in one."),
+    ] = None,
+    schema_digest: Annotated[
+        str | None,
+        typer.Option(help="Digest of a schema the server has seen.", metavar="sha256:HEX"),
+    ] = None,
+    engine_schema: Annotated[
+        bool, typer.Option("--engine-schema", help="Show what decoding enforces too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON to a terminal too; durations in seconds.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No report on stderr beside the JSON.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time for the whole call, in seconds.", min=0.001)
+    ] = DEFAULT_TIMEOUT,
+    target: connection.Target = connection.DEFAULT,
+    tls: connection.Tls = False,
+    ca: connection.Ca = None,
+    metadata: connection.Metadata = None,
+) -> None:
+    """Tell whether and how well a schema can be enforced, without generating.
+
+    A terminal gets a report; a pipe gets JSON, and the report goes to stderr. Exits with 2 when the
+    schema cannot be used.
+    """
+    text = _schema(file)
+    with (
+        exit_on_error(),
+        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+    ):
+        try:
+            check = client.check_schema(
+                text,
+                schema_digest=schema_digest,
+                include_engine_schema=engine_schema,
+                timeout=timeout,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    report = "\n".join(_report(check))
+    if sys.stdout.isatty() and not as_json:
+        typer.echo(terminal_safe(report))
+        if check.engine_schema:
+            write_json(check.engine_schema)
+        return
+    write_json(json.dumps(asdict(check), default=json_value, ensure_ascii=False))
+    if not quiet:
+        note(report, style="")
+
+
+def _schema(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from error
+    except UnicodeDecodeError as error:
+        msg = f"the schema is not UTF-8: {error}"
+        raise typer.BadParameter(msg) from error
+
+
+def _report(check: SchemaCheck) -> Iterator[str]:
+    yield f"schema    {check.schema_digest}, draft {check.draft}"
+    yield f"coverage  {_COVERAGE.get(check.coverage, check.coverage)}"
+    for notice in check.schema_notices:
+        detail = f": {notice.detail}" if notice.detail else ""
+        done = notice.enforcement.replace("_", " ")
+        yield f"  {done}: {notice.keyword} at {notice.pointer or 'the root'}{detail}"
+    known = "; it was prepared before" if check.cached else ""
+    yield (
+        f"prepared  in {_milliseconds(check.prepare_elapsed.total_seconds())}, of it "
+        f"{_milliseconds(check.compile_elapsed.total_seconds())} to compile; slowest mask "
+        f"{_milliseconds(check.worst_mask_elapsed.total_seconds())}{known}"
+    )
+    near = [_limit(limit) for limit in check.limits if _is_near(limit)]
+    yield f"limits    {', '.join(near) or 'all far away'}"
+    yield f"prompt    the schema is shown: {check.schema_shown.replace('_', ' ')}"
+    yield f"tokens    {check.min_tokens} or more for any valid value"
+    yield f"smallest  {check.minimal_instance or 'none found'}"
+
+
+def _is_near(limit: SchemaLimit) -> bool:
+    return limit.value is not None and limit.value >= _NEAR * limit.most
+
+
+def _limit(limit: SchemaLimit) -> str:
+    return f"{limit.name} is {limit.value:g} of {limit.most:g}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
