@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         AsyncIRClient,
         IRClient,
         IRResult,
+        SchemaCheck,
         ServerHealth,
         StreamEvent,
         WarmupResult,
@@ -22,6 +23,7 @@ class Caller(Protocol):
     async def generate(self, prompt: Any, **arguments: Any) -> IRResult[Any]: ...
     async def events(self, prompt: Any, **arguments: Any) -> list[StreamEvent[Any]]: ...
     async def first_event_only(self, prompt: Any) -> StreamEvent[Any]: ...
+    async def check_schema(self, *schema: Any, **arguments: Any) -> SchemaCheck: ...
     async def health(self, **arguments: Any) -> ServerHealth: ...
     async def warmup(self, **arguments: Any) -> WarmupResult: ...
     async def wait_ready(self, timeout: float, **arguments: Any) -> ServerHealth: ...
@@ -54,6 +56,9 @@ class BlockingCaller:
 
         return await asyncio.to_thread(read)
 
+    async def check_schema(self, *schema: Any, **arguments: Any) -> SchemaCheck:
+        return await asyncio.to_thread(self._client.check_schema, *schema, **arguments)
+
     async def health(self, **arguments: Any) -> ServerHealth:
         return await asyncio.to_thread(self._client.health, **arguments)
 
@@ -83,6 +88,9 @@ class AsyncioCaller:
     async def first_event_only(self, prompt: Any) -> StreamEvent[Any]:
         async with self._client.stream(prompt) as stream:
             return await anext(stream)
+
+    async def check_schema(self, *schema: Any, **arguments: Any) -> SchemaCheck:
+        return await self._client.check_schema(*schema, **arguments)
 
     async def health(self, **arguments: Any) -> ServerHealth:
         return await self._client.health(**arguments)

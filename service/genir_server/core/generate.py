@@ -159,8 +159,11 @@ class IRGenerator:
             if verdict.reason not in _RETRIED or number >= request.max_attempts:
                 raise _failure(run, prompt, verdict, raw)
             reason = _RETRIED[verdict.reason]
+            last = attempt_prompt.token_ids
             attempt_prompt = await build_retry_prompt(prompt, raw, verdict.violations, self.engine)
-            sampling = _resampled(request.sampling, number, changed=attempt_prompt is not prompt)
+            # A model that repeats its mistake is shown the same as before.
+            changed = attempt_prompt is not prompt and attempt_prompt.token_ids != last
+            sampling = _resampled(request.sampling, number, changed=changed)
 
     async def _write(
         self, run: _Run, writing: _Writing, engine_request: EngineRequest

@@ -71,8 +71,8 @@ async def build_retry_prompt(
 ) -> Prompt:
     """The prompt of a further attempt: the model sees what it wrote and what is wrong with it.
 
-    Gives `previous` unchanged where the longer prompt would not leave the same budget, and for a
-    raw prompt.
+    Gives `previous` unchanged where the longer prompt would not leave the same budget, where the
+    model's chat template knows no longer conversations, and for a raw prompt.
     """
     if previous.messages is None or len(raw) > engine.info.max_model_len * _BYTES_PER_TOKEN_AT_MOST:
         return previous
@@ -90,7 +90,10 @@ async def build_retry_prompt(
         Message(Role.ASSISTANT, raw or "{}"),
         Message(Role.USER, correction),
     )
-    token_ids = await _render(messages, engine)
+    try:
+        token_ids = await _render(messages, engine)
+    except GenirError:
+        return previous
     if len(token_ids) + previous.max_tokens > engine.info.max_model_len:
         return previous
     return Prompt(token_ids, previous.max_tokens, previous.schema_shown, previous.messages)

@@ -16,6 +16,7 @@ from genir_server.core.types import (
     FinishReason,
     GenerationRequest,
     PromptFormat,
+    Role,
     Sampling,
     TextDelta,
     Violation,
@@ -30,7 +31,9 @@ from tests.service.core.scripted_engine import (
 )
 
 if TYPE_CHECKING:
-    from genir_server.core.types import GenerationEvent
+    from collections.abc import Sequence
+
+    from genir_server.core.types import GenerationEvent, Message
 
 
 def generator_for(engine: ScriptedEngine, **changes: Any) -> IRGenerator:
@@ -157,6 +160,29 @@ async def test_a_greedy_raw_prompt_is_not_retried_the_same_way() -> None:
         assert [event async for event in events]
     assert [sent.sampling.temperature for sent in engine.requests] == [0, 0.3]
     assert engine.requests[0].prompt_token_ids == engine.requests[1].prompt_token_ids
+
+
+async def test_a_greedy_model_that_repeats_its_mistake_is_not_asked_the_same_again() -> None:
+    engine = ScriptedEngine('{"a":77}', '{"a":77}', '{"a":7}')
+    await run(engine, sampling=Sampling(temperature=0), max_attempts=3)
+    first, second, third = engine.requests
+    assert second.prompt_token_ids != first.prompt_token_ids
+    assert third.prompt_token_ids == second.prompt_token_ids
+    assert [sent.sampling.temperature for sent in engine.requests] == [0, 0, 0.3]
+
+
+async def test_a_template_without_longer_conversations_does_not_end_the_attempts() -> None:
+    class SingleTurn(ScriptedEngine):
+        async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+            if any(message.role is Role.ASSISTANT for message in messages):
+                raise ValueError("one turn only")
+            return await super().render_chat(messages)
+
+    engine = SingleTurn('{"a":77}', '{"a":7}')
+    completed = (await run(engine, sampling=Sampling(temperature=0)))[-1]
+    assert isinstance(completed, Completed)
+    assert len(completed.attempts) == 2
+    assert [sent.sampling.temperature for sent in engine.requests] == [0, 0.3]
 
 
 async def test_a_budget_below_the_schemas_least_is_refused_before_the_engine() -> None:

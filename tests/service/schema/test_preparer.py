@@ -50,6 +50,61 @@ async def test_an_unknown_digest_is_unknown(preparer: Preparer) -> None:
     assert preparer.known("sha256:" + "0" * 64) is None
 
 
+async def test_what_was_done_is_counted(preparer: Preparer) -> None:
+    before = preparer.statistics()
+    prepared = await preparer.prepare(json.dumps({**OBJECT, "title": "counted"}))
+    assert preparer.known(prepared.digest) is prepared
+    for _ in range(2):
+        await refusal(preparer, '{"title": "counted", "type": "strin"}')
+    await refusal(preparer, '{"title": "counted", "multipleOf": 9999991}')
+    after = preparer.statistics()
+    assert after.entries == before.entries + 3
+    assert before.kept_bytes < after.kept_bytes < after.most_bytes
+    assert (after.hits, after.misses) == (before.hits + 2, before.misses + 3)
+    assert after.prepared == before.prepared + 1
+    assert after.prepare_total_seconds > before.prepare_total_seconds
+    assert after.prepare_worst_seconds > 0
+    for reason in (Reason.SCHEMA_INVALID, Reason.SCHEMA_TOO_COMPLEX):
+        assert after.refused[reason] == before.refused.get(reason, 0) + 1
+
+
+async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "pattern": "^[a-z]{2,70}$"},
+            "size": {"enum": ["small", "large", "größer"]},
+            "tags": {"type": "array", "minItems": 3, "items": {"$ref": "#/$defs/tag"}},
+            "share": {"type": "number", "minimum": 0, "multipleOf": 0.25},
+        },
+        "patternProperties": {"^x-": {"anyOf": [{"type": "null"}, {"type": "boolean"}]}},
+        "required": ["name"],
+        "$defs": {"tag": {"const": "yes"}},
+    }
+    text = json.dumps(schema)
+    measured = dict((await preparer.prepare(text)).measured)
+    limits = preparer.limits()
+    assert 0 < measured.pop("probe_seconds") <= limits["probe_seconds"]
+    assert 0 < measured.pop("mask_seconds") <= limits["mask_seconds"]
+    assert measured == {
+        "schema_bytes": len(text),
+        "nodes": 10,
+        "optional_properties": 3,
+        "pattern_properties": 1,
+        "pattern_bytes": 13,
+        "quantifier": 70,
+        "alternatives": 2,
+        "enum_values": 3,
+        "string_bytes": 8,
+        "key_bytes": 5,
+        "min_items": 3,
+        "reference_depth": 1,
+        "evaluations": 3,
+        "multiple_of": 25,
+    }
+    assert measured.keys() <= limits.keys()
+
+
 async def test_refusals_are_kept(preparer: Preparer) -> None:
     text = '{"type": "strin"}'
     first = await refusal(preparer, text)

@@ -5,17 +5,35 @@ from typing import Any
 import pytest
 
 from genir.v1 import generation_pb2 as generation
+from genir.v1 import ir_service_pb2 as service
+from genir.v1 import schema_pb2 as schema
+from genir.v1 import status_pb2 as status
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.limits import DEFAULT_MAX_ATTEMPTS
+from genir_server.core.schemas import SchemaCheck, SchemaCheckRequest
 from genir_server.core.types import (
+    Enforcement,
     GenerationRequest,
     Message,
     PromptFormat,
     Role,
     Sampling,
+    SchemaCoverage,
     SchemaInPrompt,
+    SchemaLimit,
+    SchemaNotice,
+    SchemaShown,
 )
-from genir_server.transport.convert import duration, request_from_spec
+from genir_server.schema.types import SchemaStatistics
+from genir_server.transport.convert import (
+    duration,
+    request_from_spec,
+    schema_check_from_request,
+    schema_check_to_proto,
+    schema_statistics_to_proto,
+    warmed_schema_to_proto,
+)
+from tests.service.core.scripted_engine import prepared
 
 
 def test_an_empty_spec_gets_every_default() -> None:
@@ -96,3 +114,72 @@ def test_a_role_must_be_given() -> None:
 @pytest.mark.parametrize(("seconds", "nanos"), [(1.5, 1_500_000_000), (0, 0), (-1, 0)])
 def test_durations(seconds: float, nanos: int) -> None:
     assert duration(seconds).ToNanoseconds() == nanos
+
+
+def test_a_question_about_a_schema() -> None:
+    assert schema_check_from_request(service.CheckSchemaRequest()) == SchemaCheckRequest()
+    assert schema_check_from_request(
+        service.CheckSchemaRequest(json_schema="", include_engine_schema=True)
+    ) == SchemaCheckRequest(json_schema="", include_engine_schema=True)
+    assert schema_check_from_request(
+        service.CheckSchemaRequest(schema_digest="sha256:x")
+    ) == SchemaCheckRequest(schema_digest="sha256:x")
+
+
+def test_everything_known_of_a_schema_is_told() -> None:
+    check = SchemaCheck(
+        schema=prepared(
+            notices=(SchemaNotice("not", "/not", Enforcement.CHECKED_AFTER_DECODING, "why"),),
+            minimal_instance='{"a":0}',
+            min_tokens=4,
+            draft="7",
+            prepare_seconds=0.5,
+            compile_seconds=0.25,
+            worst_mask_seconds=0.001,
+        ),
+        coverage=SchemaCoverage.CHECKED,
+        limits=(SchemaLimit("nodes", 50, 0), SchemaLimit("quantifier", 9)),
+        engine_schema="{}",
+        cached=True,
+        schema_shown=SchemaShown.NONE,
+    )
+    told = schema_check_to_proto(check, "r-1")
+    assert told.schema_digest == check.schema.digest
+    assert told.draft == "7"
+    assert told.coverage == schema.SCHEMA_COVERAGE_CHECKED
+    assert told.schema_notices[0].enforcement == generation.ENFORCEMENT_CHECKED_AFTER_DECODING
+    times = (told.prepare_elapsed, told.compile_elapsed, told.worst_mask_elapsed)
+    assert [time.ToMilliseconds() for time in times] == [500, 250, 1]
+    nodes, quantifier = told.limits
+    assert (nodes.name, nodes.most, nodes.HasField("value"), nodes.value) == ("nodes", 50, True, 0)
+    assert not quantifier.HasField("value")
+    assert (told.minimal_instance, told.min_tokens) == ('{"a":0}', 4)
+    assert (told.engine_schema, told.cached, told.request_id) == ("{}", True, "r-1")
+    assert told.schema_shown == generation.SCHEMA_SHOWN_NONE
+    unset = {field.name for field in told.DESCRIPTOR.fields} - {
+        field.name for field, _ in told.ListFields()
+    }
+    assert not unset
+
+
+def test_a_refusal_in_a_warm_up_is_short() -> None:
+    error = GenirError(
+        Reason.SCHEMA_TOO_COMPLEX, "m" * 9_999, metadata={"pointer": "/a" * 9_999, "limit": "nodes"}
+    )
+    told = warmed_schema_to_proto(error)
+    assert told.refusal.reason == status.ERROR_REASON_SCHEMA_TOO_COMPLEX
+    assert told.refusal.metadata["limit"] == "nodes"
+    assert told.ByteSize() < 1_000
+    assert warmed_schema_to_proto(prepared()).schema_digest == prepared().digest
+
+
+def test_every_count_of_the_schema_layer_is_told() -> None:
+    statistics = SchemaStatistics(
+        1, 2, 3, 4, 5, 6, 7, 8, 9.5, 10.5, {Reason.SCHEMA_INVALID: 11}, 12, 13, 14
+    )
+    told = schema_statistics_to_proto(statistics)
+    assert told.prepare_total.ToMilliseconds() == 9_500
+    assert told.prepare_worst.ToMilliseconds() == 10_500
+    assert dict(told.refused) == {"SCHEMA_INVALID": 11}
+    counts = [value for _, value in told.ListFields() if isinstance(value, int)]
+    assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14]

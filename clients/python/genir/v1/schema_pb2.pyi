@@ -63,7 +63,7 @@ class SchemaLimit(_message.Message):
     most: _builtins.float
     """The most that is allowed."""
     value: _builtins.float
-    """The largest that this schema has. Unset where it was not measured."""
+    """The largest that this schema has. Unset where it has nothing of the kind, or it was not measured."""
     def __init__(
         self,
         *,
