@@ -47,6 +47,7 @@ def test_reflection_lists_and_describes(server: ServerProcess) -> None:
         "StreamIR",
         "Health",
         "Warmup",
+        "CheckSchema",
     }
     assert "json_schema" in grpcurl(server, "describe", "genir.v1.GenerationSpec")
 

@@ -21,8 +21,8 @@ import grpc
 import pytest
 
 from genir import UnavailableError
-from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
-from tests.e2e.calling import refusal_from
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
+from tests.e2e.calling import SMALL_SCHEMA, refusal_from
 
 
 @pytest.fixture
@@ -30,6 +30,17 @@ def loading_server(tmp_path: Path) -> Iterator[ServerProcess]:
     process = ServerProcess(tmp_path)
     yield process
     process.close()
+
+
+def assert_schemas_are_kept_ready(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
+    texts = [json.dumps(SMALL_SCHEMA), '{"type":"nil"}']
+    third = stub.Warmup(ir_service_pb2.WarmupRequest(json_schemas=texts), timeout=300)
+    assert third.already_warm
+    kept, refused = third.schemas
+    assert refused.refusal.reason == status_pb2.ERROR_REASON_SCHEMA_INVALID
+    assert refused.refusal.metadata["pointer"] == "/type"
+    known = ir_service_pb2.CheckSchemaRequest(schema_digest=kept.schema_digest)
+    assert stub.CheckSchema(known, timeout=60).cached
 
 
 def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what(
@@ -55,12 +66,14 @@ def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what
         )
         with pytest.raises(grpc.RpcError) as early:
             stub.GenerateIR(request, timeout=60)
-        refusal = refusal_from(early.value)
-        assert (refusal.code, refusal.reason) == (
-            grpc.StatusCode.UNAVAILABLE,
-            "MODEL_LOADING",
-        )
-        assert refusal.retry_seconds
+        with pytest.raises(grpc.RpcError) as early_check:
+            stub.CheckSchema(ir_service_pb2.CheckSchemaRequest(), timeout=60)
+        for refusal in (refusal_from(early.value), refusal_from(early_check.value)):
+            assert (refusal.code, refusal.reason) == (
+                grpc.StatusCode.UNAVAILABLE,
+                "MODEL_LOADING",
+            )
+            assert refusal.retry_seconds
 
         watch = health.Watch(health_pb2.HealthCheckRequest(service="readiness"), timeout=600)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -93,6 +106,8 @@ def test_health_becomes_true_only_after_the_engine_answers_and_warmup_shows_what
         assert second.already_warm
         assert second.ir_json == first.ir_json
         assert second.elapsed.ToTimedelta() < first.elapsed.ToTimedelta() / 10
+
+        assert_schemas_are_kept_ready(stub)
 
         forced = stub.Warmup(ir_service_pb2.WarmupRequest(force=True), timeout=300)
         assert not forced.already_warm

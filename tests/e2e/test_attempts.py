@@ -1,0 +1,105 @@
+"""What decoding cannot enforce: checked, tried again, told; by the real model on a real server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from genir import AttemptReason, FinishReason, ValidationFailedError
+from genir.types import Accepted, AttemptStarted, StreamEvent, TextDelta, Usage
+from tests.e2e.calling import refused
+
+if TYPE_CHECKING:
+    from genir import IRClient
+    from genir.v1 import ir_service_pb2_grpc
+
+FEW: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 4}
+# Six different ones of five: decoding cannot see that this is impossible.
+IMPOSSIBLE: dict[str, Any] = {
+    "type": "array",
+    "items": FEW,
+    "minItems": 6,
+    "maxItems": 6,
+    "uniqueItems": True,
+}
+POSSIBLE: dict[str, Any] = {**IMPOSSIBLE, "minItems": 3, "maxItems": 3}
+MOST_SEEDS = 60
+
+
+def _sum(usages: list[Usage]) -> tuple[int, int]:
+    return sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)
+
+
+def test_when_every_attempt_fails_the_violations_and_the_cost_of_each_are_told(
+    client: IRClient,
+) -> None:
+    events: list[StreamEvent[Any]] = []
+    with (
+        pytest.raises(ValidationFailedError) as raised,
+        client.stream("Six digits.", schema=IMPOSSIBLE, max_attempts=3, temperature=0) as stream,
+    ):
+        events.extend(stream)  # Extends as far as it comes.
+    error = raised.value
+    (violation,) = error.violations
+    assert (violation.instance_pointer, violation.keyword) == ("", "uniqueItems")
+    assert violation.schema_pointer == "/uniqueItems"
+    assert len(json.loads(error.raw_output)) == 6
+    assert [(a.number, a.reason, a.finish_reason) for a in error.attempts] == [
+        (1, AttemptReason.FIRST, FinishReason.STOP),
+        (2, AttemptReason.VALIDATION_FAILED, FinishReason.STOP),
+        (3, AttemptReason.VALIDATION_FAILED, FinishReason.STOP),
+    ]
+    usages = [attempt.usage for attempt in error.attempts]
+    assert error.usage is not None
+    assert (error.usage.prompt_tokens, error.usage.completion_tokens) == _sum(usages)
+    assert usages[1].prompt_tokens > usages[0].prompt_tokens, "the mistake must be shown"
+    assert isinstance(events[0], Accepted)
+    starts = [event for event in events if isinstance(event, AttemptStarted)]
+    assert [(start.number, start.reason) for start in starts] == [
+        (attempt.number, attempt.reason) for attempt in error.attempts
+    ]
+    tokens = sum(event.token_count for event in events if isinstance(event, TextDelta))
+    assert tokens == error.usage.completion_tokens
+
+
+def test_a_single_attempt_is_a_single_attempt(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
+    refusal = refused(stub, "Six digits.", schema=IMPOSSIBLE, max_attempts=1)
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "VALIDATION_FAILED",
+    )
+    assert refusal.failure is not None
+    assert len(refusal.failure.attempts) == 1
+    assert refusal.metadata["attempts"] == "1"
+
+
+def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) -> None:
+    # Hot enough that about every second first attempt repeats a digit, whatever the arithmetic
+    # of the machine: looking for a seed beats trusting in one.
+    for seed in range(MOST_SEEDS):
+        try:
+            result = client.generate(
+                "Three different digits.",
+                schema=POSSIBLE,
+                schema_in_prompt="never",
+                max_attempts=5,
+                temperature=1.5,
+                top_p=1.0,
+                seed=seed,
+            )
+        except ValidationFailedError:
+            continue
+        assert len(set(result.value)) == 3, "OK means valid"
+        if len(result.attempts) > 1:
+            break
+    else:
+        pytest.fail(f"no seed below {MOST_SEEDS} needed and found a further attempt")
+    assert [attempt.reason for attempt in result.attempts] == [
+        AttemptReason.FIRST,
+        *[AttemptReason.VALIDATION_FAILED] * (len(result.attempts) - 1),
+    ]
+    usages = [attempt.usage for attempt in result.attempts]
+    assert (result.usage.prompt_tokens, result.usage.completion_tokens) == _sum(usages)
