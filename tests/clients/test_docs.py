@@ -41,6 +41,11 @@ def answer(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
     return success('{"label":"idea","reason":"because"}')(call)
 
 
+def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+    assert call.context.is_active()
+    return ir_service_pb2.CheckSchemaResponse(minimal_instance='"because"')
+
+
 def ready(call: Call) -> ir_service_pb2.HealthResponse:
     return ir_service_pb2.HealthResponse(ready=call.context.is_active())
 
@@ -49,6 +54,7 @@ def ready(call: Call) -> ir_service_pb2.HealthResponse:
 def test_an_example_runs(server: ContractServer, number: int) -> None:
     server.script(answer)
     server.service.healths.append(ready)
+    server.service.checks.append(checked)
     program = EXAMPLES[number].replace("127.0.0.1:50051", server.target)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, check=False, timeout=60
@@ -59,7 +65,7 @@ def test_an_example_runs(server: ContractServer, number: int) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
 def test_guide_and_docstring_tell_every_exit_code() -> None:

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genir_server.core.errors import FieldViolation, GenirError, Reason, invalid_field
+from genir_server.core.errors import FieldViolation, GenirError, Reason
 from genir_server.core.limits import RequestLimits
 from genir_server.core.normalform import digest
 from genir_server.core.prompting import shown_by_size
 from genir_server.core.types import Enforcement, SchemaCoverage, SchemaLimit
-from genir_server.core.validate import validate_schema
+from genir_server.core.validate import check_schema_count, validate_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -170,9 +170,7 @@ class SchemaChecker:
             GenirError: INVALID_FIELD for too many; OVERLOADED when too many such calls are under
                 way; DRAINING.
         """
-        most = self._limits.warmup_schemas
-        if len(texts) > most:
-            raise invalid_field("json_schemas", f"must hold at most {most}, not {len(texts)}")
+        check_schema_count(len(texts), self._limits)
         outcomes: list[PreparedSchema | GenirError] = []
         async with self._place():
             for index, text in enumerate(texts):

@@ -41,6 +41,18 @@ def check_message_count(count: int, limits: RequestLimits) -> None:
         )
 
 
+def check_schema_count(count: int, limits: RequestLimits) -> None:
+    """Refuses a warm-up with too many schemas, before anyone looks at them.
+
+    Raises:
+        GenirError: INVALID_FIELD.
+    """
+    if count > limits.warmup_schemas:
+        raise invalid_field(
+            "json_schemas", f"must hold at most {limits.warmup_schemas}, not {count}"
+        )
+
+
 def validate_request(request: GenerationRequest, limits: RequestLimits) -> None:
     """Refuses a request with a missing, malformed or out-of-range field.
 

@@ -12,7 +12,7 @@ from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir.v1 import status_pb2 as status
 from genir_server.core.errors import GenirError, invalid_field
 from genir_server.core.types import Accepted, Completed, TextDelta
-from genir_server.core.validate import check_message_count
+from genir_server.core.validate import check_message_count, check_schema_count
 from genir_server.lifecycle import Phase
 from genir_server.transport import convert
 from genir_server.transport.calls import current_call
@@ -147,6 +147,7 @@ class IRServicer(service_grpc.IRServiceServicer):
     ) -> service.WarmupResponse:
         """The IR of the warm-up generation, run now if need be."""
         began = time.monotonic()
+        check_schema_count(len(request.json_schemas), self._limits)
         probes = await self._lifecycle.wait_ready()
         schemas: list[PreparedSchema | GenirError] = []
         if request.json_schemas:
