@@ -67,7 +67,8 @@ def check_schema(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-    report = "\n".join(_report(check))
+    # The name of a property may hold a line break.
+    report = "\n".join(line.replace("\n", " ") for line in _report(check))
     if sys.stdout.isatty() and not as_json:
         typer.echo(terminal_safe(report))
         if check.engine_schema:
