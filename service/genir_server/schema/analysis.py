@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from genir_server.core.errors import Reason
 from genir_server.schema import drafts, engine, reader
 from genir_server.schema.document import Document
-from genir_server.schema.growth import explosive
+from genir_server.schema.growth import explosive, repetitive
 from genir_server.schema.lint import lint
 from genir_server.schema.narrow import narrow
 from genir_server.schema.probe import GrammarError, Probe
@@ -52,6 +53,9 @@ _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
 _BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf"})
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
+# What takes longer to compile also takes room, and would hold the server up when it is compiled
+# there.
+_MOST_VERIFIER_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Analysis:
         shown_without_descriptions: the same without what is meant for people.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: tokens below which no valid value fits.
-        explosive: whether checking a value may take for ever.
+        guarded: whether checking a value may take so long, or what checks it so much memory,
+            that it belongs in a process of its own.
         seconds: processor time of all of it.
         compile_seconds: processor time of compiling the grammar.
         worst_mask_seconds: time of the slowest mask that was tried.
@@ -83,7 +88,7 @@ class Analysis:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
-    explosive: bool
+    guarded: bool
     seconds: float
     compile_seconds: float
     worst_mask_seconds: float
@@ -150,17 +155,23 @@ class Analyser:
         draft = drafts.detect(schema)
         document = Document(schema, draft)
         measured = lint(document, self._limits)
+        compiling = time.thread_time()
         try:
             verifier = SchemaVerifier(text, draft)
         except ValueError as fault:
             raise unsupported(f"The schema cannot be checked against: {fault}", "") from None
+        guarded = (
+            time.thread_time() - compiling > _MOST_VERIFIER_SECONDS
+            or not verifier.linear
+            or repetitive(document)
+            or explosive(document)
+        )
         trial = self._try(document, verifier)
         min_tokens = fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary)
         texts = {
             "shown_whole": shown(schema, descriptions=True),
             "shown_without_descriptions": shown(schema, descriptions=False),
         }
-        endless = explosive(document)
         seconds = time.process_time() - start
         return Analysis(
             draft=int(draft),
@@ -170,7 +181,7 @@ class Analyser:
             **texts,
             minimal_instance=trial.example,
             min_tokens=min_tokens,
-            explosive=endless,
+            guarded=guarded,
             seconds=seconds,
             compile_seconds=trial.compiled.seconds,
             worst_mask_seconds=trial.worst_mask_seconds,
@@ -178,6 +189,7 @@ class Analyser:
                 "schema_bytes": len(text.encode()),
                 **measured,
                 "probe_seconds": seconds,
+                "compile_seconds": trial.compiled.seconds,
                 "mask_seconds": trial.worst_mask_seconds,
             },
         )
@@ -193,13 +205,15 @@ class Analyser:
         for options, narrowed in _FORMS:
             if narrowed and not self._bounds.enabled:
                 continue
-            compiled = self._compile(document, options, narrowed=narrowed)
-            example = None
-            if compiled.seconds <= _MOST_COMPILE_SECONDS:
-                example = self._example(compiled.engine_text, verifier)
             try:
+                compiled = self._compile(document, options, narrowed=narrowed)
+                example = None
+                if compiled.seconds <= _MOST_COMPILE_SECONDS:
+                    example = self._example(compiled.engine_text, verifier)
                 worst = self._probe.walk(compiled.matcher, example)
             except SchemaRefusedError as refusal:
+                if refusal.reason is not Reason.SCHEMA_TOO_COMPLEX:
+                    raise
                 first_refusal = first_refusal or refusal
             else:
                 return _Trial(compiled, example, worst)

@@ -9,14 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.schema.cycles import cycles
+from genir_server.schema.patterns import largest_repetition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from genir_server.schema.document import Document, Node
 
 _ANY_PROPERTY = "properties"
 _ANY_ITEM = "items"
 _MOST_WORK = 200_000
-_MOST_EVALUATIONS = 20_000
+_MOST_EVALUATIONS = 2_000
+_MOST_STATES = 5_000
 
 
 def explosive(document: Document) -> bool:
@@ -25,6 +29,29 @@ def explosive(document: Document) -> bool:
     Errs on the side of saying yes.
     """
     return _Growth(document).explosive()
+
+
+def repetitive(document: Document) -> bool:
+    """Whether the regular expressions are so large that matching them may take long.
+
+    Validators match in time that is in proportion to the text *and* to the expressions with their
+    repetitions written out.
+    """
+    states = sum(
+        len(pattern) * largest_repetition(pattern)
+        for node in document.nodes.values()
+        for pattern in _patterns(node.keywords)
+    )
+    return states > _MOST_STATES
+
+
+def _patterns(keywords: dict[str, object]) -> Iterator[str]:
+    pattern = keywords.get("pattern")
+    if isinstance(pattern, str):
+        yield pattern
+    named = keywords.get("patternProperties")
+    if isinstance(named, dict):
+        yield from named
 
 
 class _Growth:

@@ -29,7 +29,11 @@ class SchemaLimits:
         key_bytes: UTF-8 bytes of the name of a property.
         evaluations: subschemas that apply to one and the same value, counted as often as they
             apply.
-        probe_seconds: processor time for reading, checking and compiling one schema.
+        quick_seconds: processor time after which a schema moves to the worker for slow ones and
+            starts again there.
+        probe_seconds: processor time for reading, checking and compiling one schema there.
+        compile_seconds: the part of it that compiling the grammar takes, which the engine spends
+            again for every request.
         probe_wall_seconds: the same by the clock, for when the machine is overloaded.
         mask_seconds: processor time for the set of allowed tokens at one place of the output.
         probe_bytes: memory of the process that does this.
@@ -50,9 +54,11 @@ class SchemaLimits:
     string_bytes: int = 4_096
     key_bytes: int = 1_000
     evaluations: int = 100_000
-    probe_seconds: float = 2.0
+    quick_seconds: float = 0.2
+    probe_seconds: float = 1.25
+    compile_seconds: float = 0.5
     probe_wall_seconds: float = 10.0
-    mask_seconds: float = 0.1
+    mask_seconds: float = 0.05
     probe_bytes: int = 2 << 30
 
 

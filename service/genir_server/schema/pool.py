@@ -1,4 +1,9 @@
-"""Worker processes that can be killed: whatever a schema does to one, the server lives on."""
+"""Worker processes for callers' schemas: whatever a schema does, the server and others live on.
+
+Most schemas take a few milliseconds. One that takes longer than `SchemaLimits.quick_seconds` starts
+again in a worker that is kept for such schemas, so that however many of them there are, they only
+wait for one another.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,13 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import GenirError, Reason
+from genir_server.schema.isolation import Death
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
-from genir_server.schema.worker import out_of_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +26,6 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 2.0
-_RECYCLE_AFTER = 2_000
-_RECYCLE_BYTES = 1 << 30
-_OUT_OF_MEMORY_SIGNS = (b"memory allocation", b"MemoryError", b"out of memory")
 
 
 @dataclass(slots=True)
@@ -33,23 +34,23 @@ class PoolCounters:
 
     Attributes:
         analysed: schemas that got an answer, refusals included.
-        crashes: workers that died over a schema.
-        timeouts: workers that were killed because a schema took too long.
-        recycled: workers replaced because of their age or size.
+        slow: schemas that took longer than `SchemaLimits.quick_seconds`.
+        crashes: schemas over which a process died for want of stack or memory.
+        timeouts: schemas that took too long.
+        replaced: workers that ended themselves and were replaced.
 
     """
 
     analysed: int = 0
+    slow: int = 0
     crashes: int = 0
     timeouts: int = 0
-    recycled: int = 0
+    replaced: int = 0
 
 
 class _Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.served = 0
-        self.resident = 0
 
     async def ask(self, body: bytes) -> bytes:
         stdin, stdout = self.process.stdin, self.process.stdout
@@ -66,13 +67,13 @@ class _Worker:
 
 
 class WorkerPool:
-    """A fixed number of warm workers.
+    """Warm workers: some for every schema, one more for those that take long.
 
     Args:
         tokenizer: model folder or tokenizer file; None for single bytes.
         limits: what is refused.
         bounds: how far output is bounded.
-        workers: processes, 1 and up.
+        workers: processes for every schema, 1 and up.
 
     """
 
@@ -92,7 +93,8 @@ class WorkerPool:
                 "bounds": asdict(bounds),
             }
         ).encode()
-        self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        self._quick: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        self._slow: asyncio.Queue[_Worker | None] = asyncio.Queue()
         self._all: set[_Worker] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -105,8 +107,10 @@ class WorkerPool:
             RuntimeError: a worker does not start; the message is its last output.
 
         """
-        for worker in await asyncio.gather(*(self._spawn() for _ in range(self._count))):
-            self._idle.put_nowait(worker)
+        first, *others = await asyncio.gather(*(self._spawn() for _ in range(self._count + 1)))
+        self._slow.put_nowait(first)
+        for worker in others:
+            self._quick.put_nowait(worker)
 
     async def close(self) -> None:
         """Ends the workers. May be called more than once."""
@@ -120,79 +124,104 @@ class WorkerPool:
         """The reply of a worker to a schema: JSON.
 
         Raises:
-            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the worker died of the schema, or took more
-                processor time than `SchemaLimits.probe_seconds`.
+            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
+                `SchemaLimits.probe_seconds`, or more memory or stack than there is.
             GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed all the same;
                 DRAINING when the server is going down.
 
         """
-        worker = await self._idle.get()
-        if self._closed:
-            raise GenirError(Reason.DRAINING, "the server is going down")
-        if worker is None:
-            # A replacement did not start; try again rather than let callers wait for ever.
-            worker = await self._spawn()
+        quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
+        reply = await self._ask(self._quick, text, quick)
+        death = _death(reply)
+        if death is Death.TIME and quick < self._limits.probe_seconds:
+            self.counters.slow += 1
+            reply = await self._ask(self._slow, text, self._limits.probe_seconds)
+            death = _death(reply)
+        self.counters.analysed += 1
+        if death is not None:
+            raise self._refusal(death)
+        return reply
+
+    async def _ask(self, queue: asyncio.Queue[_Worker | None], text: str, seconds: float) -> bytes:
+        """What the next free worker of a queue replies."""
+        worker: _Worker | None = None
         healthy = False
         try:
+            # The wait for a worker counts: who waits that long had better try elsewhere.
             async with asyncio.timeout(self._limits.probe_wall_seconds):
-                reply = await worker.ask(text.encode())
+                worker = await self._next(queue)
+                reply = await worker.ask(f"{seconds}\n{text}".encode())
             healthy = True
         except TimeoutError:
-            self.counters.timeouts += 1
             raise GenirError(
                 Reason.OVERLOADED,
                 "the machine is too busy to prepare the schema; try again",
                 retry_after=_RETRY_SECONDS,
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise await self._autopsy(worker) from None
+            self.counters.crashes += 1
+            raise self._refusal(Death.CRASH) from None
         finally:
-            self._return(worker, healthy=healthy)
-        self.counters.analysed += 1
+            if worker is not None:
+                self._return(queue, worker, healthy=healthy)
         return reply
 
-    def _return(self, worker: _Worker, *, healthy: bool) -> None:
-        worker.served += 1
-        worn = worker.served >= _RECYCLE_AFTER or worker.resident > _RECYCLE_BYTES
-        if healthy and not worn:
-            self._idle.put_nowait(worker)
-            return
+    async def _next(self, queue: asyncio.Queue[_Worker | None]) -> _Worker:
+        worker = await queue.get()
+        if self._closed:
+            raise GenirError(Reason.DRAINING, "the server is going down")
+        if worker is not None:
+            return worker
+        # A replacement did not start; try again rather than let callers wait for ever.
+        try:
+            return await self._spawn()
+        except BaseException:
+            queue.put_nowait(None)
+            raise
+
+    def _return(
+        self, queue: asyncio.Queue[_Worker | None], worker: _Worker, *, healthy: bool
+    ) -> None:
         if healthy:
-            self.counters.recycled += 1
+            queue.put_nowait(worker)
+            return
         worker.kill()
         if not self._closed:
-            task = asyncio.get_running_loop().create_task(self._replace(worker))
+            self.counters.replaced += 1
+            task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
 
-    async def _replace(self, worker: _Worker) -> None:
+    async def _replace(self, queue: asyncio.Queue[_Worker | None], worker: _Worker) -> None:
         await self._bury(worker)
         try:
-            self._idle.put_nowait(await self._spawn())
+            queue.put_nowait(await self._spawn())
         except (OSError, RuntimeError):
-            self._idle.put_nowait(None)
+            queue.put_nowait(None)
 
     async def _bury(self, worker: _Worker) -> None:
         worker.kill()
         await worker.process.wait()
         self._all.discard(worker)
 
-    async def _autopsy(self, worker: _Worker) -> SchemaRefusedError:
-        """Why a worker died over a schema."""
-        stderr = worker.process.stderr
-        last = b"" if stderr is None else await stderr.read()
-        status = await worker.process.wait()
-        if status == -signal.SIGPROF:
+    def _refusal(self, death: Death) -> SchemaRefusedError:
+        limits = self._limits
+        if death is Death.TIME:
             self.counters.timeouts += 1
             return too_complex(
                 "Preparing the schema takes too long",
                 "probe_seconds",
-                self._limits.probe_seconds,
-                f"more than {self._limits.probe_seconds:g}",
+                limits.probe_seconds,
+                f"more than {limits.probe_seconds:g}",
             )
         self.counters.crashes += 1
-        if any(sign in last for sign in _OUT_OF_MEMORY_SIGNS):
-            return out_of_memory(self._limits)
+        if death is Death.MEMORY:
+            return too_complex(
+                "Preparing the schema takes too much memory",
+                "probe_bytes",
+                limits.probe_bytes,
+                f"more than {limits.probe_bytes}",
+            )
         return SchemaRefusedError(
             Reason.SCHEMA_TOO_COMPLEX,
             "The schema is too complex: the process that prepares it ran out of stack or memory",
@@ -225,3 +254,10 @@ class WorkerPool:
             worker.kill()
             raise
         return worker
+
+
+def _death(reply: bytes) -> Death | None:
+    # Analyses are large: only what begins as a death is read here.
+    if not reply.startswith(b'{"death"'):
+        return None
+    return Death(json.loads(reply)["death"])

@@ -18,7 +18,7 @@ from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import PoolCounters, WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
 from genir_server.schema.types import PreparedSchema, SchemaStatistics
-from genir_server.schema.verification import GuardedVerifier, VerificationProcess
+from genir_server.schema.verification import GuardedVerifier, Verification
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
@@ -80,7 +80,7 @@ class Preparer:
         )
         self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
         self._under_way: dict[str, asyncio.Task[PreparedSchema]] = {}
-        self._verification = VerificationProcess()
+        self._verification = Verification()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="genir-schema")
         self.counters = PreparerCounters(self._cache.counters, self._pool.counters)
 
@@ -215,7 +215,7 @@ class Preparer:
 
 
 def _assemble(
-    digest: str, text: str, reply: bytes, verification: VerificationProcess
+    digest: str, text: str, reply: bytes, verification: Verification
 ) -> tuple[PreparedSchema, int]:
     """The prepared schema that a worker's reply describes, and about how many bytes it takes.
 
@@ -245,7 +245,7 @@ def _assemble(
         # The worker compiled the same text before, within its limits.
         verifier=(
             GuardedVerifier(verification, text, draft)
-            if analysis["explosive"]
+            if analysis["guarded"]
             else SchemaVerifier(text, draft)
         ),
         shown_whole=analysis["shown_whole"],

@@ -27,7 +27,7 @@ class Probe:
 
     Args:
         tokenizer: the model's.
-        limits: how long a mask may take.
+        limits: how long compiling and a mask may take.
 
     """
 
@@ -42,6 +42,7 @@ class Probe:
 
         Raises:
             GrammarError: the compiler refused.
+            SchemaRefusedError: SCHEMA_TOO_COMPLEX, it takes too long.
 
         """
         start = time.thread_time()
@@ -49,7 +50,15 @@ class Probe:
         error = matcher.get_error()
         if error:
             raise GrammarError(error)
-        return matcher, time.thread_time() - start
+        seconds = time.thread_time() - start
+        if seconds > self._limits.compile_seconds:
+            raise too_complex(
+                "Compiling the schema takes too long",
+                "compile_seconds",
+                self._limits.compile_seconds,
+                f"{seconds:.3f}",
+            )
+        return matcher, seconds
 
     def walk(self, matcher: llguidance.LLMatcher, example: str | None) -> float:
         """Computes masks along an example, and then where a model might go instead.

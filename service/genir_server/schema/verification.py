@@ -1,19 +1,24 @@
-"""Checks values in a process of its own, for schemas under which that may take for ever."""
+"""Checks values in processes of their own, for schemas under which that may take for ever.
+
+Like the workers that prepare schemas: a value that takes long is checked again in a process that
+is kept for such values, so that they only wait for one another.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
+from dataclasses import asdict
 from typing import TYPE_CHECKING, BinaryIO
 
+from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Violation
+from genir_server.schema.isolation import in_child
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 from genir_server.schema.worker import read_frame, write_frame
@@ -21,32 +26,25 @@ from genir_server.schema.worker import read_frame, write_frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_KEPT = 16
-_MEMORY = 2 << 30
+_MEMORY = 1 << 30
+_MOST_WAITING = 4
+_RETRY_SECONDS = 2.0
 _TOO_LONG = "checking the value against the schema takes too long"
 
 
 class VerificationProcess:
-    """A process that checks values, started when it is first needed. Safe for several threads.
+    """A process that checks values, started when it is first needed. Safe for several threads."""
 
-    Args:
-        seconds: processor time for one value.
-
-    """
-
-    def __init__(self, seconds: float = 1.0) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def violations(self, text: str, draft: Draft, value: object) -> list[Violation]:
-        """What a value does wrong. Blocks for `seconds` at most, on a machine that is free."""
-        request = {"schema": text, "draft": int(draft), "value": value}
-        body = json.dumps(request).encode()
+    def check(self, request: bytes, seconds: float) -> list[Violation] | None:
+        """What a value does wrong; None if finding out takes more than the processor time."""
         with self._lock:
-            reply = self._ask(body)
-        if reply is None:
-            return [Violation("", "", "", _TOO_LONG)]
+            reply = self._ask(f"{seconds}\n".encode() + request)
+        if not reply:
+            return None
         return [Violation(**violation) for violation in json.loads(reply)]
 
     def _ask(self, body: bytes) -> bytes | None:
@@ -67,8 +65,8 @@ class VerificationProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        return subprocess.Popen(  # noqa: S603 - this interpreter, a module of this package
-            [sys.executable, "-m", "genir_server.schema.verification", str(self._seconds)],
+        return subprocess.Popen(
+            [sys.executable, "-m", "genir_server.schema.verification"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -92,6 +90,52 @@ class VerificationProcess:
                     pipe.close()
 
 
+class Verification:
+    """Two processes that check values: one for all, one for those that take long.
+
+    Args:
+        quick_seconds: processor time in the first.
+        seconds: processor time in the second; a value that takes longer counts as invalid.
+
+    """
+
+    def __init__(self, quick_seconds: float = 0.1, seconds: float = 0.5) -> None:
+        self._quick_seconds = quick_seconds
+        self._seconds = seconds
+        self._quick = VerificationProcess()
+        self._slow = VerificationProcess()
+        self._places = threading.Semaphore(_MOST_WAITING)
+
+    def violations(self, text: str, draft: Draft, value: object) -> list[Violation]:
+        """What a value does wrong. Blocks; for about `seconds` on a machine that is free.
+
+        Raises:
+            GenirError: OVERLOADED; too many values that take long are waiting.
+
+        """
+        body = json.dumps({"schema": text, "draft": int(draft), "value": value}).encode()
+        found = self._quick.check(body, self._quick_seconds)
+        if found is not None:
+            return found
+        if not self._places.acquire(blocking=False):
+            raise GenirError(
+                Reason.OVERLOADED,
+                "too many values that take long to check against their schemas are waiting; "
+                "try again",
+                retry_after=_RETRY_SECONDS,
+            )
+        try:
+            found = self._slow.check(body, self._seconds)
+        finally:
+            self._places.release()
+        return [Violation("", "", "", _TOO_LONG)] if found is None else found
+
+    def close(self) -> None:
+        """Ends the processes. May be called more than once."""
+        self._quick.close()
+        self._slow.close()
+
+
 class GuardedVerifier:
     """A verifier for a schema under which checking may take for ever.
 
@@ -102,46 +146,42 @@ class GuardedVerifier:
 
     may_block = True
 
-    def __init__(self, process: VerificationProcess, text: str, draft: Draft) -> None:
-        self._check: Callable[[object], list[Violation]] = lambda value: process.violations(
+    def __init__(self, verification: Verification, text: str, draft: Draft) -> None:
+        self._check: Callable[[object], list[Violation]] = lambda value: verification.violations(
             text, draft, value
         )
 
     def violations(self, value: object) -> list[Violation]:
-        """Every way in which the parsed JSON `value` fails the schema, at most 50."""
+        """Every way in which the parsed JSON `value` fails the schema, at most 50.
+
+        Raises:
+            GenirError: OVERLOADED, see `Verification.violations`.
+
+        """
         return self._check(value)
 
 
 def main() -> None:
     """Answers frames until standard input ends."""
-    seconds = float(sys.argv[1])
     requests: BinaryIO = os.fdopen(os.dup(0), "rb")
     replies: BinaryIO = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    kept: OrderedDict[tuple[str, int], SchemaVerifier] = OrderedDict()
+    gc.freeze()
     while (frame := read_frame(requests)) is not None:
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        request = json.loads(frame)
-        key = request["schema"], request["draft"]
-        if key not in kept:
-            kept[key] = SchemaVerifier(request["schema"], Draft(request["draft"]))
-        kept.move_to_end(key)
-        if len(kept) > _KEPT:
-            kept.popitem(last=False)
-        found = kept[key].violations(request["value"])
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        reply = [
-            {
-                "instance_pointer": violation.instance_pointer,
-                "schema_pointer": violation.schema_pointer,
-                "keyword": violation.keyword,
-                "message": violation.message,
-            }
-            for violation in found
-        ]
-        write_frame(replies, json.dumps(reply).encode())
+        seconds, _, request = frame.partition(b"\n")
+        outcome = in_child(
+            lambda request=request: _checked(request),  # type: ignore[misc]
+            seconds=float(seconds),
+            memory=_MEMORY,
+        )
+        write_frame(replies, outcome.body)
+
+
+def _checked(body: bytes) -> bytes:
+    request = json.loads(body)
+    verifier = SchemaVerifier(request["schema"], Draft(request["draft"]))
+    found = verifier.violations(request["value"])
+    return json.dumps([asdict(violation) for violation in found]).encode()
 
 
 if __name__ == "__main__":

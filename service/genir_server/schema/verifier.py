@@ -51,6 +51,7 @@ class SchemaVerifier:
 
     Attributes:
         may_block: always false; see `genir_server.schema.types.Verifier`.
+        linear: whether every regular expression runs in time in proportion to the text.
 
     Args:
         schema: the caller's schema, as JSON text or parsed.
@@ -76,6 +77,7 @@ class SchemaVerifier:
         )
         fault: Exception | None = None
         for pattern_options in options:
+            self.linear = pattern_options is options[0]
             try:
                 self._validator = VALIDATORS[draft](
                     schema,

@@ -1,23 +1,29 @@
 """The process in which callers' schemas are read and compiled.
 
-Speaks in frames over standard input and output: four bytes of length, big-endian, and JSON. The
-first frame in is the configuration; then each frame in is a schema's text, and each frame out an
-analysis or a refusal. Memory and processor time are limited: beyond them the process dies.
+Speaks in frames over standard input and output: four bytes of length, big-endian, and a body. The
+first frame in is the configuration, as JSON; then each frame in is the processor time allowed, in
+seconds, a line end, and a schema's text; each frame out is JSON: an analysis, a refusal, or
+``death``, a `genir_server.schema.isolation.Death`.
+
+Every schema gets a child of its own, so that whatever it does leaves this process as it was.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import resource
-import signal
 import sys
 from dataclasses import asdict
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from genir_server.core.errors import Reason
+from genir_server.schema.isolation import in_child
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.refusal import SchemaRefusedError, too_complex
+from genir_server.schema.refusal import SchemaRefusedError
+
+if TYPE_CHECKING:
+    from genir_server.schema.analysis import Analyser
 
 _HEAD = 4
 
@@ -39,37 +45,38 @@ def main() -> None:
 
     tokenizer = engine.load_tokenizer(settings["tokenizer"])
     analyser = Analyser(tokenizer, limits, NarrowingBounds(**settings["bounds"]))
-    # What the tokenizer itself takes is not the schema's fault.
-    most = limits.probe_bytes + _address_space()
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What is loaded stays shared with the children.
+    gc.freeze()
     write_frame(replies, b"{}")
-    while (text := read_frame(requests)) is not None:
-        # Ends the process wherever it is, inside of a library as well.
-        signal.setitimer(signal.ITIMER_PROF, limits.probe_seconds)
-        try:
-            reply: dict[str, object] = asdict(analyser.analyse(text.decode()))
-        except SchemaRefusedError as refusal:
-            reply = _refusal(refusal)
-        except MemoryError:
-            reply = _refusal(out_of_memory(limits))
-        except RecursionError:
-            reply = _refusal(
-                SchemaRefusedError(Reason.SCHEMA_TOO_COMPLEX, "The schema is nested too deeply")
-            )
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        reply["resident_bytes"] = _resident()
-        write_frame(replies, json.dumps(reply).encode())
+    while (frame := read_frame(requests)) is not None:
+        seconds, _, text = frame.partition(b"\n")
+        outcome = in_child(
+            lambda text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
+            seconds=float(seconds),
+            memory=limits.probe_bytes,
+        )
+        body = outcome.body
+        if outcome.death is not None:
+            body = json.dumps({"death": outcome.death.value}).encode()
+        write_frame(replies, body)
 
 
-def out_of_memory(limits: SchemaLimits) -> SchemaRefusedError:
-    """The refusal of a schema that takes too much memory."""
-    return too_complex(
-        "Preparing the schema takes too much memory",
-        "probe_bytes",
-        limits.probe_bytes,
-        f"more than {limits.probe_bytes}",
-    )
+def _analysis(analyser: Analyser, text: str) -> bytes:
+    try:
+        reply: dict[str, object] = asdict(analyser.analyse(text))
+    except SchemaRefusedError as refusal:
+        reply = {
+            "reason": refusal.reason.value,
+            "message": refusal.message,
+            "metadata": refusal.metadata,
+        }
+    except RecursionError:
+        reply = {
+            "reason": Reason.SCHEMA_TOO_COMPLEX.value,
+            "message": "The schema is nested too deeply",
+            "metadata": {},
+        }
+    return json.dumps(reply).encode()
 
 
 def read_frame(stream: IO[bytes]) -> bytes | None:
@@ -86,24 +93,6 @@ def write_frame(stream: IO[bytes], body: bytes) -> None:
     stream.flush()
 
 
-def _refusal(refusal: SchemaRefusedError) -> dict[str, object]:
-    return {
-        "reason": refusal.reason.value,
-        "message": refusal.message,
-        "metadata": refusal.metadata,
-    }
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a file of the kernel's
-        return int(statm.read().split()[0]) * resource.getpagesize()
-
-
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 if __name__ == "__main__":
-    # Nothing here may outlive the server.
     sys.setrecursionlimit(2_000)
     main()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from genir_server.schema.verification import GuardedVerifier, VerificationProcess
+from genir_server.schema.verification import GuardedVerifier, Verification
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
@@ -121,12 +121,12 @@ def nested(depth: int) -> dict[str, object]:
 
 
 def test_checking_that_never_ends_is_ended() -> None:
-    process = VerificationProcess(seconds=0.5)
-    verifier = GuardedVerifier(process, EXPLOSIVE, Draft.DRAFT202012)
+    verification = Verification(seconds=0.5)
+    verifier = GuardedVerifier(verification, EXPLOSIVE, Draft.DRAFT202012)
     assert verifier.violations({"y": 1}) == []
     (violation,) = verifier.violations(nested(60))
     assert "too long" in violation.message
     # And the next one is checked as if nothing had been.
     assert [found.keyword for found in verifier.violations({})] == ["anyOf"]
-    process.close()
-    process.close()
+    verification.close()
+    verification.close()

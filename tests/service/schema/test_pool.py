@@ -1,0 +1,99 @@
+"""Slow and deadly schemas cost nobody else anything: neither a worker nor a place in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from genir_server.core.errors import GenirError, Reason
+from genir_server.schema.isolation import Death, in_child
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.pool import WorkerPool
+from genir_server.schema.refusal import SchemaRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SLOW = 5
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[WorkerPool]:
+    # Patient, because the machine may be busy.
+    limits = SchemaLimits(quick_seconds=0.05, probe_wall_seconds=120.0)
+    subject = WorkerPool(None, limits, NarrowingBounds(), workers=1)
+    await subject.start()
+    yield subject
+    await subject.close()
+
+
+def slow(number: int) -> str:
+    """A schema that stays below every limit and takes seconds."""
+    alternatives = [
+        {"type": "object", "properties": {f"k{index}": True}, "required": ["k0"]}
+        for index in range(2_000)
+    ]
+    return json.dumps({"title": str(number), "oneOf": alternatives})
+
+
+def pids(pool: WorkerPool) -> set[int]:
+    return {worker.process.pid for worker in pool._all}
+
+
+async def test_a_plain_schema_does_not_wait_for_slow_ones(pool: WorkerPool) -> None:
+    before = pids(pool)
+    start = time.monotonic()
+    slow_ones = [asyncio.create_task(pool.analyse(slow(number))) for number in range(SLOW)]
+    await asyncio.sleep(0.01)
+    waits = []
+    for number in range(SLOW):
+        asked = time.monotonic()
+        await pool.analyse(json.dumps({"title": str(number), "type": "null"}))
+        waits.append(time.monotonic() - asked)
+    outcomes = await asyncio.gather(*slow_ones, return_exceptions=True)
+    whole = time.monotonic() - start
+    assert all(isinstance(outcome, SchemaRefusedError) for outcome in outcomes)
+    # All had to wait for the first steps of the slow ones, and for no more than that.
+    assert sum(waits) < whole / 2
+    assert pids(pool) == before
+    assert pool.counters.slow > 0
+
+
+async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
+    limits = SchemaLimits(probe_wall_seconds=0.5, quick_seconds=0.01, probe_seconds=0.4)
+    pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
+    await pool.start()
+    outcomes = await asyncio.gather(
+        *(pool.analyse(slow(number)) for number in range(SLOW)), return_exceptions=True
+    )
+    await pool.close()
+    late = [outcome for outcome in outcomes if isinstance(outcome, GenirError)]
+    assert late
+    assert {error.reason for error in late} == {Reason.OVERLOADED}
+    assert all(error.retry_after for error in late)
+
+
+def exhausts_memory() -> bytes:
+    return bytes(1 << 30)
+
+
+def exhausts_time() -> bytes:
+    while True:
+        pass
+
+
+def crashes() -> bytes:
+    raise RecursionError
+
+
+def test_a_child_that_dies_says_of_what() -> None:
+    works = {Death.MEMORY: exhausts_memory, Death.TIME: exhausts_time, Death.CRASH: crashes}
+    for death, work in works.items():
+        outcome = in_child(work, seconds=0.3, memory=1 << 28)
+        assert (outcome.death, outcome.body) == (death, b"")
+    large = in_child(lambda: b"x" * 1_000_000, seconds=5.0, memory=1 << 28)
+    assert (large.death, len(large.body)) == (None, 1_000_000)
