@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,6 +51,8 @@ _RETRIED = {
 _LEAST_RETRY_TEMPERATURE = 0.3
 _JUDGED_IN_A_THREAD_FROM = 8_192
 """Characters of text from which judging it would hold the event loop up."""
+# Threads of their own: those that others use must not fill up with callers who wait.
+_BLOCKING_JUDGES = ThreadPoolExecutor(8, thread_name_prefix="genir-judge")
 _FAILURE_MESSAGES = {
     Reason.TRUNCATED: "max_tokens ({max_tokens}) was reached before the JSON was complete: "
     "raise max_tokens or bound the schema more tightly",
@@ -253,7 +256,10 @@ class IRGenerator:
 
 
 async def _judged(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
-    if schema.verifier.may_block or len(raw) > _JUDGED_IN_A_THREAD_FROM:
+    if schema.verifier.may_block:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_BLOCKING_JUDGES, judge, raw, finish_reason, schema)
+    if len(raw) > _JUDGED_IN_A_THREAD_FROM:
         return await asyncio.to_thread(judge, raw, finish_reason, schema)
     return judge(raw, finish_reason, schema)
 

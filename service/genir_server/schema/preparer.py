@@ -130,7 +130,7 @@ class Preparer:
             refused=dict(self.counters.refused),
             worker_crashes=pool.crashes,
             worker_timeouts=pool.timeouts,
-            workers_recycled=pool.recycled,
+            workers_recycled=pool.replaced,
         )
 
     async def prepare(self, text: str) -> PreparedSchema:
@@ -203,7 +203,7 @@ class Preparer:
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
             self.counters.refused[error.reason] += 1
-            self._cache.put(digest, error, _BYTES_PER_ENTRY)
+            self._cache.put(digest, error, _BYTES_PER_ENTRY + refusal.size)
             raise error from None
         self._cache.put(digest, prepared, size)
         seconds = time.monotonic() - start

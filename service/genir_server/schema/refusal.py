@@ -24,6 +24,12 @@ class SchemaRefusedError(Exception):
         self.message = message
         self.metadata = metadata
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes: messages and pointers may be long."""
+        texts = (self.message, self.message, *self.metadata.values())
+        return sum(4 * len(text) for text in texts)
+
     def to_error(self) -> GenirError:
         """The error for the caller."""
         return GenirError(

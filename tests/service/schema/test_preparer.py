@@ -8,6 +8,8 @@ import pytest
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Enforcement
+from genir_server.schema.verification import Verification
+from genir_server.schema.vocabulary import Draft
 
 if TYPE_CHECKING:
     from genir_server.schema.preparer import Preparer
@@ -170,3 +172,46 @@ async def test_only_risky_schemas_are_verified_elsewhere(preparer: Preparer) -> 
     assert await asyncio.to_thread(risky.verifier.violations, {"x": 1}) == []
     found = await asyncio.to_thread(risky.verifier.violations, {})
     assert [violation.keyword for violation in found] == ["anyOf"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^(?!secret)[a-z]{1,9}$"},
+        {"type": "string", "pattern": "(a[ab]{900}|b[ab]{700})c"},
+        {"items": {"type": "null", "not": {"anyOf": [{"allOf": [{"const": 1}]}] * 1_200}}},
+    ],
+    ids=["goes back", "repeats", "many schemas for one item"],
+)
+async def test_what_may_take_long_to_check_is_checked_elsewhere(
+    preparer: Preparer, schema: dict[str, object]
+) -> None:
+    prepared = await preparer.prepare(json.dumps(schema))
+    assert prepared.verifier.may_block
+
+
+async def test_checks_that_take_long_are_not_piled_up() -> None:
+    """Whoever comes when others already wait for slow checks is told to come again."""
+    verification = Verification(quick_seconds=0.001, seconds=0.3)
+    text = json.dumps({"type": "array", "items": {"pattern": "^((a*)*)*(\\2)b$"}})
+    value = ["a" * 3_000 + str(index) for index in range(500)]
+
+    def check() -> object:
+        try:
+            return verification.violations(text, Draft.DRAFT202012, value)
+        except GenirError as error:
+            return error.reason
+
+    found = await asyncio.gather(*(asyncio.to_thread(check) for _ in range(6)))
+    verification.close()
+    assert any(outcome is not Reason.OVERLOADED for outcome in found)
+    for outcome in found:
+        assert outcome is Reason.OVERLOADED or "too long" in str(outcome)
+
+
+async def test_refusals_are_counted_at_their_size(preparer: Preparer) -> None:
+    before = preparer._cache.bytes
+    name = "k" * 300_000
+    error = await refusal(preparer, json.dumps({"properties": {name: {"type": "strin"}}}))
+    assert error.reason is Reason.SCHEMA_INVALID
+    assert preparer._cache.bytes - before > len(error.metadata["pointer"]) > len(name)
