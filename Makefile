@@ -20,7 +20,7 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev demo test serve lint proto format bench-schemas bench-generation requirements clean distclean
+.PHONY: help setup setup-dev demo test serve lint proto format bench-schemas bench-generation hostile requirements clean distclean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make proto         generate the Python code of the contract'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
 	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced'
+	@echo 'make hostile OUT=file  attack a server with hostile schemas while others use it'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
 	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
 	@echo 'make clean         remove caches and build outputs; distclean: and .venv'
@@ -76,6 +77,10 @@ bench-schemas: setup-dev
 
 bench-generation: setup
 	@$(BIN)/python -m bench.generation $(ARGS)
+
+hostile: OUT = hostile.json
+hostile: setup-dev
+	@PYTHONPATH=clients/python:service $(BIN)/python -m bench.hostile --out "$(OUT)" $(ARGS)
 
 requirements:
 	UV="$(UV)" requirements/compile.sh

@@ -1,0 +1,1 @@
+"""Hostile schemas against a real server, while others use it."""

@@ -1,0 +1,128 @@
+"""Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
+
+Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
+schemas at once; a flood of small ones; and honest callers alone again. Prints Markdown, writes JSON
+to ``--out``, and exits with 1 when a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.hostile.attack import Attacker
+from bench.hostile.cases import borne
+from bench.hostile.catalogue import CASES
+from bench.hostile.processes import observe
+from bench.hostile.report import Phase, broken_promises, figures, markdown, missed_aims
+from bench.hostile.traffic import Experience, Traffic
+from tests.e2e.server_process import ServerProcess
+from tests.tiny_model import make_tiny_model
+
+if TYPE_CHECKING:
+    from bench.hostile.cases import Case
+
+WARM_SECONDS = 5.0
+REST_SECONDS = 5.0
+SLOW_AT_ONCE = 40
+FLOOD_AT_ONCE = 16
+_ROOM = 1_000_000
+_BUSY = frozenset({"OVERLOADED"})
+
+
+def main() -> int:
+    """Runs every phase and reports."""
+    parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
+    parser.add_argument("--out", type=Path, help="file for the result as JSON")
+    parser.add_argument("--model", default="tiny", help="tiny, embedded, or a model's folder")
+    parser.add_argument("--only", default="", help="cases with this in their names")
+    parser.add_argument("--quiet-seconds", type=float, default=30.0, help="phases without attack")
+    parser.add_argument("--flood", type=int, default=2_000, help="schemas of the flood")
+    options = parser.parse_args()
+    arguments = []
+    if options.model != "embedded":
+        model = str(make_tiny_model()) if options.model == "tiny" else options.model
+        arguments = ["--model", model]
+    with tempfile.TemporaryDirectory(prefix="genir-hostile-") as folder:
+        server = ServerProcess(Path(folder), arguments)
+        try:
+            server.wait_ready()
+            return asyncio.run(_run(server, options))
+        finally:
+            server.close()
+
+
+async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
+    cases = [case for case in CASES if options.only in case.name]
+    again = [_varied(case, "again") for case in cases]
+    slow = [_slow(number) for number in range(SLOW_AT_ONCE)] if not options.only else []
+    flood = [_small(number) for number in range(options.flood if not options.only else 0)]
+    phases: list[Phase] = []
+    traffic = Traffic(server.target)
+    async with Attacker(server.target) as attacker, traffic.running():
+        await asyncio.sleep(WARM_SECONDS)
+        before = observe(server.process.pid)
+
+        async def phase(name: str, attack: object) -> None:
+            traffic.experience = seen = Experience()
+            hits = await attack  # type: ignore[misc]
+            phases.append(Phase(name, seen, hits or []))
+            print(f"{name}: {figures(phases[-1])}", file=sys.stderr, flush=True)
+
+        await phase("no attack", asyncio.sleep(options.quiet_seconds))
+        await phase("one by one", attacker.volley(cases, 1))
+        await phase("eight at once", attacker.volley(again, 8, also=_BUSY))
+        await phase("slow ones at once", attacker.volley(slow, SLOW_AT_ONCE, also=_BUSY))
+        await phase("flood", attacker.volley(flood, FLOOD_AT_ONCE, also=_BUSY))
+        await asyncio.sleep(REST_SECONDS)
+        await phase("no attack again", asyncio.sleep(options.quiet_seconds))
+        alive = server.process.poll() is None
+        after = observe(server.process.pid) if alive else before
+    broken = broken_promises(phases, before, after, alive=alive)
+    missed = missed_aims(phases)
+    if options.out:
+        result = {
+            "model": options.model,
+            "phases": {phase.name: figures(phase) for phase in phases},
+            "memory_before": dict(before.memory),
+            "memory_after": dict(after.memory),
+            "broken_promises": broken,
+            "missed_aims": missed,
+            "hits": {phase.name: [hit.as_json() for hit in phase.hits] for phase in phases},
+        }
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(markdown(phases, before, after))
+    for title, lines in (("Broken promises", broken), ("Missed aims", missed)):
+        print(f"\n{title}: {len(lines)}", *lines, sep="\n- ")
+    return 1 if broken else 0
+
+
+def _varied(case: Case, label: str) -> Case:
+    """The same attack in another text, so that no memory of the first helps."""
+    text = case.text
+    if text.startswith("{") and len(text) < _ROOM:
+        text = f'{{"$comment":"{label}",{text[1:]}' if len(text) > len("{}") else text
+    return type(case)(case.name, text, case.expected, case.attacks, case.max_tokens)
+
+
+def _slow(number: int) -> Case:
+    alternatives = [
+        {"type": "object", "properties": {f"k{index}": True}, "required": ["k0"]}
+        for index in range(1_900)
+    ]
+    schema = {"title": str(number), "oneOf": alternatives}
+    return borne(f"slow schema {number}", "the workers", schema, "SCHEMA_TOO_COMPLEX")
+
+
+def _small(number: int) -> Case:
+    schema = {"title": f"{number} {'x' * 9_000}", "const": number}
+    return borne(f"small schema {number}", "the cache", schema, max_tokens=20)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

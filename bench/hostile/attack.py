@@ -1,0 +1,132 @@
+"""Sends hostile schemas and keeps what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from bench.hostile.cases import OK
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bench.hostile.cases import Case
+
+CALL_SECONDS = 300.0
+WRITING_AT_ONCE = 4
+_OPTIONS = (("grpc.max_send_message_length", 64 << 20),)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What came of one case.
+
+    Attributes:
+        name: the case's.
+        reason: "OK" or the reason; the status code's name when there is no reason.
+        limit: the limit that was named; "" if none.
+        decided: seconds until the schema was accepted or refused, by the client's clock.
+        seconds: the same until the call ended.
+        documented: whether the case expects this outcome.
+        message: what the caller was told.
+
+    """
+
+    name: str
+    reason: str
+    limit: str
+    decided: float
+    seconds: float
+    documented: bool
+    message: str
+
+    def as_json(self) -> dict[str, object]:
+        """For the report."""
+        return asdict(self)
+
+
+class Attacker:
+    """Calls a server with hostile schemas. Use as an asynchronous context manager."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
+        self._stub = ir_service_pb2_grpc.IRServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        """Nothing happens until the first call."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the channel."""
+        await self._channel.close()
+
+    async def hit(
+        self,
+        case: Case,
+        *,
+        also: frozenset[str] = frozenset(),
+        when_decided: Callable[[], object] = bool,
+    ) -> Hit:
+        """Sends one case and waits for its end.
+
+        Args:
+            case: what is sent.
+            also: reasons that are documented beside those that the case expects.
+            when_decided: called once, when the schema was accepted or the call has ended.
+
+        """
+        spec = generation_pb2.GenerationSpec(
+            prompt="Go.", json_schema=case.text, max_attempts=1, max_tokens=case.max_tokens
+        )
+        request = ir_service_pb2.StreamIRRequest(spec=spec)
+        began = time.monotonic()
+        decided = 0.0
+        reason, limit, message = OK, "", ""
+        try:
+            async for _ in self._stub.StreamIR(request, timeout=CALL_SECONDS):
+                if not decided:
+                    decided = time.monotonic() - began
+                    when_decided()
+        except grpc.aio.AioRpcError as error:
+            reason, limit = _why(error)
+            message = (error.details() or "")[:200]
+        seconds = time.monotonic() - began
+        if not decided:
+            decided = seconds
+            when_decided()
+        documented = case.allows(reason, limit) or reason in also
+        return Hit(case.name, reason, limit, decided, seconds, documented, message)
+
+    async def volley(
+        self, cases: Iterable[Case], at_once: int, *, also: frozenset[str] = frozenset()
+    ) -> list[Hit]:
+        """Sends cases, so many at a time until their schemas are decided on.
+
+        What is accepted is then written beside the next ones, at most `WRITING_AT_ONCE` at a time.
+        """
+        deciding = asyncio.Semaphore(at_once)
+        writing = asyncio.Semaphore(max(at_once, WRITING_AT_ONCE))
+
+        async def one(case: Case) -> Hit:
+            async with writing:
+                await deciding.acquire()
+                return await self.hit(case, also=also, when_decided=deciding.release)
+
+        return list(await asyncio.gather(*map(one, cases)))
+
+
+def _why(error: grpc.aio.AioRpcError) -> tuple[str, str]:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # it takes those of aio too
+    for packed in status.details if status is not None else ():
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            packed.Unpack(info)
+            return info.reason, info.metadata.get("limit", "")
+    return error.code().name, ""

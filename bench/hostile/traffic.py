@@ -1,0 +1,162 @@
+"""What honest callers experience: streams without a pause, fresh schemas, health probes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from genir import AsyncIRClient, GenirError, TextDelta
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+STREAMS = 8
+PROBE_SECONDS = 0.05
+FRESH_SECONDS = 0.25
+CALL_SECONDS = 300.0
+_PROMPT = "Describe a small function."
+_KINDS = ("function", "class", "module", "method")
+
+
+def normal_schema(number: int) -> dict[str, object]:
+    """A schema as callers write them; each number gives another text."""
+    return {
+        "title": f"unit {number}",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "maxLength": 24},
+            "kind": {"enum": list(_KINDS)},
+            "parameters": {
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 6,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1, "maxLength": 16},
+                        "type": {"type": "string", "minLength": 1, "maxLength": 16},
+                    },
+                    "required": ["name", "type"],
+                    "additionalProperties": False,
+                },
+            },
+            "summary": {"type": "string", "minLength": 40, "maxLength": 160},
+        },
+        "required": ["name", "kind", "parameters", "summary"],
+        "additionalProperties": False,
+    }
+
+
+@dataclass(slots=True)
+class Experience:
+    """What callers saw during one phase. All times in seconds.
+
+    Attributes:
+        gaps: between two deltas of one stream.
+        first_texts: from a stream's call to its first delta.
+        fresh: from a call with a schema that was never seen to the first answer.
+        probes: of the health probes.
+        finished: streams that ended well.
+        failures: reasons of calls that did not, and of probes that were not answered SERVING.
+
+    """
+
+    gaps: list[float] = field(default_factory=list)
+    first_texts: list[float] = field(default_factory=list)
+    fresh: list[float] = field(default_factory=list)
+    probes: list[float] = field(default_factory=list)
+    finished: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+class Traffic:
+    """Honest callers of one server. What they see goes to `experience`, which may be swapped.
+
+    Args:
+        target: the server's address.
+
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._numbers = itertools.count()
+        self.experience = Experience()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Calls without a pause for the length of the block."""
+        async with AsyncIRClient(self._target, timeout=CALL_SECONDS) as client:
+            tasks = [asyncio.create_task(self._stream(client, place)) for place in range(STREAMS)]
+            tasks.append(asyncio.create_task(self._fresh(client)))
+            tasks.append(asyncio.create_task(self._probe()))
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _stream(self, client: AsyncIRClient, place: int) -> None:
+        while True:
+            # Each second schema was never seen before.
+            seen = place % 2 == 0
+            schema = normal_schema(-place if seen else next(self._numbers))
+            began = time.monotonic()
+            last = None
+            try:
+                async with client.stream(_PROMPT, schema=schema, max_tokens=400) as events:
+                    async for event in events:
+                        now = time.monotonic()
+                        if not isinstance(event, TextDelta):
+                            continue
+                        if last is None:
+                            self.experience.first_texts.append(now - began)
+                        else:
+                            self.experience.gaps.append(now - last)
+                        last = now
+                self.experience.finished += 1
+            except GenirError as error:
+                # Noise may run into max_tokens; that is no fault of anybody's.
+                if error.reason != "TRUNCATED":
+                    self.experience.failures.append(f"stream: {error.reason}")
+                    await asyncio.sleep(PROBE_SECONDS)
+
+    async def _fresh(self, client: AsyncIRClient) -> None:
+        """How long a schema takes that was never seen: until the server has accepted it."""
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            schema = normal_schema(10**6 + next(self._numbers))
+            began = time.monotonic()
+            try:
+                async with client.stream(_PROMPT, schema=schema, max_tokens=100) as events:
+                    await anext(events)
+                    self.experience.fresh.append(time.monotonic() - began)
+            except GenirError as error:
+                self.experience.failures.append(f"fresh schema: {error.reason}")
+
+    async def _probe(self) -> None:
+        async with grpc.aio.insecure_channel(self._target) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            while True:
+                began = time.monotonic()
+                try:
+                    answer = await stub.Check(
+                        health_pb2.HealthCheckRequest(service="liveness"), timeout=10.0
+                    )
+                    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+                        self.experience.failures.append(f"probe: status {answer.status}")
+                except grpc.RpcError as error:
+                    self.experience.failures.append(f"probe: {error.code().name}")
+                took = time.monotonic() - began
+                self.experience.probes.append(took)
+                await asyncio.sleep(max(0.0, PROBE_SECONDS - took))
