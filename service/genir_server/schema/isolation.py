@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -29,6 +31,8 @@ class Death(StrEnum):
     """What a child died of."""
 
     TIME = "time"
+    WAIT = "wait"
+    """It took too long by the clock although it used less processor time than it might."""
     MEMORY = "memory"
     CRASH = "crash"
     """Out of stack in most cases."""
@@ -50,13 +54,16 @@ class Outcome:
     resident: int
 
 
-def in_child(work: Callable[[], bytes], *, seconds: float, memory: int) -> Outcome:
+def in_child(
+    work: Callable[[], bytes], *, seconds: float, memory: int, wall_seconds: float
+) -> Outcome:
     """Runs `work` in a child. For processes of one thread.
 
     Args:
         work: what to do. MemoryError is a death of memory, any other exception a crash.
         seconds: processor time; the child dies after it wherever it is, inside of a library too.
         memory: address space beyond what this process has, in bytes.
+        wall_seconds: time by the clock, for when the machine is overloaded.
 
     """
     reading, writing = os.pipe()
@@ -65,15 +72,31 @@ def in_child(work: Callable[[], bytes], *, seconds: float, memory: int) -> Outco
     if child == 0:
         _work(work, writing, last_words, seconds, memory)
     os.close(writing)
-    parts = []
-    while part := os.read(reading, _READ_BYTES):
-        parts.append(part)
+    parts = _read(reading, time.monotonic() + wall_seconds)
     os.close(reading)
+    if parts is None:
+        os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
     said = os.pread(last_words, _LAST_WORDS_BYTES, 0)
     os.close(last_words)
+    resident = usage.ru_maxrss * 1024
+    if parts is None:
+        return Outcome(b"", Death.WAIT, resident)
     death = _death(os.waitstatus_to_exitcode(status), said)
-    return Outcome(b"" if death else b"".join(parts), death, usage.ru_maxrss * 1024)
+    return Outcome(b"" if death else b"".join(parts), death, resident)
+
+
+def _read(pipe: int, deadline: float) -> list[bytes] | None:
+    """All that comes until the other end is closed; None if that takes too long."""
+    readable = select.poll()
+    readable.register(pipe, select.POLLIN)
+    parts: list[bytes] = []
+    while readable.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+        part = os.read(pipe, _READ_BYTES)
+        if not part:
+            return parts
+        parts.append(part)
+    return None
 
 
 def _work(

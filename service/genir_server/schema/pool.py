@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 2.0
+_SILENCE_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -56,7 +57,11 @@ class _Worker:
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise BrokenPipeError
-        stdin.write(len(body).to_bytes(4, "big") + body)
+        try:
+            stdin.write(len(body).to_bytes(4, "big") + body)
+        except RuntimeError as fault:
+            # What uvloop says of a pipe whose other end is gone.
+            raise BrokenPipeError from fault
         await stdin.drain()
         head = await stdout.readexactly(4)
         return await stdout.readexactly(int.from_bytes(head, "big"))
@@ -126,8 +131,8 @@ class WorkerPool:
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
                 `SchemaLimits.probe_seconds`, or more memory or stack than there is.
-            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed all the same;
-                DRAINING when the server is going down.
+            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed in waiting for a
+                worker or in the work; DRAINING when the server is going down.
 
         """
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
@@ -144,40 +149,30 @@ class WorkerPool:
 
     async def _ask(self, queue: asyncio.Queue[_Worker | None], text: str, seconds: float) -> bytes:
         """What the next free worker of a queue replies."""
-        worker: _Worker | None = None
-        healthy = False
+        wall = self._limits.probe_wall_seconds
         try:
-            # The wait for a worker counts: who waits that long had better try elsewhere.
-            async with asyncio.timeout(self._limits.probe_wall_seconds):
-                worker = await self._next(queue)
-                reply = await worker.ask(f"{seconds}\n{text}".encode())
-            healthy = True
+            # Who waits that long had better try elsewhere.
+            async with asyncio.timeout(wall):
+                worker = await queue.get()
         except TimeoutError:
-            raise GenirError(
-                Reason.OVERLOADED,
-                "the machine is too busy to prepare the schema; try again",
-                retry_after=_RETRY_SECONDS,
-            ) from None
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self.counters.crashes += 1
-            raise self._refusal(Death.CRASH) from None
-        finally:
-            if worker is not None:
-                self._return(queue, worker, healthy=healthy)
-        return reply
-
-    async def _next(self, queue: asyncio.Queue[_Worker | None]) -> _Worker:
-        worker = await queue.get()
+            raise _overloaded() from None
         if self._closed:
             raise GenirError(Reason.DRAINING, "the server is going down")
-        if worker is not None:
-            return worker
-        # A replacement did not start; try again rather than let callers wait for ever.
+        if worker is None:
+            # A replacement did not start; try again rather than let callers wait for ever.
+            self._replace_soon(queue, None)
+            raise _overloaded()
+        healthy = False
         try:
-            return await self._spawn()
-        except BaseException:
-            queue.put_nowait(None)
-            raise
+            # A worker itself sees to the limits: one that keeps silent is out of order.
+            async with asyncio.timeout(wall + _SILENCE_SECONDS):
+                reply = await worker.ask(f"{seconds}\n{text}".encode())
+            healthy = True
+        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+            raise _overloaded() from None
+        finally:
+            self._return(queue, worker, healthy=healthy)
+        return reply
 
     def _return(
         self, queue: asyncio.Queue[_Worker | None], worker: _Worker, *, healthy: bool
@@ -188,12 +183,16 @@ class WorkerPool:
         worker.kill()
         if not self._closed:
             self.counters.replaced += 1
-            task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
-            self._replacing.add(task)
-            task.add_done_callback(self._replacing.discard)
+            self._replace_soon(queue, worker)
 
-    async def _replace(self, queue: asyncio.Queue[_Worker | None], worker: _Worker) -> None:
-        await self._bury(worker)
+    def _replace_soon(self, queue: asyncio.Queue[_Worker | None], worker: _Worker | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self, queue: asyncio.Queue[_Worker | None], worker: _Worker | None) -> None:
+        if worker is not None:
+            await self._bury(worker)
         try:
             queue.put_nowait(await self._spawn())
         except (OSError, RuntimeError):
@@ -204,8 +203,10 @@ class WorkerPool:
         await worker.process.wait()
         self._all.discard(worker)
 
-    def _refusal(self, death: Death) -> SchemaRefusedError:
+    def _refusal(self, death: Death) -> SchemaRefusedError | GenirError:
         limits = self._limits
+        if death is Death.WAIT:
+            return _overloaded()
         if death is Death.TIME:
             self.counters.timeouts += 1
             return too_complex(
@@ -254,6 +255,14 @@ class WorkerPool:
             worker.kill()
             raise
         return worker
+
+
+def _overloaded() -> GenirError:
+    return GenirError(
+        Reason.OVERLOADED,
+        "the machine is too busy to prepare the schema; try again",
+        retry_after=_RETRY_SECONDS,
+    )
 
 
 def _death(reply: bytes) -> Death | None:

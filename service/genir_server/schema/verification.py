@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Violation
-from genir_server.schema.isolation import in_child
+from genir_server.schema.isolation import Death, in_child
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 from genir_server.schema.worker import read_frame, write_frame
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MEMORY = 1 << 30
+_WALL_SECONDS = 10.0
+_WAITED = b"waited"
 _MOST_WAITING = 4
 _RETRY_SECONDS = 2.0
 _TOO_LONG = "checking the value against the schema takes too long"
@@ -40,9 +42,16 @@ class VerificationProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self, request: bytes, seconds: float) -> list[Violation] | None:
-        """What a value does wrong; None if finding out takes more than the processor time."""
+        """What a value does wrong; None if finding out takes more than the processor time.
+
+        Raises:
+            GenirError: OVERLOADED; the machine was too busy to find out.
+
+        """
         with self._lock:
             reply = self._ask(f"{seconds}\n".encode() + request)
+        if reply == _WAITED:
+            raise _overloaded("the machine is too busy to check the value; try again")
         if not reply:
             return None
         return [Violation(**violation) for violation in json.loads(reply)]
@@ -110,7 +119,8 @@ class Verification:
         """What a value does wrong. Blocks; for about `seconds` on a machine that is free.
 
         Raises:
-            GenirError: OVERLOADED; too many values that take long are waiting.
+            GenirError: OVERLOADED; too many values that take long are waiting, or the machine is
+                too busy.
 
         """
         body = json.dumps({"schema": text, "draft": int(draft), "value": value}).encode()
@@ -118,12 +128,7 @@ class Verification:
         if found is not None:
             return found
         if not self._places.acquire(blocking=False):
-            raise GenirError(
-                Reason.OVERLOADED,
-                "too many values that take long to check against their schemas are waiting; "
-                "try again",
-                retry_after=_RETRY_SECONDS,
-            )
+            raise _overloaded("too many values that take long to check are waiting; try again")
         try:
             found = self._slow.check(body, self._seconds)
         finally:
@@ -134,6 +139,10 @@ class Verification:
         """Ends the processes. May be called more than once."""
         self._quick.close()
         self._slow.close()
+
+
+def _overloaded(message: str) -> GenirError:
+    return GenirError(Reason.OVERLOADED, message, retry_after=_RETRY_SECONDS)
 
 
 class GuardedVerifier:
@@ -173,8 +182,9 @@ def main() -> None:
             lambda request=request: _checked(request),  # type: ignore[misc]
             seconds=float(seconds),
             memory=_MEMORY,
+            wall_seconds=_WALL_SECONDS,
         )
-        write_frame(replies, outcome.body)
+        write_frame(replies, _WAITED if outcome.death is Death.WAIT else outcome.body)
 
 
 def _checked(body: bytes) -> bytes:

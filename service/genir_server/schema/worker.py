@@ -54,6 +54,7 @@ def main() -> None:
             lambda text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
             seconds=float(seconds),
             memory=limits.probe_bytes,
+            wall_seconds=limits.probe_wall_seconds,
         )
         body = outcome.body
         if outcome.death is not None:

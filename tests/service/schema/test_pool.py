@@ -90,10 +90,28 @@ def crashes() -> bytes:
     raise RecursionError
 
 
+def sleeps() -> bytes:
+    time.sleep(60)
+    return b""
+
+
+async def test_a_worker_that_is_gone_is_replaced(pool: WorkerPool) -> None:
+    (victim,) = [worker for worker in pool._all if worker not in pool._slow._queue]  # type: ignore[attr-defined]
+    victim.kill()
+    await victim.process.wait()
+    with pytest.raises(GenirError) as caught:
+        await pool.analyse('{"title": "lost"}')
+    assert caught.value.reason is Reason.OVERLOADED
+    assert await pool.analyse('{"title": "found"}')
+    assert pool.counters.replaced == 1
+
+
 def test_a_child_that_dies_says_of_what() -> None:
     works = {Death.MEMORY: exhausts_memory, Death.TIME: exhausts_time, Death.CRASH: crashes}
     for death, work in works.items():
-        outcome = in_child(work, seconds=0.3, memory=1 << 28)
+        outcome = in_child(work, seconds=0.3, memory=1 << 28, wall_seconds=60.0)
         assert (outcome.death, outcome.body) == (death, b"")
-    large = in_child(lambda: b"x" * 1_000_000, seconds=5.0, memory=1 << 28)
+    late = in_child(sleeps, seconds=5.0, memory=1 << 28, wall_seconds=0.1)
+    assert (late.death, late.body) == (Death.WAIT, b"")
+    large = in_child(lambda: b"x" * 1_000_000, seconds=5.0, memory=1 << 28, wall_seconds=60.0)
     assert (large.death, len(large.body)) == (None, 1_000_000)
