@@ -1,7 +1,8 @@
 """Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
 
 Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
-schemas at once; a flood of small ones; and honest callers alone again. Prints Markdown, writes JSON
+schemas at once; one schema with a large grammar again and again; a flood of small ones; and honest
+callers alone again. Prints Markdown, writes JSON
 to ``--out``, and exits with 1 when a promise was broken.
 """
 
@@ -31,6 +32,7 @@ WARM_SECONDS = 5.0
 REST_SECONDS = 5.0
 SLOW_AT_ONCE = 40
 FLOOD_AT_ONCE = 16
+LARGE_TIMES = 40
 _ROOM = 1_000_000
 _BUSY = frozenset({"OVERLOADED"})
 
@@ -61,6 +63,7 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
     cases = [case for case in CASES if options.only in case.name]
     again = [_varied(case, "again") for case in cases]
     slow = [_slow(number) for number in range(SLOW_AT_ONCE)] if not options.only else []
+    large = [_large()] * (0 if options.only else LARGE_TIMES)
     flood = [_small(number) for number in range(options.flood if not options.only else 0)]
     phases: list[Phase] = []
     traffic = Traffic(server.target)
@@ -78,6 +81,7 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
         await phase("one by one", attacker.volley(cases, 1))
         await phase("eight at once", attacker.volley(again, 8, also=_BUSY))
         await phase("slow ones at once", attacker.volley(slow, SLOW_AT_ONCE, also=_BUSY))
+        await phase("a large grammar again", attacker.volley(large, 8, also=_BUSY))
         await phase("flood", attacker.volley(flood, FLOOD_AT_ONCE, also=_BUSY))
         await asyncio.sleep(REST_SECONDS)
         await phase("no attack again", asyncio.sleep(options.quiet_seconds))
@@ -117,6 +121,18 @@ def _slow(number: int) -> Case:
     ]
     schema = {"title": str(number), "oneOf": alternatives}
     return borne(f"slow schema {number}", "the workers", schema, "SCHEMA_TOO_COMPLEX")
+
+
+def _large() -> Case:
+    """Passes every check, but the engine compiles it for every call."""
+    properties = {f"p{index}": {"type": "boolean"} for index in range(440)}
+    schema = {
+        "type": "object",
+        "properties": {
+            f"o{index}": {"type": "object", "properties": properties} for index in range(5)
+        },
+    }
+    return borne("a large grammar", "the engine", schema, "SCHEMA_TOO_COMPLEX", max_tokens=20)
 
 
 def _small(number: int) -> Case:

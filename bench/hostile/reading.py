@@ -89,8 +89,8 @@ def _text_cases() -> list[Case]:
         ),
         refused("a byte order mark", _READER, '\ufeff{"type":"null"}', INVALID),
         refused("NUL", _READER, '{"type":"null"}\x00', INVALID),
-        refused("nothing", _READER, " ", INVALID),
-        refused("white space of a megabyte", _READER, " " * 1_000_000, INVALID),
+        refused("nothing", _READER, " ", INVALID, "INVALID_FIELD"),
+        refused("white space of a megabyte", _READER, " " * 1_000_000, INVALID, "INVALID_FIELD"),
         too_complex(
             "two megabytes of description",
             _READER,

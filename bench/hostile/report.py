@@ -24,6 +24,7 @@ _COLUMNS = (
     "attacks",
     "decided p50 / max, s",
     "gap p50 / p99 / max, ms",
+    "first text p50 / p99 / max, ms",
     "fresh schema p50 / p99 / max, ms",
     "probe p50 / p99 / max, ms",
 )
@@ -128,7 +129,7 @@ def markdown(phases: Sequence[Phase], before: Processes, after: Processes) -> st
         columns = [phase.name, str(len(phase.hits)), times]
         columns += [
             " / ".join(f"{numbers[f'{name}_{label}_ms']:.0f}" for label in ("p50", "p99", "max"))
-            for name in ("gap", "fresh_schema", "probe")
+            for name in ("gap", "first_text", "fresh_schema", "probe")
         ]
         lines.append(f"| {' | '.join(columns)} |")
     lines += ["", "| memory, MiB | before | after |", "|---|---|---|"]
