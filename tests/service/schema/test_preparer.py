@@ -87,6 +87,7 @@ async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -
     measured = dict((await preparer.prepare(text)).measured)
     limits = preparer.limits()
     assert 0 < measured.pop("probe_seconds") <= limits["probe_seconds"]
+    assert 0 < measured.pop("compile_seconds") <= limits["compile_seconds"]
     assert 0 < measured.pop("mask_seconds") <= limits["mask_seconds"]
     assert measured == {
         "schema_bytes": len(text),

@@ -224,11 +224,11 @@ class SchemaCacheStats(_message.Message):
     prepared: _builtins.int
     """Schemas that were prepared and can be used."""
     worker_crashes: _builtins.int
-    """Workers that died of a schema."""
+    """Processes that ran out of memory or stack over a schema."""
     worker_timeouts: _builtins.int
-    """Workers that were ended because a schema took too long."""
+    """Processes that were ended because a schema took too long."""
     workers_recycled: _builtins.int
-    """Workers that were replaced because of their age or size."""
+    """Workers that were replaced because they were out of order."""
     @_builtins.property
     def prepare_total(self) -> _duration_pb2.Duration:
         """Time by the clock that preparing those took, all together."""
