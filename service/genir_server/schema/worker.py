@@ -2,8 +2,8 @@
 
 Speaks in frames over standard input and output: four bytes of length, big-endian, and a body. The
 first frame in is the configuration, as JSON; then each frame in is the processor time allowed, in
-seconds, a line end, and a schema's text; each frame out is JSON: an analysis, a refusal, or
-``death``, a `genir_server.schema.isolation.Death`.
+seconds, a line end, and a schema's text; each frame out is JSON: an analysis or a refusal,
+with ``resident_bytes``, or ``death``, a `genir_server.schema.isolation.Death`.
 
 Every schema gets a child of its own, so that whatever it does leaves this process as it was.
 """
@@ -56,8 +56,10 @@ def main() -> None:
             memory=limits.probe_bytes,
             wall_seconds=limits.probe_wall_seconds,
         )
-        body = outcome.body
-        if outcome.death is not None:
+        if outcome.death is None:
+            # An analysis may be large: it is not read here.
+            body = f'{{"resident_bytes": {outcome.resident}, '.encode() + outcome.body[1:]
+        else:
             body = json.dumps({"death": outcome.death.value}).encode()
         write_frame(replies, body)
 
