@@ -70,10 +70,10 @@ proto: setup-dev
 
 # The public schemas' folder and the file for the result.
 DATA ?=
-OUT ?= bench-schemas.json
-bench-schemas: setup-dev
-	@test -n "$(DATA)" || { echo 'make bench-schemas DATA=folder OUT=file.json'; exit 2; }
-	@PYTHONPATH=service $(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
+OUT ?= $@.json
+bench-schemas: setup
+	@test -n "$(DATA)" || { echo 'make $@ DATA=folder OUT=file.json'; exit 2; }
+	@$(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
 
 bench-generation: setup
 	@$(BIN)/python -m bench.generation $(ARGS)

@@ -1,120 +1,140 @@
-"""Runs the schema layer over a folder of schemas: ``python -m bench.schemas DATA OUT``.
+"""Runs genir's schema layer, and vLLM without it, over a folder of schemas.
 
-DATA holds JSON Lines files, one a data set; each line has ``id``, ``schema`` and ``tests`` (a list
-of instances with ``valid``). OUT is the result as JSON; beside it, ``OUT.rows.jsonl`` keeps every
-schema's own result, and a run that was interrupted goes on from there.
+``python -m bench.schemas DATA OUT``. DATA holds JSON Lines files, one a data set; each line has
+``id``, ``schema`` and ``tests`` (a list of instances with ``valid``). OUT is the result as JSON,
+``OUT.md`` the same as Markdown tables. Beside them ``OUT.layer.jsonl``, ``OUT.guidance.jsonl`` and
+``OUT.xgrammar.jsonl`` keep every schema's own result: a run that was interrupted goes on from them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.metadata
 import json
+import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
-from bench.schemas.check import InstanceChecker
-from bench.schemas.report import markdown, totals
-from genir_server.core.errors import GenirError
-from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.pool import WorkerPool
-from genir_server.schema.refusal import SchemaRefusedError
+from bench.schemas.corpus import cases
+from bench.schemas.layer import measure_layer
+from bench.schemas.plain import BACKENDS, COMPILE_SECONDS, measure_plain
+from bench.schemas.report import grouped, layer_sums, markdown, plain_sums
+from bench.schemas.rows import OtherRunError, Row, RowsFile
+from genir_server.engine.embedded_model import make_embedded_model
+from genir_server.schema.limits import SchemaLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.schemas.corpus import Case
+
+_INTERRUPTED = 130
+_PROGRESS_EVERY = 200
 
 
-def main() -> None:
+def main() -> int:
     """Reads the arguments and runs."""
     parser = argparse.ArgumentParser(prog="python -m bench.schemas")
     parser.add_argument("data", type=Path, help="folder of JSON Lines files, one a data set")
     parser.add_argument("out", type=Path, help="where the result goes, as JSON")
-    parser.add_argument("--tokenizer", help="model folder; bytes when it is left out")
-    parser.add_argument("--datasets", nargs="*", help="only these, by the names of their files")
-    parser.add_argument("--most", type=int, default=sys.maxsize, help="schemas of each data set")
+    parser.add_argument("--tokenizer", help="model folder; by default the embedded model's")
+    parser.add_argument("--datasets", nargs="*", default=[], help="only these, by name")
+    parser.add_argument("--most", type=int, default=0, help="schemas of each data set; 0: all")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument(
+        "--plain", nargs="*", default=BACKENDS, choices=BACKENDS, help="vLLM's backends beside it"
+    )
+    parser.add_argument(
+        "--xgrammar-most",
+        type=int,
+        default=20,
+        help="schemas of each data set for xgrammar, which is slow; 0: all",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="chooses samples")
     parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
-    arguments = parser.parse_args()
-    rows_path = arguments.out.with_name(arguments.out.name + ".rows.jsonl")
-    if arguments.fresh:
-        rows_path.unlink(missing_ok=True)
-    start = time.monotonic()
-    asyncio.run(_Run(arguments, rows_path).run())
-    rows = [json.loads(line) for line in rows_path.read_text().splitlines()]
-    result = totals(rows)
-    result["wall_seconds"] = round(time.monotonic() - start, 1)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(markdown(result))
+    options = parser.parse_args()
+    try:
+        result = _Run(options).result()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
+    except (OtherRunError, FileNotFoundError) as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tables = markdown(result)
+    options.out.with_name(options.out.name + ".md").write_text(tables)
+    print(tables)
+    return 0
 
 
 class _Run:
-    def __init__(self, arguments: argparse.Namespace, rows_path: Path) -> None:
-        self._arguments = arguments
-        self._rows_path = rows_path
-        self._checker = InstanceChecker(arguments.tokenizer)
-        self._pool = WorkerPool(
-            arguments.tokenizer, SchemaLimits(), NarrowingBounds(), arguments.workers
-        )
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._tokenizer = options.tokenizer or str(make_embedded_model())
+        self._wall: dict[str, float] = {}
 
-    async def run(self) -> None:
-        """Does every schema that has no result yet."""
-        done: set[str] = set()
-        if self._rows_path.exists():
-            lines = self._rows_path.read_text().splitlines()
-            done = {str(json.loads(line)["id"]) for line in lines}
-        await self._pool.start()
-        gate = asyncio.Semaphore(self._arguments.workers + 1)
-        with self._rows_path.open("a") as rows:
-            async with asyncio.TaskGroup() as group:
-                for path in sorted(self._arguments.data.glob("**/*.jsonl")):
-                    if self._arguments.datasets and path.stem not in self._arguments.datasets:
-                        continue
-                    with path.open() as lines_of_set:
-                        for number, line in enumerate(lines_of_set):
-                            if number >= self._arguments.most:
-                                break
-                            case = json.loads(line)
-                            if case["id"] not in done:
-                                await gate.acquire()
-                                task = group.create_task(self._one(path.stem, case, rows))
-                                task.add_done_callback(lambda _: gate.release())
-        await self._pool.close()
+    def result(self) -> Row:
+        """Measures what has no row yet, and sums everything up."""
+        options = self._options
+        versions = {name: importlib.metadata.version(name) for name in ("llguidance", "xgrammar")}
+        result: Row = {}
 
-    async def _one(self, dataset: str, case: dict[str, object], rows: IO[str]) -> None:
-        text = json.dumps(case["schema"])
-        row: dict[str, object] = {"id": case["id"], "dataset": dataset, "bytes": len(text)}
-        start = time.perf_counter()
-        try:
-            reply = json.loads(await self._pool.analyse(text))
-        except SchemaRefusedError as refusal:
-            reply = {"reason": refusal.reason.value, "message": refusal.message}
-        except GenirError as error:
-            reply = {"reason": error.reason.value, "message": error.message}
-        row["wall_seconds"] = time.perf_counter() - start
-        if "reason" in reply:
-            row |= {"reason": reply["reason"], "message": reply["message"][:300]}
-        else:
-            notices = reply["notices"]
-            row |= {
-                "checked": [
-                    [notice["keyword"], notice["detail"]]
-                    for notice in notices
-                    if notice["enforcement"] == "checked_after_decoding"
-                ],
-                "rewritten": [
-                    notice["keyword"] for notice in notices if notice["enforcement"] == "rewritten"
-                ],
-                "seconds": reply["seconds"],
-                "compile_seconds": reply["compile_seconds"],
-                "worst_mask_seconds": reply["worst_mask_seconds"],
-                "resident_bytes": reply["resident_bytes"],
-                "min_tokens": reply["min_tokens"],
-                "example": reply["minimal_instance"] is not None,
-            }
-            tests = case.get("tests")
-            row |= self._checker.check(text, reply, tests if isinstance(tests, list) else [])
-        rows.write(json.dumps(row) + "\n")
-        rows.flush()
+        def layer(chosen: Iterator[Case], rows: RowsFile) -> None:
+            asyncio.run(measure_layer(chosen, rows, self._tokenizer, options.workers))
+
+        tokenizer = Path(self._tokenizer).name
+        settings: Row = {"limits": asdict(SchemaLimits()), "tokenizer": tokenizer}
+        rows = self._stage("layer", settings, options.most, layer)
+        result |= grouped(rows, layer_sums)
+        plain: Row = {}
+        for backend in options.plain:
+            settings = {"seconds": COMPILE_SECONDS[backend], "tokenizer": tokenizer}
+            most = options.most
+            if backend == "xgrammar" and options.xgrammar_most:
+                most = min(most or sys.maxsize, options.xgrammar_most)
+
+            def alone(chosen: Iterator[Case], rows: RowsFile, backend: str = backend) -> None:
+                asyncio.run(measure_plain(chosen, rows, self._tokenizer, backend))
+
+            plain[backend] = grouped(self._stage(backend, settings, most, alone), plain_sums)
+        if plain:
+            result["plain_vllm"] = plain
+        result["versions"] = versions
+        result["processors"] = os.cpu_count()
+        # Of this run alone: a run that went on from another counts only what it did itself.
+        result["wall_seconds"] = self._wall
+        return result
+
+    def _stage(
+        self,
+        name: str,
+        settings: Row,
+        most: int,
+        measure: Callable[[Iterator[Case], RowsFile], None],
+    ) -> Sequence[Row]:
+        options = self._options
+        path = options.out.with_name(f"{options.out.name}.{name}.jsonl")
+        settings |= {"most": most, "datasets": sorted(options.datasets), "seed": options.seed}
+        chosen = cases(options.data, options.datasets, most, options.seed)
+        start = time.monotonic()
+        with RowsFile(path, settings, fresh=options.fresh) as rows:
+            measure(_reported(name, chosen), rows)
+        self._wall[name] = round(time.monotonic() - start, 1)
+        return rows.rows
+
+
+def _reported(stage: str, chosen: Iterator[Case]) -> Iterator[Case]:
+    """The same cases, with a line now and then about how far it got."""
+    for number, case in enumerate(chosen, 1):
+        if number % _PROGRESS_EVERY == 0:
+            print(f"{stage}: {number} schemas, at {case.dataset}", file=sys.stderr, flush=True)
+        yield case
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

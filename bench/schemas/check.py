@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import jsonschema_rs
 
-from bench.schemas.guided import GuidedWriter
+from bench.schemas.guided import GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import in_engine_order
+from genir_server.core.normalform import NotNormalizableError, normalize, parse_strict
 from genir_server.schema import engine
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import llguidance
 
-_MOST_TESTS = 40
-_MOST_BYTES = 100_000
+    from bench.schemas.corpus import Instance
+    from bench.schemas.rows import Row
+
+MOST_INSTANCES = 40
+"""Instances of one schema that are checked."""
+
+MOST_BYTES = 100_000
+"""An instance with a longer text is not tried on an engine."""
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of one schema's instances. Lists hold their indexes.
+
+    Attributes:
+        valid: how many are labelled valid.
+        invalid: how many are labelled invalid.
+        valid_lost: valid ones that are refused, and by what.
+        invalid_passed: invalid ones that nothing refuses.
+        without_normal_form: valid ones that no answer can hold, such as 2^60.
+        untested: those that the engine was not asked about, or not to the end.
+        overcounted: valid ones that take fewer tokens than the estimate of the fewest.
+        verify_seconds: the time of each verification.
+        normalize_seconds: the time of each strict reading and writing in normal form.
+
+    """
+
+    valid: int = 0
+    invalid: int = 0
+    valid_lost: list[tuple[int, str]] = field(default_factory=list)
+    invalid_passed: list[int] = field(default_factory=list)
+    without_normal_form: list[int] = field(default_factory=list)
+    untested: list[int] = field(default_factory=list)
+    overcounted: list[int] = field(default_factory=list)
+    verify_seconds: list[float] = field(default_factory=list)
+    normalize_seconds: list[float] = field(default_factory=list)
 
 
 class InstanceChecker:
-    """Checks instances with the engine's matcher over single bytes.
+    """Checks instances the way an answer is checked, and with the engine's matcher over bytes.
 
     Args:
         tokenizer: model folder whose tokenizer counts tokens; None for bytes.
@@ -33,72 +71,86 @@ class InstanceChecker:
         self._tokenizer: llguidance.LLTokenizer = engine.load_tokenizer(None)
         self._counter: llguidance.LLTokenizer = engine.load_tokenizer(tokenizer)
 
-    def check(
-        self, text: str, analysis: dict[str, object], tests: list[dict[str, object]]
-    ) -> dict[str, object]:
-        """What happens to the instances.
-
-        Returns:
-            ``valid`` and ``invalid``: how many there are; ``valid_lost``: those valid ones that
-            verifier, relaxed schema or engine refuse, as a list of (index, who refused);
-            ``invalid_passed``: indexes of those invalid ones that engine and verifier accept;
-            ``overcounted``: indexes of valid ones that take fewer tokens than `min_tokens`;
-            ``verify_seconds``: the time of each verification.
-
-        """
-        verifier = SchemaVerifier(text, Draft(int(str(analysis["draft"]))))
-        relaxed_text = str(analysis["relaxed_schema"])
-        relaxed_schema = json.loads(relaxed_text)
-        relaxed = jsonschema_rs.Draft202012Validator(relaxed_schema, offline=True)
-        result: dict[str, object] = {"valid": 0, "invalid": 0}
-        lost: list[tuple[int, str]] = []
-        passed: list[int] = []
-        overcounted: list[int] = []
-        seconds: list[float] = []
-        matcher = engine.matcher(self._tokenizer, relaxed_text)
-        for index, test in enumerate(tests[:_MOST_TESTS]):
-            value = test.get("data", test.get("instance"))
-            start = time.perf_counter()
-            valid = verifier.is_valid(value)
-            seconds.append(time.perf_counter() - start)
-            if test["valid"]:
-                result["valid"] = int(str(result["valid"])) + 1
-                if not valid:
-                    lost.append((index, "verifier"))
-                elif self._overcounts(analysis, value, relaxed_schema):
-                    overcounted.append(index)
-                elif not relaxed.is_valid(value):
-                    lost.append((index, "relaxed schema"))
-                elif not self._accepts(matcher, value, relaxed_schema):
-                    lost.append((index, "engine"))
+    def check(self, text: str, analysis: Row, instances: Iterable[Instance]) -> Row:
+        """What happens to the instances under a schema's analysis, as the fields of `Outcomes`."""
+        subject = _Subject(text, analysis, self._tokenizer)
+        outcomes = Outcomes()
+        for index, instance in enumerate(instances):
+            if index == MOST_INSTANCES:
+                break
+            if instance.valid:
+                outcomes.valid += 1
+                self._valid(index, instance.value, subject, outcomes)
             else:
-                result["invalid"] = int(str(result["invalid"])) + 1
-                if valid and self._accepts(matcher, value, relaxed_schema):
-                    passed.append(index)
-        return {
-            **result,
-            "valid_lost": lost,
-            "invalid_passed": passed,
-            "overcounted": overcounted,
-            "verify_seconds": seconds,
-        }
+                outcomes.invalid += 1
+                self._invalid(index, instance.value, subject, outcomes)
+        return asdict(outcomes)
 
-    def _overcounts(
-        self, analysis: dict[str, object], value: object, schema: dict[str, object]
-    ) -> bool:
-        text = in_engine_order(value, schema)
-        return len(self._counter.tokenize_str(text)) < int(str(analysis["min_tokens"]))
+    def _valid(self, index: int, value: object, subject: _Subject, outcomes: Outcomes) -> None:
+        answer = _answer(value, outcomes)
+        if answer is None:
+            outcomes.without_normal_form.append(index)
+        if not subject.verifies(value if answer is None else answer[0], outcomes):
+            outcomes.valid_lost.append((index, "verifier"))
+        elif not subject.relaxed.is_valid(value):
+            outcomes.valid_lost.append((index, "relaxed schema"))
+        elif (accepted := subject.accepts(value)) is None:
+            outcomes.untested.append(index)
+        elif not accepted:
+            outcomes.valid_lost.append((index, "engine"))
+        else:
+            written = in_engine_order(value, subject.relaxed_schema)
+            if len(self._counter.tokenize_str(written)) < subject.min_tokens:
+                outcomes.overcounted.append(index)
 
-    def _accepts(
-        self, matcher: llguidance.LLMatcher, value: object, schema: dict[str, object]
-    ) -> bool:
+    def _invalid(self, index: int, value: object, subject: _Subject, outcomes: Outcomes) -> None:
+        answer = _answer(value, outcomes)
+        if answer is None or not subject.verifies(answer[0], outcomes):
+            return
+        # The verifier lets it through; so the engine decides, and not asking it would be an excuse.
+        if subject.accepts(value) is not False:
+            outcomes.invalid_passed.append(index)
+
+
+class _Subject:
+    """A prepared schema with everything that decides on a value."""
+
+    def __init__(self, text: str, analysis: Row, tokenizer: llguidance.LLTokenizer) -> None:
+        relaxed_text = str(analysis["relaxed_schema"])
+        self._verifier = SchemaVerifier(text, Draft(int(str(analysis["draft"]))))
+        self.min_tokens = int(str(analysis["min_tokens"]))
+        self.relaxed_schema: Row = json.loads(relaxed_text)
+        self.relaxed = jsonschema_rs.Draft202012Validator(self.relaxed_schema, offline=True)
+        self._acceptor = GuidanceAcceptor(engine.matcher(tokenizer, relaxed_text))
+
+    def verifies(self, value: object, outcomes: Outcomes) -> bool:
+        start = time.perf_counter()
+        valid = self._verifier.is_valid(value)
+        outcomes.verify_seconds.append(time.perf_counter() - start)
+        return valid
+
+    def accepts(self, value: object) -> bool | None:
+        """Whether the engine takes a value in some order of its keys; None when not found out."""
         # Its own order is tried as well: which of several alternatives set the order is a guess.
-        for order in (schema, {}):
+        for order in (self.relaxed_schema, {}):
             written = in_engine_order(value, order).encode()
-            if len(written) > _MOST_BYTES:
+            if len(written) > MOST_BYTES:
+                return None
+            self._acceptor.reset()
+            if self._acceptor.take(written) >= 0 and self._acceptor.complete():
                 return True
-            matcher.reset()
-            accepted = matcher.try_consume_tokens(list(written)) == len(written)
-            if accepted and matcher.is_accepting():
-                return True
-        return GuidedWriter(matcher).accepts(value)
+        writer = GuidedWriter(self._acceptor)
+        accepted = writer.accepts(value)
+        return None if writer.gave_up else accepted
+
+
+def _answer(value: object, outcomes: Outcomes) -> tuple[object] | None:
+    """A value as an answer would hold it: in normal form, and read again."""
+    text = json.dumps(value, ensure_ascii=False)
+    start = time.perf_counter()
+    try:
+        answer = parse_strict(normalize(parse_strict(text)))
+    except NotNormalizableError:
+        return None
+    outcomes.normalize_seconds.append(time.perf_counter() - start)
+    return (answer,)

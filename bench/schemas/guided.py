@@ -1,47 +1,97 @@
-"""Asks the engine itself in which order it takes the keys of a value."""
+"""Asks an engine itself in which order it takes the keys of a value."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bench.schemas.order import scalar_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import llguidance
 
 _MOST_STEPS = 20_000
 
 
-class GuidedWriter:
-    """Writes a value into a matcher over single bytes, trying keys until the engine takes one.
+class Acceptor(Protocol):
+    """An engine's state while a text is written under its constraint."""
 
-    Recurses as deep as the value goes, which for the values of the public sets is not far.
-    """
+    def reset(self) -> None:
+        """Forgets what was written."""
+        ...
+
+    def take(self, text: bytes) -> int:
+        """Writes a text; what to give `undo` for it, or -1 when the engine refuses it."""
+        ...
+
+    def undo(self, written: int) -> None:
+        """Takes the latest texts back: the sum of what `take` gave for them."""
+        ...
+
+    def complete(self) -> bool:
+        """Whether what was written may end here."""
+        ...
+
+
+class GuidanceAcceptor:
+    """llguidance over single bytes."""
 
     def __init__(self, matcher: llguidance.LLMatcher) -> None:
         self._matcher = matcher
-        self._steps = 0
 
-    def accepts(self, value: object) -> bool:
-        """Whether the engine takes the value in some order of its keys."""
+    def reset(self) -> None:
+        """Forgets what was written."""
         self._matcher.reset()
-        return self._value(value, b"") >= 0 and bool(self._matcher.is_accepting())
 
-    def _take(self, text: bytes) -> int:
-        """Writes a text; the number of bytes written, or -1 when the engine refuses it."""
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            return -1
+    def take(self, text: bytes) -> int:
+        """Writes a text; its length, or -1 when it is refused."""
         tokens = list(text)
         if self._matcher.validate_tokens(tokens) < len(tokens):
             return -1
-        if not self._matcher.consume_tokens(tokens):
+        return len(tokens) if self._matcher.consume_tokens(tokens) else -1
+
+    def undo(self, written: int) -> None:
+        """Takes back as many bytes."""
+        self._matcher.rollback(written)
+
+    def complete(self) -> bool:
+        """Whether what was written may end here."""
+        return bool(self._matcher.is_accepting())
+
+
+class GuidedWriter:
+    """Writes a value under a constraint, trying keys until the engine takes one.
+
+    Recurses as deep as the value goes, which for the values of the public sets is not far.
+
+    Attributes:
+        gave_up: whether the last value took more steps than are tried; its answer means nothing.
+
+    """
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        self._steps = 0
+        self.gave_up = False
+
+    def accepts(self, value: object) -> bool:
+        """Whether the engine takes the value in some order of its keys."""
+        self._acceptor.reset()
+        self._steps = 0
+        self.gave_up = False
+        return self._value(value, b"") >= 0 and self._acceptor.complete()
+
+    def _take(self, text: bytes) -> int:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            self.gave_up = True
             return -1
-        return len(tokens)
+        return self._acceptor.take(text)
 
     def _value(self, value: object, before: bytes) -> int:
-        """Writes `before` and a value; bytes written, or -1 with nothing left written."""
+        """Writes `before` and a value; what to undo, or -1 with nothing left written."""
         if isinstance(value, dict):
             return self._object(value, before)
         if isinstance(value, list):
@@ -50,10 +100,10 @@ class GuidedWriter:
 
     def _undo(self, written: int) -> int:
         if written > 0:
-            self._matcher.rollback(written)
+            self._acceptor.undo(written)
         return -1
 
-    def _array(self, items: list[object], before: bytes) -> int:
+    def _array(self, items: Iterable[object], before: bytes) -> int:
         written = self._take(before + b"[")
         if written < 0:
             return -1

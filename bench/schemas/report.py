@@ -1,89 +1,134 @@
-"""Sums up the results of single schemas."""
+"""Sums up the results of single schemas, and writes the sums as Markdown tables."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
-JSON_SCHEMA_BENCH = frozenset(
-    {
-        "Glaiveai2K",
-        "Github_trivial",
-        "Github_easy",
-        "Github_medium",
-        "Github_hard",
-        "Github_ultra",
-        "Kubernetes",
-        "Snowplow",
-        "WashingtonPost",
-        "JsonSchemaStore",
-    }
-)
-Row = dict[str, object]
+from bench.schemas.corpus import JSON_SCHEMA_BENCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bench.schemas.rows import Row
+
+NOTHING = "-"
+"""What a table shows where there is nothing to count."""
+
+_THREE_DIGITS = 1000
+_TIMES = ("prepare", "prepare_cpu", "compile", "worst_mask", "verify", "normalize")
 
 
-def totals(rows: list[Row]) -> dict[str, object]:
-    """Sums for each data set, for JSONSchemaBench and for all."""
+def grouped(rows: Sequence[Row], summed: Callable[[Sequence[Row]], Row]) -> Row:
+    """Sums under ``totals`` for JSONSchemaBench and for all, under ``datasets`` for each set."""
     by_set: dict[str, list[Row]] = {}
     for row in rows:
         by_set.setdefault(str(row["dataset"]), []).append(row)
     bench = [row for row in rows if row["dataset"] in JSON_SCHEMA_BENCH]
     return {
-        "totals": {"jsonschemabench": _sum(bench), "all": _sum(rows)},
-        "datasets": {name: _sum(of_set) for name, of_set in sorted(by_set.items())},
+        "totals": {"jsonschemabench": summed(bench), "all": summed(rows)},
+        "datasets": {name: summed(of_set) for name, of_set in sorted(by_set.items())},
     }
 
 
-def _sum(rows: list[Row]) -> dict[str, object]:
+def layer_sums(rows: Sequence[Row]) -> Row:
+    """The sums over rows of genir's own layer."""
     accepted = [row for row in rows if "reason" not in row]
+    refused = [row for row in rows if "reason" in row]
     exact = [row for row in accepted if not row["checked"]]
     return {
         "schemas": len(rows),
         "accepted": len(accepted),
         "exact": len(exact),
         "relaxed": len(accepted) - len(exact),
-        "refused": len(rows) - len(accepted),
-        "refused_by_reason": dict(Counter(str(row["reason"]) for row in rows if "reason" in row)),
+        "refused": len(refused),
+        "refused_by_reason": dict(Counter(map(_reason, refused)).most_common()),
         "checked_keywords": dict(
             Counter(
                 keyword
                 for row in accepted
-                for keyword in {str(pair[0]) for pair in _list(row["checked"])}
+                for keyword in {str(pair[0]) for pair in as_list(row["checked"])}
             ).most_common()
         ),
-        "valid": sum(_int(row["valid"]) for row in accepted),
-        "valid_lost": sum(len(_list(row["valid_lost"])) for row in accepted),
-        "invalid": sum(_int(row["invalid"]) for row in accepted),
-        "invalid_passed": sum(len(_list(row["invalid_passed"])) for row in accepted),
-        "overcounted": sum(len(_list(row["overcounted"])) for row in accepted),
+        **instance_sums(accepted),
+        "overcounted": _length(accepted, "overcounted"),
         "examples": sum(bool(row["example"]) for row in accepted),
         "milliseconds": {
-            "prepare": _spread([_float(row["wall_seconds"]) for row in rows]),
-            "prepare_cpu": _spread([_float(row["seconds"]) for row in accepted]),
-            "compile": _spread([_float(row["compile_seconds"]) for row in accepted]),
-            "worst_mask": _spread([_float(row["worst_mask_seconds"]) for row in accepted]),
-            "verify": _spread(
-                [_float(value) for row in accepted for value in _list(row["verify_seconds"])]
-            ),
+            "prepare": spread(_floats(rows, "wall_seconds")),
+            "prepare_cpu": spread(_floats(accepted, "seconds")),
+            "compile": spread(_floats(accepted, "compile_seconds")),
+            "worst_mask": spread(_floats(accepted, "worst_mask_seconds")),
+            "verify": spread(_each(accepted, "verify_seconds")),
+            "normalize": spread(_each(accepted, "normalize_seconds")),
         },
-        "worker_resident_megabytes": max(
-            (_int(row["resident_bytes"]) >> 20 for row in accepted), default=0
-        ),
+        "worker_megabytes": _megabytes(accepted),
     }
 
 
-def _list(value: object) -> list[list[object]]:
+def plain_sums(rows: Sequence[Row]) -> Row:
+    """The sums over rows of one of vLLM's backends by itself."""
+    accepted = [row for row in rows if row["outcome"] == "accepted"]
+    outcomes = Counter(str(row["outcome"]) for row in rows)
+    return {
+        "schemas": len(rows),
+        "accepted": len(accepted),
+        **{outcome: outcomes[outcome] for outcome in ("refused", "timeout", "memory", "crash")},
+        "while_writing": dict(
+            Counter(str(row["while_writing"]) for row in accepted if "while_writing" in row)
+        ),
+        **instance_sums(accepted),
+        "milliseconds": {"compile": spread(_floats(rows, "compile_seconds"))},
+        "worker_megabytes": _megabytes(rows),
+    }
+
+
+def instance_sums(rows: Iterable[Row]) -> Row:
+    """How many instances there are and what became of them."""
+    rows = list(rows)
+    return {
+        "valid": sum(_int(row.get("valid")) for row in rows),
+        "valid_lost": _length(rows, "valid_lost"),
+        "invalid": sum(_int(row.get("invalid")) for row in rows),
+        "invalid_passed": _length(rows, "invalid_passed"),
+        "without_normal_form": _length(rows, "without_normal_form"),
+        "untested": _length(rows, "untested"),
+    }
+
+
+def _reason(row: Row) -> str:
+    limit = row.get("limit")
+    return f"{row['reason']} {limit}" if limit else str(row["reason"])
+
+
+def as_list(value: object) -> list[list[object]]:
+    """A list in a row; an empty one when the row has none."""
     return value if isinstance(value, list) else []
+
+
+def _length(rows: Iterable[Row], name: str) -> int:
+    return sum(len(as_list(row.get(name))) for row in rows)
 
 
 def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _floats(rows: Iterable[Row], name: str) -> list[float]:
+    return [float(str(row[name])) for row in rows if name in row]
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def _each(rows: Iterable[Row], name: str) -> list[float]:
+    return [float(str(value)) for row in rows for value in as_list(row.get(name))]
+
+
+def _megabytes(rows: Iterable[Row]) -> dict[str, int]:
+    """The largest resident size that a worker had reached: after the first schema, and ever."""
+    sizes = [_int(row["resident_bytes"]) >> 20 for row in rows if "resident_bytes" in row] or [0]
+    return {"least": min(sizes), "most": max(sizes)}
+
+
+def spread(seconds: Iterable[float]) -> dict[str, float]:
+    """Median, 99th percentile and largest of some times, in milliseconds."""
     ordered = sorted(seconds) or [0.0]
     places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {
@@ -92,43 +137,140 @@ def _spread(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def markdown(result: dict[str, object]) -> str:
-    """The sums and the times as two tables."""
-    return f"{_sums_table(result)}\n\n{_times_table(result)}"
+def markdown(result: Row) -> str:
+    """Every table of a result."""
+    tables = [_layer_table(result), _times_table(result), _refusals_table(result)]
+    plain = as_dict(result.get("plain_vllm"))
+    if plain:
+        tables.append(_plain_table(result, plain))
+    return "\n\n".join(tables) + "\n"
 
 
-def _sums_table(result: dict[str, object]) -> str:
-    head = (
-        "| | schemas | accepted | exact | relaxed | refused | valid lost | invalid passed |"
-        " prepare p50 / p99 / max, ms |\n|---|---|---|---|---|---|---|---|---|"
-    )
-    lines = [head]
-    for group in ("datasets", "totals"):
-        sums = result[group]
-        if isinstance(sums, dict):
-            lines.extend(_line(name, row) for name, row in sums.items())
-    return "\n".join(lines)
+def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-def _line(name: str, row: Row) -> str:
-    count = _int(row["schemas"]) or 1
-    times = row["milliseconds"]
-    spread = times["prepare"] if isinstance(times, dict) else {}
+def as_dict(value: object) -> Row:
+    """A mapping in a result; an empty one when it has none."""
+    return value if isinstance(value, dict) else {}
+
+
+def lines_of(result: Row) -> dict[str, Row]:
+    """The sums of each data set and then of the totals, by name."""
+    return {
+        name: as_dict(sums)
+        for group in ("datasets", "totals")
+        for name, sums in as_dict(result.get(group)).items()
+    }
+
+
+def share(part: object, whole: object) -> str:
+    """A share in percent; a dash of none."""
+    return f"{100 * _int(part) / _int(whole):.1f} %" if whole else NOTHING
+
+
+def _lost_and_passed(sums: Row) -> tuple[str, str]:
     return (
-        f"| {name} | {row['schemas']} | {100 * _int(row['accepted']) / count:.1f} % |"
-        f" {100 * _int(row['exact']) / count:.1f} % | {row['relaxed']} | {row['refused']} |"
-        f" {row['valid_lost']} of {row['valid']} | {row['invalid_passed']} of {row['invalid']} |"
-        f" {spread['p50']:.1f} / {spread['p99']:.0f} / {spread['max']:.0f} |"
+        f"{sums['valid_lost']} of {sums['valid']}",
+        f"{sums['invalid_passed']} of {sums['invalid']}",
     )
 
 
-def _times_table(result: dict[str, object]) -> str:
+def _spread_text(times: object) -> str:
+    return " / ".join(_three_digits(time) for time in _values(times))
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.3g}" if number < _THREE_DIGITS else f"{number:.0f}"
+
+
+def _values(times: object) -> list[float]:
+    return list(times.values()) if isinstance(times, dict) else []
+
+
+def _layer_table(result: Row) -> str:
+    head = ("", "schemas", "accepted", "exact", "relaxed", "refused")
+    lines = []
+    for name, sums in lines_of(result).items():
+        count = sums["schemas"]
+        lines.append(
+            (
+                name,
+                count,
+                share(sums["accepted"], count),
+                share(sums["exact"], count),
+                sums["relaxed"],
+                sums["refused"],
+                *_lost_and_passed(sums),
+                _spread_text(as_dict(sums["milliseconds"])["prepare"]),
+            )
+        )
+    measured = ("valid lost", "invalid passed", "prepare p50 / p99 / max, ms")
+    return table((*head, *measured), lines)
+
+
+def _times_table(result: Row) -> str:
     """The median, the 99th percentile and the worst of each time, one column a total."""
-    sums = result["totals"]
-    totals_by_name = sums if isinstance(sums, dict) else {}
-    times = {name: row["milliseconds"] for name, row in totals_by_name.items()}
-    lines = [f"| p50 / p99 / max, ms | {' | '.join(times)} |", "|---" * (1 + len(times)) + "|"]
-    for what in ("prepare", "prepare_cpu", "compile", "worst_mask", "verify"):
-        cells = (" / ".join(f"{time:.4g}" for time in of[what].values()) for of in times.values())
-        lines.append(f"| {what} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    sums = {name: as_dict(of) for name, of in as_dict(result["totals"]).items()}
+    lines = [
+        (what, *(_spread_text(as_dict(of["milliseconds"])[what]) for of in sums.values()))
+        for what in _TIMES
+    ]
+    return table(("p50 / p99 / max, ms", *sums), lines)
+
+
+def _refusals_table(result: Row) -> str:
+    sums = {name: as_dict(of) for name, of in as_dict(result["totals"]).items()}
+    counts = {name: as_dict(of["refused_by_reason"]) for name, of in sums.items()}
+    reasons = {reason for of in counts.values() for reason in of}
+    lines = [(reason, *(of.get(reason, 0) for of in counts.values())) for reason in sorted(reasons)]
+    return table(("refused", *sums), lines)
+
+
+def _plain_table(result: Row, plain: Row) -> str:
+    """What each backend by itself makes of the schemas, beside genir."""
+    systems = {"genir": result} | {f"vLLM, {backend}": as_dict(of) for backend, of in plain.items()}
+    lines = []
+    for system, of in systems.items():
+        for name, sums in lines_of(of).items():
+            if name not in as_dict(of["totals"]):
+                continue
+            ended = [
+                f"{sums[what]} {what}" for what in ("timeout", "memory", "crash") if what in sums
+            ]
+            later = sum(map(_int, as_dict(sums.get("while_writing")).values()))
+            lines.append(
+                (
+                    system,
+                    name,
+                    sums["schemas"],
+                    share(sums["accepted"], sums["schemas"]),
+                    ", ".join([*ended, *([f"{later} while writing"] if later else [])]) or "none",
+                    *_lost_and_passed(sums),
+                    _spread_text(as_dict(sums["milliseconds"])["compile"]),
+                )
+            )
+    head = ("", "", "schemas", "accepted", "timed out or died", "valid lost", "invalid passed")
+    per_set = _plain_sets_table(plain)
+    return f"{table((*head, 'compile p50 / p99 / max, ms'), lines)}\n\n{per_set}"
+
+
+def _plain_sets_table(plain: Row) -> str:
+    backends = {backend: as_dict(as_dict(of).get("datasets")) for backend, of in plain.items()}
+    names = sorted({name for of in backends.values() for name in of})
+    head = [""]
+    for backend in backends:
+        head += [f"{backend}: accepted", "valid lost", "invalid passed"]
+    lines = []
+    for name in names:
+        line: list[object] = [name]
+        for of in backends.values():
+            sums = as_dict(of.get(name))
+            if sums:
+                line += [f"{sums['accepted']} of {sums['schemas']}", *_lost_and_passed(sums)]
+            else:
+                line += [NOTHING] * 3
+        lines.append(line)
+    return table(head, lines)

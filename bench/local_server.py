@@ -1,0 +1,52 @@
+"""A genir server for a measurement: a process of its own on a free port, on the embedded model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_PORT_SECONDS = 120.0
+_STOP_SECONDS = 60.0
+
+
+@contextmanager
+def local_server(arguments: Sequence[str] = ()) -> Iterator[str]:
+    """Runs a server and gives its address. It is ended on the way out.
+
+    Raises:
+        RuntimeError: the server ended at once, or opens no port; the message has its log's end.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
+        port_file, log_file = Path(folder) / "port", Path(folder) / "log"
+        command = [sys.executable, "-m", "genir_server", "--port", "0"]
+        command += ["--port-file", str(port_file), *arguments]
+        with log_file.open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            yield f"127.0.0.1:{_port(server, port_file, log_file)}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _port(server: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> int:
+    began = time.monotonic()
+    while server.poll() is None and time.monotonic() - began < _PORT_SECONDS:
+        text = port_file.read_text() if port_file.exists() else ""
+        if text.endswith("\n"):
+            return int(text)
+        time.sleep(0.1)
+    raise RuntimeError(f"the server does not start: {log_file.read_text()[-2000:]}")
