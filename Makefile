@@ -20,7 +20,8 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev demo test serve lint proto format bench-schemas bench-generation hostile requirements clean distclean
+.PHONY: help setup setup-dev demo test serve lint proto format requirements clean distclean
+.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation hostile
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -32,7 +33,9 @@ help:
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
-	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced'
+	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'
+	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate under some of them'
+	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same over JSON-Schema-Test-Suite'
 	@echo 'make hostile OUT=file  attack a server with hostile schemas while others use it'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
 	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
@@ -71,9 +74,19 @@ proto: setup-dev
 # The public schemas' folder and the file for the result.
 DATA ?=
 OUT ?= $@.json
+# The tests of one draft in JSON-Schema-Test-Suite.
+TESTS ?=
 bench-schemas: setup
 	@test -n "$(DATA)" || { echo 'make $@ DATA=folder OUT=file.json'; exit 2; }
 	@$(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
+
+bench-schemas-generate: setup-dev
+	@test -n "$(DATA)" || { echo 'make $@ DATA=folder OUT=file.json'; exit 2; }
+	@$(BIN)/python -m bench.schemas.generate "$(DATA)" "$(OUT)" $(ARGS)
+
+bench-schemas-suite: setup
+	@test -n "$(TESTS)" || { echo 'make $@ TESTS=folder OUT=file.json'; exit 2; }
+	@$(BIN)/python -m bench.schemas.suite "$(TESTS)" "$(OUT)" $(ARGS)
 
 bench-generation: setup
 	@$(BIN)/python -m bench.generation $(ARGS)
