@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.interruption import EXIT_CODE, treat_terminate_as_interrupt
 from bench.schemas.corpus import cases
 from bench.schemas.layer import measure_layer
 from bench.schemas.plain import BACKENDS, COMPILE_SECONDS, measure_plain
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from bench.schemas.corpus import Case
 
-_INTERRUPTED = 130
 _PROGRESS_EVERY = 200
 
 
@@ -57,11 +57,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="chooses samples")
     parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
     options = parser.parse_args()
+    treat_terminate_as_interrupt()
     try:
         result = _Run(options).result()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        return _INTERRUPTED
+        return EXIT_CODE
     except (OtherRunError, FileNotFoundError) as fault:
         print(fault, file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.interruption import EXIT_CODE, treat_terminate_as_interrupt
 from bench.local_server import local_server
 from bench.schemas.corpus import cases
 from bench.schemas.report import NOTHING, as_dict, share, spread, table
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from bench.schemas.corpus import Case
 
 _READY_SECONDS = 600.0
-_INTERRUPTED = 130
 _LONGEST_TOPIC = 300
 _PROGRESS_EVERY = 20
 # Reasons with which a schema itself is refused, before anything is generated.
@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--server", help="HOST:PORT of a server that runs; default: start one")
     parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
     options = parser.parse_args()
+    treat_terminate_as_interrupt()
     settings: Row = {
         name: getattr(options, name)
         for name in ("per_dataset", "seed", "concurrency", "max_tokens", "timeout")
@@ -70,7 +71,7 @@ def main() -> int:
             result = {"settings": settings} | summed(rows.rows)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        return _INTERRUPTED
+        return EXIT_CODE
     except (OtherRunError, FileNotFoundError) as fault:
         print(fault, file=sys.stderr)
         return 2
@@ -131,6 +132,7 @@ async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) 
         row |= {"reason": error.reason, "message": error.message[:300]}
         row["tokens"] = error.usage.completion_tokens if error.usage else 0
         row["violated"] = sorted({violation.keyword for violation in error.violations})
+        row["violation"] = next((violation.message for violation in error.violations), "")
         if error.reason in _REFUSALS:
             row["kind"] = "refused"
     row["seconds"] = time.monotonic() - began
