@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # What the engine's compiler says, and the coarser relaxations that may help, in turn.
 _REMEDIES: tuple[tuple[str, tuple[dict[str, bool], ...]], ...] = (
+    ("intersection stack", ({"plain_recursion": True},)),
     ("circular", ({"open_circular": True}, {"cut_circular": True})),
     ("min/maxProperties", ({"plain_counts": True},)),
     ("disjoint", ({"plain_patterns": True},)),
@@ -41,6 +42,7 @@ _LAST_REMEDIES: tuple[dict[str, bool], ...] = (
     {"plain_counts": True},
     {"plain_patterns": True},
     {"cut_circular": True},
+    {"plain_recursion": True},
 )
 # The forms that are tried, finest first: relaxation and whether bounds are added.
 _FORMS = (

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import jsonschema_rs
 import pytest
 
 from genir_server.core.errors import GenirError, Reason
@@ -216,3 +217,27 @@ async def test_refusals_are_counted_at_their_size(preparer: Preparer) -> None:
     error = await refusal(preparer, json.dumps({"properties": {name: {"type": "strin"}}}))
     assert error.reason is Reason.SCHEMA_INVALID
     assert preparer._cache.bytes - before > len(error.metadata["pointer"]) > len(name)
+
+
+async def test_recursion_that_the_engine_cannot_intersect_is_checked_afterwards(
+    preparer: Preparer,
+) -> None:
+    # Three meanings of the same names, each of which goes on for ever.
+    definitions = {
+        "some": {"type": "object", "additionalProperties": {"$ref": "#/$defs/some"}},
+        "pairs": {"additionalProperties": {"$ref": "#/$defs/impair"}},
+        "impair": {"additionalProperties": {"$ref": "#/$defs/pairs"}, "minProperties": 1},
+    }
+    parts = [{"$ref": "#/$defs/some"}, {"$ref": "#/$defs/pairs"}]
+    prepared = await preparer.prepare(json.dumps({"allOf": parts, "$defs": definitions}))
+    checked = [
+        notice.pointer
+        for notice in prepared.notices
+        if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+    ]
+    assert "/allOf" in checked
+    engine = jsonschema_rs.Draft202012Validator(prepared.engine_schema, offline=True)
+    assert engine.is_valid({"a": {"b": {}}})
+    assert not engine.is_valid({"a": 1})
+    assert prepared.verifier.violations({"a": {"b": {}}}) == []
+    assert prepared.verifier.violations({"a": {}})

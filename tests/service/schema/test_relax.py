@@ -27,6 +27,7 @@ OPTIONS = st.builds(
     plain_counts=st.booleans(),
     plain_patterns=st.booleans(),
     plain_conditions=st.booleans(),
+    plain_recursion=st.booleans(),
 )
 
 

@@ -38,3 +38,22 @@ def mixed_references(document: Document) -> set[str]:
             if not alone and any(component[name] == component[pointer] for name in named):
                 found.add(pointer)
     return found
+
+
+def recursive_schemas(document: Document) -> set[str]:
+    """Pointers of schemas that are in a cycle or lead into one."""
+    component = cycles(document)
+    backwards: dict[str, list[str]] = {pointer: [] for pointer in document.nodes}
+    pending: list[str] = []
+    for pointer, node in document.nodes.items():
+        for edge in node.edges:
+            backwards[edge.target].append(pointer)
+            if component[edge.target] == component[pointer]:
+                pending.append(pointer)
+    found: set[str] = set()
+    while pending:
+        pointer = pending.pop()
+        if pointer not in found:
+            found.add(pointer)
+            pending.extend(backwards[pointer])
+    return found

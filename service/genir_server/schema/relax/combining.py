@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.schema.relax.negation import negate
+from genir_server.schema.vocabulary import ANNOTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from genir_server.schema.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
+
+
+_TOO_RECURSIVE = "the engine cannot intersect what refers to itself with other keywords"
 
 
 def reference(
@@ -29,6 +33,9 @@ def reference(
         return
     if keyword == "$dynamicRef" and len(context.document.dynamic_targets(_text(node, keyword))) > 1:
         context.unchecked(node, keyword, "the engine does not follow references at run time")
+        return
+    if target in context.recursive and not _alone(node, keyword):
+        context.unchecked(node, keyword, _TOO_RECURSIVE)
         return
     if node.pointer in context.mixed:
         if context.options.cut_circular:
@@ -52,12 +59,28 @@ def _parts(context: Context, node: Node, keyword: str) -> list[EngineSchema]:
 
 
 def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
-    parts = _parts(context, node, "allOf")
+    parts = _without_recursion(context, node)
     if node.pointer in context.mixed:
         parts = [beside(context, node, "allOf", part) for part in parts]
     kept = [part for part in parts if part is not True]
     if kept:
         schema["allOf"] = kept
+
+
+def _alone(node: Node, keyword: str) -> bool:
+    """Whether no other keyword of a schema says anything about validity."""
+    return not node.keywords.keys() - ANNOTATIONS - {keyword}
+
+
+def _without_recursion(context: Context, node: Node) -> list[EngineSchema]:
+    """The parts of `allOf`, but those that lead into a cycle and would meet others."""
+    targets = [edge.target for edge in node.edges if edge.keyword == "allOf"]
+    kept = [target for target in targets if target not in context.recursive]
+    if not kept and _alone(node, "allOf"):
+        kept = targets[:1]
+    if len(kept) < len(targets):
+        context.unchecked(node, "allOf", _TOO_RECURSIVE)
+    return [context.use(target) for target in kept]
 
 
 def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> EngineSchema:

@@ -37,6 +37,7 @@ class Options:
         plain_counts: `minProperties` and `maxProperties` are dropped.
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
+        plain_recursion: what leads into a cycle is dropped where other keywords apply as well.
         impossible: names of definitions that no value satisfies, as the engine found out.
 
     """
@@ -46,6 +47,7 @@ class Options:
     plain_counts: bool = False
     plain_patterns: bool = False
     plain_conditions: bool = False
+    plain_recursion: bool = False
     impossible: frozenset[str] = frozenset()
 
 
@@ -61,6 +63,7 @@ class Context:
         converted: engine schema by pointer.
         notices: what has been reported so far, by pointer and keyword.
         mixed: pointers of schemas that hold a reference of their own cycle beside other keywords.
+        recursive: pointers of schemas that lead into a cycle; empty unless `plain_recursion`.
         opened: parts to be replaced by what is at a pointer, once that is converted.
         capped: maximum numbers of items too large for the engine, by the `id` of the schema.
         divisors: `multipleOf` that the engine enforces for numbers from 0 up only, likewise.
@@ -74,6 +77,7 @@ class Context:
     converted: dict[str, EngineSchema] = field(default_factory=dict)
     notices: dict[tuple[str, str], SchemaNotice] = field(default_factory=dict)
     mixed: set[str] = field(default_factory=set)
+    recursive: set[str] = field(default_factory=set)
     opened: list[tuple[dict[str, object], str]] = field(default_factory=list)
     capped: dict[int, int] = field(default_factory=dict)
     divisors: dict[int, object] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import split
 from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
-from genir_server.schema.relax.circular import mixed_references
+from genir_server.schema.relax.circular import mixed_references, recursive_schemas
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.relax.simplify import simplify
 from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
@@ -52,6 +52,8 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     context = Context(document, oracle, options or Options())
     if context.options.open_circular or context.options.cut_circular:
         context.mixed = mixed_references(document)
+    if context.options.plain_recursion:
+        context.recursive = recursive_schemas(document)
     _name_definitions(context)
     # Deeper pointers first: a schema's parts stand below it in the text.
     ordered = sorted(document.nodes.values(), key=lambda node: -node.pointer.count("/"))
