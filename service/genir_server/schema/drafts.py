@@ -17,6 +17,9 @@ _NAMES = {
     "https://json-schema.org/draft/2019-09/schema": Draft.DRAFT201909,
     "https://json-schema.org/draft/2020-12/schema": Draft.DRAFT202012,
 }
+_LONGEST_MESSAGE = 300
+_MESSAGE_HEAD = 60
+_MESSAGE_TAIL = 120
 _LATEST = "http://json-schema.org/schema"
 _META_SCHEMAS = {
     draft: {"$schema": name + ("#" if draft <= Draft.DRAFT7 else "")}
@@ -98,5 +101,22 @@ def _fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationE
 
 
 def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefusedError:
-    where = base + pointer.join(fault.instance_path)
-    return invalid(f"The schema is not a valid JSON Schema: {fault.message[:300]}", where)
+    path, message = fault.instance_path, fault.message
+    # A meta-schema offers alternatives, such as one schema or a list of them. The fault is then
+    # that none fits; what is wrong stands in whichever of them came furthest.
+    pending = [fault.kind]
+    while pending:
+        for alternative in getattr(pending.pop(), "context", ()):
+            for inner in alternative:
+                pending.append(inner.kind)
+                if len(inner.instance_path) > len(path):
+                    path, message = inner.instance_path, inner.message
+    where = base + pointer.join(path)
+    return invalid(f"The schema is not a valid JSON Schema: {_shortened(message)}", where)
+
+
+def _shortened(message: str) -> str:
+    """A message that begins with the value at fault, without most of a long one."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[:_MESSAGE_HEAD]} … {message[-_MESSAGE_TAIL:]}"

@@ -21,6 +21,12 @@ OBJECT = {
     "required": ["name"],
 }
 
+# Draft 4 says of items that they are one of two things, and hides in that what is wrong.
+NESTED_FAULT = {
+    "$schema": "http://json-schema.org/draft-04/schema#",
+    "items": {"oneOf": [{}, {"items": {"pattern": "a}"}}]},
+}
+
 
 async def refusal(preparer: Preparer, text: str) -> GenirError:
     with pytest.raises(GenirError) as caught:
@@ -133,6 +139,7 @@ async def test_refusals_are_kept(preparer: Preparer) -> None:
         ('{"type": "integer", "minimum": 5, "maximum": 3}', "No value"),
         ('{"$ref": "#/$defs/missing"}', "/$ref"),
         ('{"properties": {"a": {"type": "strin"}}}', "/properties/a/type"),
+        (json.dumps(NESTED_FAULT), "(at /items/oneOf/1/items/pattern)"),
         ('{"$ref": "#"}', "itself"),
         ('{"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/allOf/0"}}}', "itself"),
     ],
