@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.schemas.check import InstanceChecker
-from genir_server.core.errors import GenirError
+from bench.schemas.report import as_dict
+from genir_server.core.errors import GenirError, Reason
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bench.schemas.rows import Row, RowsFile
 
 _LONGEST_MESSAGE = 300
+_TRIES = 3
 
 
 async def measure_layer(
@@ -53,26 +55,36 @@ async def measure_layer(
 async def _one(case: Case, pool: WorkerPool, checker: InstanceChecker, rows: RowsFile) -> None:
     row: Row = {"id": case.key, "dataset": case.dataset, "bytes": len(case.text)}
     start = time.perf_counter()
-    try:
-        reply = json.loads(await pool.analyse(case.text))
-    except SchemaRefusedError as refusal:
-        reply = {
-            "reason": refusal.reason.value,
-            "message": refusal.message,
-            "metadata": refusal.metadata,
-        }
-    except GenirError as error:
-        reply = {"reason": error.reason.value, "message": error.message}
+    reply = await _analysed(pool, case.text)
     row["wall_seconds"] = time.perf_counter() - start
     if "reason" in reply:
         row |= {
             "reason": reply["reason"],
-            "limit": reply.get("metadata", {}).get("limit"),
-            "message": reply["message"][:_LONGEST_MESSAGE],
+            "limit": as_dict(reply.get("metadata")).get("limit"),
+            "message": str(reply["message"])[:_LONGEST_MESSAGE],
         }
     else:
         row |= _prepared(reply) | checker.check(case.text, reply, case.instances)
     rows.append(row)
+
+
+async def _analysed(pool: WorkerPool, text: str) -> Row:
+    """The reply of a worker. That the machine is busy says nothing about a schema."""
+    for left in reversed(range(_TRIES)):
+        try:
+            reply: Row = json.loads(await pool.analyse(text))
+        except SchemaRefusedError as refusal:
+            return {
+                "reason": refusal.reason.value,
+                "message": refusal.message,
+                "metadata": refusal.metadata,
+            }
+        except GenirError as error:
+            if not left or error.reason is not Reason.OVERLOADED:
+                return {"reason": error.reason.value, "message": error.message}
+        else:
+            return reply
+    raise AssertionError("the last try returns")
 
 
 def _prepared(reply: Row) -> Row:
