@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,19 +19,27 @@ _STOP_SECONDS = 60.0
 
 
 @contextmanager
-def local_server(arguments: Sequence[str] = ()) -> Iterator[str]:
+def local_server(arguments: Sequence[str] = (), log: Path | None = None) -> Iterator[str]:
     """Runs a server and gives its address. It is ended on the way out.
+
+    Args:
+        arguments: further ones of the server.
+        log: file for its log, written anew; None for one that is thrown away.
 
     Raises:
         RuntimeError: the server ended at once, or opens no port; the message has its log's end.
 
     """
     with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
-        port_file, log_file = Path(folder) / "port", Path(folder) / "log"
+        port_file, log_file = Path(folder) / "port", log or Path(folder) / "log"
         command = [sys.executable, "-m", "genir_server", "--port", "0"]
         command += ["--port-file", str(port_file), *arguments]
-        with log_file.open("wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        # Room for 45,000 tokens of the embedded model, which is enough and leaves memory to others.
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+        with log_file.open("wb") as file:
+            server = subprocess.Popen(
+                command, stdout=file, stderr=file, env=environment, start_new_session=True
+            )
         try:
             yield f"127.0.0.1:{_port(server, port_file, log_file)}"
         finally:

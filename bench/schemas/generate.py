@@ -3,7 +3,8 @@
 ``python -m bench.schemas.generate DATA OUT`` takes as many schemas of every data set, the same for
 the same seed, starts a server on the embedded model, and asks for one value under each. OK answers
 are checked by python-jsonschema. OUT is the result as JSON, ``OUT.md`` its table. In
-``OUT.calls.jsonl`` is every call's outcome: a run that was interrupted goes on from there.
+``OUT.calls.jsonl`` is every call's outcome: a run that was interrupted goes on from there. The
+server's log is in ``OUT.server.log``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from bench.interruption import EXIT_CODE, treat_terminate_as_interrupt
 from bench.local_server import local_server
-from bench.schemas.corpus import cases
+from bench.schemas.corpus import cases, rank
 from bench.schemas.report import NOTHING, as_dict, share, spread, table
 from bench.schemas.rows import OtherRunError, Row, RowsFile
 from bench.schemas.second_validator import NotJudgedError, second_opinion
@@ -38,6 +39,8 @@ _LONGEST_TOPIC = 300
 _PROGRESS_EVERY = 20
 # Reasons with which a schema itself is refused, before anything is generated.
 _REFUSALS = frozenset({"SCHEMA_INVALID", "SCHEMA_UNSUPPORTED", "SCHEMA_TOO_COMPLEX"})
+_DEAD = frozenset({"ENGINE_DEAD", "UNAVAILABLE"})
+_MOST_SERVERS = 4
 _KINDS = ("exact", "relaxed", "refused", "unknown")
 
 
@@ -51,7 +54,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="chooses the sample, and the sampling")
     parser.add_argument("--concurrency", type=int, default=4, help="calls in flight")
     parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of one attempt")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one call")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one call")
     parser.add_argument("--server", help="HOST:PORT of a server that runs; default: start one")
     parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
     options = parser.parse_args()
@@ -63,16 +66,15 @@ def main() -> int:
     path = options.out.with_name(options.out.name + ".calls.jsonl")
     try:
         chosen = list(cases(options.data, options.datasets, options.per_dataset, options.seed))
-        with RowsFile(path, settings, fresh=options.fresh) as rows, ExitStack() as stack:
-            left = [case for case in chosen if case.key not in rows]
-            if left:
-                target = options.server or stack.enter_context(local_server())
-                asyncio.run(_generate(target, left, rows, options))
-            result = {"settings": settings} | summed(rows.rows)
+        # Mixed, so that a run that is not over says something about every data set.
+        chosen.sort(key=lambda case: rank(options.seed, case.key))
+        with RowsFile(path, settings, fresh=options.fresh) as rows:
+            deaths = _generate_all(chosen, rows, options)
+            result = {"settings": settings, "engine_deaths": deaths} | summed(rows.rows)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_CODE
-    except (OtherRunError, FileNotFoundError) as fault:
+    except (OtherRunError, FileNotFoundError, _EngineDiesError) as fault:
         print(fault, file=sys.stderr)
         return 2
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -82,9 +84,43 @@ def main() -> int:
     return 1 if as_dict(result["all"])["second_validator_refused"] else 0
 
 
+class _EngineDiesError(Exception):
+    """The engine died, and another one with the same schemas too."""
+
+
+def _generate_all(chosen: Sequence[Case], rows: RowsFile, options: argparse.Namespace) -> int:
+    """Makes every call that has no row yet; how often the engine died on the way.
+
+    Calls that a dead engine ended have no outcome of their own: they are made again on a new
+    server, where a schema that kills engines would do so again.
+
+    Raises:
+        _EngineDiesError: it dies again and again; the message names the schemas.
+
+    """
+    for deaths in range(_MOST_SERVERS):
+        left = [case for case in chosen if case.key not in rows]
+        if not left:
+            return deaths
+        with ExitStack() as stack:
+            target = options.server or stack.enter_context(local_server(log=_log(options)))
+            orphans = asyncio.run(_generate(target, left, rows, options))
+        if not orphans:
+            return deaths
+        print(f"the engine died over one of: {', '.join(orphans)}", file=sys.stderr)
+    raise _EngineDiesError(f"the engine died {_MOST_SERVERS} times; see {_log(options)}")
+
+
+def _log(options: argparse.Namespace) -> Path:
+    out: Path = options.out
+    return out.with_name(out.name + ".server.log")
+
+
 async def _generate(
     target: str, left: Iterable[Case], rows: RowsFile, options: argparse.Namespace
-) -> None:
+) -> list[str]:
+    """Makes calls until all are made or the engine dies; keys of those it left without outcome."""
+    orphans: list[str] = []
     places = asyncio.Semaphore(options.concurrency)
     # No retries: an outcome is what one call gives.
     async with AsyncIRClient(target, timeout=options.timeout) as client:
@@ -92,16 +128,23 @@ async def _generate(
 
         async def one(case: Case) -> None:
             try:
-                rows.append(await _call(client, case, options))
+                row = await _call(client, case, options)
             finally:
                 places.release()
+            if row["reason"] in _DEAD:
+                orphans.append(case.key)
+                return
+            rows.append(row)
             if len(rows.rows) % _PROGRESS_EVERY == 0:
                 print(f"{len(rows.rows)} calls done", file=sys.stderr, flush=True)
 
         async with asyncio.TaskGroup() as group:
             for case in left:
                 await places.acquire()
+                if orphans:
+                    break
                 group.create_task(one(case))
+    return orphans
 
 
 async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) -> Row:
