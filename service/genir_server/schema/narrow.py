@@ -37,6 +37,9 @@ _KINDS = {
     "number": NUMBER_KEYWORDS,
 }
 _UNBOUNDED_FORMATS = frozenset({"email", "hostname", "uri"})
+# Beyond these the engine writes what is no longer valid: 64 characters before the @ (RFC 5321),
+# 253 in a host name (RFC 1035).
+_FORMAT_CHARACTERS = {"email": 64, "hostname": 253}
 
 
 def narrow(
@@ -185,7 +188,9 @@ class _Narrowing:
         pattern = schema.get("pattern")
         if isinstance(pattern, str) and not _open_ended(pattern):
             return
-        most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
+        usual = self._bounds.string_characters
+        usual = min(usual, _FORMAT_CHARACTERS.get(str(schema.get("format")), usual))
+        most = max(usual, 2 * self._least.get("minLength", 0))
         schema["maxLength"] = most
         self._note(pointer, "maxLength", f"at most {most} characters")
 

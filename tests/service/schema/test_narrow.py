@@ -10,6 +10,7 @@ from genir_server.schema.document import Document
 from genir_server.schema.limits import NarrowingBounds
 from genir_server.schema.narrow import narrow
 from genir_server.schema.relax import relax
+from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
 ORACLE = engine.LibraryOracle()
@@ -82,3 +83,20 @@ def test_every_place_is_reported() -> None:
         "/properties/b",
     }
     assert {notice.enforcement for notice in notices} == {Enforcement.NARROWED}
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("email", f"{'a' * 60}@b.c", f"{'a' * 65}@b.c"),
+        ("email", f"a@{'b' * 60}.c", f"a@{'b' * 64}.c"),
+        ("hostname", ".".join(["a" * 60] * 4), ".".join(["a" * 60] * 5)),
+    ],
+)
+def test_formats_end_where_the_verifier_refuses_more(name: str, good: str, bad: str) -> None:
+    schema: dict[str, object] = {"type": "string", "format": name}
+    verifier = SchemaVerifier(schema, Draft.DRAFT202012)
+    assert verifier.is_valid(good)
+    assert not verifier.is_valid(bad)
+    assert accepts(schema, json.dumps(good), NarrowingBounds())
+    assert not accepts(schema, json.dumps(bad), NarrowingBounds())
