@@ -218,6 +218,8 @@ def _times_table(result: Row) -> str:
         (what, *(_spread_text(as_dict(of["milliseconds"])[what]) for of in sums.values()))
         for what in _TIMES
     ]
+    sizes = [as_dict(of["worker_megabytes"]) for of in sums.values()]
+    lines.append(("worker, MB", *(f"{of['least']} to {of['most']}" for of in sizes)))
     return table(("p50 / p99 / max, ms", *sums), lines)
 
 
