@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema_rs
 
 from bench.schemas.guided import GuidanceAcceptor, GuidedWriter
-from bench.schemas.order import in_engine_order
+from bench.schemas.order import as_written, in_engine_order
 from genir_server.core.normalform import NotNormalizableError, normalize, parse_strict
 from genir_server.schema import engine
 from genir_server.schema.verifier import SchemaVerifier
@@ -83,7 +83,7 @@ class InstanceChecker:
                 self._valid(index, instance.value, subject, outcomes)
             else:
                 outcomes.invalid += 1
-                self._invalid(index, instance.value, subject, outcomes)
+                self._invalid(index, as_written(instance.value), subject, outcomes)
         return asdict(outcomes)
 
     def _valid(self, index: int, value: object, subject: _Subject, outcomes: Outcomes) -> None:

@@ -13,6 +13,22 @@ def in_engine_order(value: object, schema: dict[str, object]) -> str:
     return _Writer(schema).write(value)
 
 
+class AsWritten(float):
+    """A number that keeps its point: 1.0 is not written as 1."""
+
+
+def as_written(value: object) -> object:
+    """A value whose numbers keep their point.
+
+    To draft 4, 1.0 is no integer. What is refused for that must not be tried as 1.
+    """
+    if isinstance(value, dict):
+        return {name: as_written(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [as_written(item) for item in value]
+    return AsWritten(value) if isinstance(value, float) else value
+
+
 class _Plain(dict[str, object]):
     """Some keywords of a schema, none of which applies another to the same value."""
 
@@ -155,6 +171,8 @@ def _property(parts: list[dict[str, object]], name: str) -> list[object]:
 
 def scalar_text(value: object) -> str:
     """A value that holds no other as the engine writes it: numbers without exponents."""
+    if isinstance(value, AsWritten):
+        return repr(float(value))
     if isinstance(value, float):
         if value.is_integer() and abs(value) < 1 << 63:
             return str(int(value))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.schemas.check import MOST_BYTES, MOST_INSTANCES, Outcomes
 from bench.schemas.guided import Acceptor, GuidanceAcceptor, GuidedWriter
+from bench.schemas.order import as_written
 from bench.schemas.plain import INSTANCE_SECONDS, MEMORY_BYTES
 from genir_server.schema.worker import read_frame, write_frame
 
@@ -148,7 +149,8 @@ def _check(acceptor: Acceptor, schema: str, instances: list[tuple[object, bool]]
             outcomes.untested.append(index)
             continue
         writer = GuidedWriter(acceptor)
-        accepted = writer.accepts(_likely_order(value, schema))
+        subject = value if valid else as_written(value)
+        accepted = writer.accepts(_likely_order(subject, schema))
         if writer.gave_up:
             outcomes.untested.append(index)
         elif valid and not accepted:
