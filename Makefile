@@ -80,7 +80,7 @@ bench-schemas: setup
 	@test -n "$(DATA)" || { echo 'make $@ DATA=folder OUT=file.json'; exit 2; }
 	@$(BIN)/python -m bench.schemas "$(DATA)" "$(OUT)" $(ARGS)
 
-bench-schemas-generate: setup-dev
+bench-schemas-generate: setup
 	@test -n "$(DATA)" || { echo 'make $@ DATA=folder OUT=file.json'; exit 2; }
 	@$(BIN)/python -m bench.schemas.generate "$(DATA)" "$(OUT)" $(ARGS)
 

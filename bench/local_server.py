@@ -24,7 +24,7 @@ def local_server(arguments: Sequence[str] = (), log: Path | None = None) -> Iter
 
     Args:
         arguments: further ones of the server.
-        log: file for its log, written anew; None for one that is thrown away.
+        log: file that its log is added to; None for one that is thrown away.
 
     Raises:
         RuntimeError: the server ended at once, or opens no port; the message has its log's end.
@@ -36,7 +36,7 @@ def local_server(arguments: Sequence[str] = (), log: Path | None = None) -> Iter
         command += ["--port-file", str(port_file), *arguments]
         # Room for 45,000 tokens of the embedded model, which is enough and leaves memory to others.
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
-        with log_file.open("wb") as file:
+        with log_file.open("ab") as file:
             server = subprocess.Popen(
                 command, stdout=file, stderr=file, env=environment, start_new_session=True
             )

@@ -119,7 +119,7 @@ def _log(options: argparse.Namespace) -> Path:
 async def _generate(
     target: str, left: Iterable[Case], rows: RowsFile, options: argparse.Namespace
 ) -> list[str]:
-    """Makes calls until all are made or the engine dies; keys of those it left without outcome."""
+    """Makes calls until all are made or the engine dies; the calls it left without outcome."""
     orphans: list[str] = []
     places = asyncio.Semaphore(options.concurrency)
     # No retries: an outcome is what one call gives.
@@ -132,7 +132,7 @@ async def _generate(
             finally:
                 places.release()
             if row["reason"] in _DEAD:
-                orphans.append(case.key)
+                orphans.append(f"{case.key} ({row['reason']} after {row['seconds']:.0f} s)")
                 return
             rows.append(row)
             if len(rows.rows) % _PROGRESS_EVERY == 0:
