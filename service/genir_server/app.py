@@ -95,6 +95,7 @@ class ServerProcess:
             model=settings.model,
             served_model_name=settings.served_model_name,
             structured_output_backend=settings.structured_output_backend,
+            jump_forward=settings.jump_forward,
             max_model_len=settings.max_model_len,
             lora_adapters=settings.lora_adapters,
             engine_args=settings.engine_args,

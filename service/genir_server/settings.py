@@ -49,6 +49,11 @@ class ServerSettings(BaseSettings):
     structured_output_backend: Literal["guidance", "xgrammar", "auto"] = Field(
         "guidance", description="What constrains the decoding."
     )
+    jump_forward: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether forced tokens are proposed instead of generated one by one; needs "
+        "guidance and excludes min_p. auto: on a CPU.",
+    )
     max_model_len: int | None = Field(
         None,
         ge=16,

@@ -32,7 +32,7 @@ from genir_server.core.types import (
     Timings,
     Usage,
 )
-from genir_server.core.validate import validate_request
+from genir_server.core.validate import check_sampling, validate_request
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError, EngineRequest
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class IRGenerator:
         run = _Run(request, arrival=time.monotonic())
         validate_request(request, self._limits)
         self._check_model(request)
+        check_sampling(request.sampling, self.engine.info.unsupported_sampling)
         schema = await schema_in_force(
             self._schemas, self.builtin_schema, request.json_schema, request.schema_digest
         )

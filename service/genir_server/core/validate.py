@@ -10,13 +10,13 @@ import re
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import FieldViolation, GenirError, Reason, invalid_field
-from genir_server.core.types import PromptFormat, Role, SchemaInPrompt
+from genir_server.core.types import PromptFormat, Role, Sampling, SchemaInPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from genir_server.core.limits import RequestLimits
-    from genir_server.core.types import GenerationRequest, Message, Sampling
+    from genir_server.core.types import GenerationRequest, Message
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -87,6 +87,34 @@ def validate_schema(
     for violation in _schema_violations(json_schema, schema_digest, field, "schema_digest"):
         raise invalid_field(violation.field, violation.description)
     _check_schema_size(json_schema, limits, field)
+
+
+def check_sampling(sampling: Sampling, unsupported: Collection[str]) -> None:
+    """Refuses a sampling parameter that this engine cannot honour, unless it is at its default.
+
+    Args:
+        sampling: what the caller asked for.
+        unsupported: names of fields of `Sampling`.
+
+    Raises:
+        GenirError: INVALID_FIELD.
+    """
+    defaults = Sampling()
+    violations = tuple(
+        FieldViolation(
+            f"spec.{name}",
+            f"must be unset or {getattr(defaults, name):g}: "
+            "this server's engine does not support it as it is set up",
+        )
+        for name in sorted(unsupported)
+        if getattr(sampling, name) != getattr(defaults, name)
+    )
+    if violations:
+        raise GenirError(
+            Reason.INVALID_FIELD,
+            f"{violations[0].field} {violations[0].description}",
+            fields=violations,
+        )
 
 
 def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[FieldViolation]:

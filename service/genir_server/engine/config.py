@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 StructuredOutputBackend = Literal["guidance", "xgrammar", "auto"]
+JumpForwardMode = Literal["auto", "on", "off"]
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 """The name that callers know the embedded model by."""
@@ -33,6 +34,8 @@ class EngineConfig:
         max_model_len: context in tokens; None means `EMBEDDED_MAX_MODEL_LEN` for the embedded
             model and the model's own for any other.
         lora_adapters: name of each LoRA adapter to serve, and the folder it is in.
+        jump_forward: whether tokens that the grammar forces are proposed to the model instead of
+            costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
         cache_dir: folder for the embedded model; None means the user's cache folder.
         configure_process_logging: called first thing in each of the engine's own processes, to
@@ -47,6 +50,7 @@ class EngineConfig:
     structured_output_backend: StructuredOutputBackend = "guidance"
     max_model_len: int | None = None
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
+    jump_forward: JumpForwardMode = "auto"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None

@@ -7,9 +7,9 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 
 - sends that process's log through the server's pipe, and its standard output to standard error,
 - ends the process when its parent is gone, however the parent died,
-- gives the engine core one more utility method, `BACKEND_UTILITY`.
+- gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
 
-That method is how the structured-output backend is *observed*: it answers with the class of the
+The first is how the structured-output backend is *observed*: it answers with the class of the
 object that makes the token masks, in the process that makes them. vLLM's own configuration says
 only what was asked for, and with "auto" not even that. A utility call is answered between two
 steps, costs nothing when it is not made, and changes nothing in how requests are scheduled; the
@@ -19,6 +19,7 @@ chooses by itself or run in a process that has no structured-output manager.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 BACKEND_UTILITY = "genir_structured_output_backend"
 """Name of the engine core's utility method that names the backend in use; "" before its first."""
+
+JUMP_FORWARD_UTILITY = "genir_jump_forward_counts"
+"""Name of the engine core's utility method that gives the fields of `JumpForwardCounts` by name;
+none where another scheduler is in use."""
 
 PARENT_CHECK_SECONDS = 0.2
 
@@ -78,7 +83,7 @@ def _enter(
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         (configure_logging or _plain_logging)()
         _end_with_parent()
-        _add_backend_utility()
+        _add_utilities()
     return EngineProcessConfig(additional_config, configure_logging, server_pid)
 
 
@@ -100,14 +105,20 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="genir-parent-watch", daemon=True).start()
 
 
-def _add_backend_utility() -> None:
+def _add_utilities() -> None:
     core = sys.modules.get("vllm.v1.engine.core")
     if core is not None:
         setattr(core.EngineCore, BACKEND_UTILITY, _backend_in_use)
+        setattr(core.EngineCore, JUMP_FORWARD_UTILITY, _jump_forward_counts)
 
 
 def _backend_in_use(engine_core: EngineCore) -> str:
     return backend_name(engine_core.structured_output_manager.backend)
+
+
+def _jump_forward_counts(engine_core: EngineCore) -> dict[str, int]:
+    counts = getattr(engine_core.scheduler, "jump_forward_counts", None)
+    return {} if counts is None else dataclasses.asdict(counts)
 
 
 def backend_name(backend: object | None) -> str:

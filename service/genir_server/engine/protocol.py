@@ -37,6 +37,8 @@ class EngineInfo:
     one is not installed. `tokenizer_source` is the folder or name the tokenizer came from.
     `longest_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
     is not known.
+    `unsupported_sampling` names the fields of `Sampling` that this engine takes at their defaults
+    only. `jump_forward` says whether forced tokens cost no step of their own.
     """
 
     model: str
@@ -46,6 +48,8 @@ class EngineInfo:
     versions: Mapping[str, str]
     tokenizer_source: str = ""
     longest_token_bytes: int = 0
+    unsupported_sampling: frozenset[str] = frozenset()
+    jump_forward: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.core.types import FinishReason
 from genir_server.engine.chat_tokenizer import ChatTokenizer
-from genir_server.engine.engine_process import BACKEND_UTILITY
+from genir_server.engine.engine_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.protocol import (
     EngineActivity,
@@ -44,6 +44,9 @@ SHUTDOWN_SECONDS = 3.0
 """How long the engine's processes get to end by themselves before they are killed. Nothing is lost
 with them, and vLLM's CPU worker has been seen to take more than ten seconds."""
 
+COUNTS_SECONDS = 1.0
+"""How long the engine core gets at the end to say what jump-forward saved."""
+
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -56,6 +59,8 @@ class VllmEngine:
 
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
         from vllm.lora.request import LoRARequest
+
+        from genir_server.engine import jump_forward
 
         self._llm: AsyncLLM | None = llm
         self._activity = activity
@@ -78,6 +83,11 @@ class VllmEngine:
             longest_token_bytes=max(
                 (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
             ),
+            # vLLM's own rule for every kind of speculative decoding.
+            unsupported_sampling=frozenset(
+                {"min_p"} if llm.vllm_config.speculative_config is not None else ()
+            ),
+            jump_forward=jump_forward.is_used(llm.vllm_config),
         )
         self._effective_backend = ""
         self._observation: asyncio.Task[None] | None = None
@@ -169,6 +179,21 @@ class VllmEngine:
             if not finished:
                 await self._abort(llm, request.request_id)
 
+    async def jump_forward_counts(self) -> dict[str, int]:
+        """The fields of `jump_forward_scheduler.JumpForwardCounts`, as they stand.
+
+        Empty where jump-forward is not in use, or the engine is not there to ask.
+        """
+        llm = self._llm
+        if llm is None or not self._info.jump_forward or llm.errored:
+            return {}
+        try:
+            counts = await llm.engine_core.call_utility_async(JUMP_FORWARD_UTILITY)
+        except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
+            logger.warning("the counts of jump-forward are not known: %s", error)
+            return {}
+        return dict(counts)
+
     async def shutdown(self) -> None:
         """Ends the engine and its processes. May be called more than once."""
         if self._closing is None:
@@ -213,6 +238,10 @@ class VllmEngine:
         llm = self._llm
         if llm is None:
             return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COUNTS_SECONDS):
+                if counts := await self.jump_forward_counts():
+                    logger.info("jump-forward: %s", counts)
         # AsyncLLM's own shutdown would leave whoever waits for a token waiting for ever.
         llm.output_processor.propagate_error(VllmEngineDeadError())
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)

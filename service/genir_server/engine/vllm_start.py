@@ -25,9 +25,13 @@ from genir_server.engine.vllm_engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
 
 if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from genir_server.engine.config import EngineConfig
+
+logger = logging.getLogger(__name__)
 
 THREAD_STACK_BYTES = 64 << 20
 """Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
@@ -80,14 +84,10 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
 
-    from genir_server.engine.vllm_arguments import (
-        engine_arguments,
-        engine_configuration,
-        one_line,
-    )
+    from genir_server.engine.vllm_arguments import engine_arguments, one_line
 
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
-    vllm_config = engine_configuration(arguments, config)
+    vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
     vllm_config.additional_config = EngineProcessConfig(
         vllm_config.additional_config, config.configure_process_logging
     )
@@ -108,3 +108,27 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {one_line(error)}"
         ) from error
+
+
+def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:
+    """The configuration of vLLM, with jump-forward where that is wanted and can be had."""
+    from genir_server.engine import jump_forward
+    from genir_server.engine.vllm_arguments import engine_configuration
+
+    reason = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
+    if not reason:
+        try:
+            made = engine_configuration(jump_forward.with_jump_forward(arguments), config)
+        except EngineStartError as error:
+            # Whatever else is wrong, vLLM will say again.
+            reason = str(error)
+        else:
+            jump_forward.lift_drafting_limit(made)
+            logger.info("jump-forward is on: forced tokens cost no step of their own")
+            return made
+    logger.log(
+        logging.WARNING if config.jump_forward == "on" else logging.INFO,
+        "jump-forward is off: %s",
+        reason,
+    )
+    return engine_configuration(arguments, config)

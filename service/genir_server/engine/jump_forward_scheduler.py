@@ -1,0 +1,172 @@
+"""vLLM's scheduler, with the tokens that the grammar forces proposed as drafts.
+
+vLLM loads both classes by name: `JumpForwardScheduler` in the process of the engine core,
+`NoDrafts` in its workers'. They use vLLM's machinery for speculative decoding, in which drafts for
+the next tokens are computed in one step and kept as far as the model agrees. A draft made of forced
+bytes is nearly always agreed with, and where it is not, the step's outcome is the model's own
+choice: at temperature 0 and above, what is written is distributed as without drafts.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.structured_output.backend_guidance import GuidanceGrammar
+
+from genir_server.engine.expand_kernel import ensure_expand_kernel
+from genir_server.engine.forced_tokens import CONTEXT_TOKENS, count_forced, forced_continuation
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
+    from vllm.v1.request import Request
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class JumpForwardCounts:
+    """What came of it, over all constrained requests since the start.
+
+    Attributes:
+        steps: steps in which a request got at least one token, counted once for each request.
+        tokens: tokens that requests got.
+        forced: those of them that lay wholly within forced bytes.
+        forced_saved: those of the forced that came as a draft, so that they cost no step.
+        forced_with_prompt: those of the forced that came out of the step that ended the prompt.
+        drafted: tokens proposed.
+        accepted: tokens proposed that the model agreed with.
+    """
+
+    steps: int = 0
+    tokens: int = 0
+    forced: int = 0
+    forced_saved: int = 0
+    forced_with_prompt: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+
+class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not typed for mypy.
+    """Proposes forced tokens to every constrained request that is past its prompt."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - vLLM's arguments.
+        super().__init__(*args, **kwargs)
+        self.jump_forward_counts = JumpForwardCounts()
+        self._forced: dict[str, bytes] = {}
+        self._given_up = False
+        # With a table of drafts by batch size, vLLM does not fill the step of a request whose
+        # prompt is cached up to its last token with placeholders, which cost time on a CPU and
+        # which its kernels for CPUs are not made for.
+        self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
+
+    def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:  # noqa: ANN401
+        """Proposes, then schedules as vLLM does."""
+        self._carefully(self._propose)
+        return super().schedule(*args, **kwargs)
+
+    def update_draft_token_ids(self, draft_token_ids: DraftTokenIds) -> None:
+        """Passes over the workers' drafts: there are none."""
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> Any:  # noqa: ANN401
+        """Counts, then goes on as vLLM does."""
+        self._carefully(self._count, scheduler_output, model_runner_output)
+        return super().update_from_output(scheduler_output, model_runner_output)
+
+    def _carefully(self, work: Any, *arguments: Any) -> None:  # noqa: ANN401
+        """Does what requests can do without: its failure must not cost them anything."""
+        if self._given_up:
+            return
+        try:
+            work(*arguments)
+        except Exception:
+            self._given_up = True
+            logger.exception("jump-forward failed and is off from here on")
+            for request in self.running:
+                request.spec_token_ids = []
+
+    def _propose(self) -> None:
+        self._forced = {}
+        # vLLM measures its memory with one draft for each request of a full batch.
+        budget = min(self.max_num_running_reqs, self.max_num_scheduled_tokens - len(self.running))
+        for request in self.running:
+            grammar = self._grammar(request)
+            # Only a request at rest: all but its newest token computed, nothing of it on its way.
+            if grammar is None or request.num_tokens - request.num_computed_tokens != 1:
+                continue
+            forced = grammar.ll_matcher.compute_ff_bytes()
+            self._forced[request.request_id] = forced
+            # The step itself gives one token more than there are drafts.
+            left = request.max_tokens - request.num_output_tokens - 1
+            most = min(self.num_spec_tokens, left, budget)
+            if not forced or most <= 0:
+                continue
+            drafts = forced_continuation(
+                grammar.ll_tokenizer, request.output_token_ids[-CONTEXT_TOKENS:], forced, most
+            )
+            request.spec_token_ids = grammar.validate_tokens(drafts)
+            budget -= len(request.spec_token_ids)
+
+    def _count(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> None:
+        counts = self.jump_forward_counts
+        sampled = model_runner_output.sampled_token_ids
+        for request_id in scheduler_output.num_scheduled_tokens:
+            request = self.requests.get(request_id)
+            grammar = None if request is None else self._grammar(request)
+            if grammar is None or not sampled:
+                continue
+            tokens = sampled[model_runner_output.req_id_to_index[request_id]]
+            if not tokens:
+                continue
+            drafts = scheduler_output.scheduled_spec_decode_tokens.get(request_id, ())
+            known = self._forced.get(request_id)
+            # A request whose prompt ended in this step was not looked at before it.
+            forced = count_forced(
+                grammar.ll_tokenizer,
+                tokens,
+                grammar.ll_matcher.compute_ff_bytes() if known is None else known,
+            )
+            counts.steps += 1
+            counts.tokens += len(tokens)
+            counts.forced += forced
+            counts.forced_saved += min(forced, len(tokens) - 1)
+            if known is None:
+                counts.forced_with_prompt += forced
+            counts.drafted += len(drafts)
+            counts.accepted += len(tokens) - 1
+
+    def _grammar(self, request: Request) -> GuidanceGrammar | None:
+        constraint = request.structured_output_request
+        if constraint is None or self.structured_output_manager.reasoner_cls is not None:
+            return None
+        grammar = constraint.grammar
+        if not isinstance(grammar, GuidanceGrammar) or grammar.is_terminated():
+            return None
+        return grammar
+
+
+class NoDrafts:
+    """A proposer that proposes nothing: the scheduler does.
+
+    It is made in every worker, beside the sampler that verifies drafts, so it is also where that
+    one is put right.
+    """
+
+    def __init__(self, vllm_config: VllmConfig) -> None:
+        del vllm_config
+        ensure_expand_kernel()
+
+    def propose(self, sampled_token_ids: list[list[int]], *_: Any, **__: Any) -> list[list[int]]:  # noqa: ANN401
+        """No draft for any request."""
+        return [[] for _ in sampled_token_ids]
+
+    def load_model(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Nothing: there is no model to draft with."""
