@@ -42,8 +42,8 @@ def refusal(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -
         ),
         (
             config.structured_output_backend != "guidance",
-            "only the backend guidance tells which tokens are forced, and"
-            f" {config.structured_output_backend} is configured",
+            "only the backend guidance tells what is forced, not "
+            + config.structured_output_backend,
         ),
         (
             arguments.speculative_config is not None,

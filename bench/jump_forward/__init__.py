@@ -1,0 +1,1 @@
+"""Measures jump-forward against vLLM as it is."""
