@@ -127,7 +127,7 @@ def _missing(*, on_cpu: bool) -> list[str]:
             (LLTokenizer, ("tokenize_bytes", "decode_bytes")),
         )
         for name in names
-        if not hasattr(owner, name)
+        if name not in vars(owner)
     ]
     missing += [
         f"{owner.__name__}.{name}"

@@ -33,6 +33,9 @@ OWN_SETTINGS = {
 }
 """Arguments of vLLM that may not be passed through, and the server's setting that is for them."""
 
+WORKER_EXTENSION = "genir_server.engine.seeded_sampling.RepairedWorker"
+"""What vLLM loads in its workers on a CPU, unless an operator names another."""
+
 _TEXT = {"str", "<class 'str'>", "str | None"}
 
 
@@ -67,6 +70,8 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
     if on_cpu or config.model is None:
         # Compiling takes longer than a small model or a short-lived demonstration gets back.
         arguments["enforce_eager"] = True
+    if on_cpu:
+        arguments["worker_extension_cls"] = WORKER_EXTENSION
     if config.lora_adapters:
         arguments["enable_lora"] = True
     _check_folders(config)

@@ -131,9 +131,9 @@ async def test_at_temperature_0_every_text_is_the_same(pair: Pair, sampling: Sam
     after = await pair.jumping.jump_forward_counts()
     assert dict(zip(SCHEMAS, jumping, strict=True)) == dict(zip(SCHEMAS, stock, strict=True))
     # Otherwise nothing has been compared.
-    assert after["drafted"] - before["drafted"] > 500
-    assert after["accepted"] - before["accepted"] > 100
-    assert after["accepted"] - before["accepted"] < after["drafted"] - before["drafted"]
+    drafted = after["drafted"] - before["drafted"]
+    assert drafted > 200
+    assert 20 < after["accepted"] - before["accepted"] < drafted
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 5, 8, 13])
@@ -238,10 +238,15 @@ def test_the_test_of_homogeneity_can_fail() -> None:
     assert not homogeneous(Counter(a=300, b=300), Counter(a=400, b=200))
 
 
-async def test_the_same_seed_gives_the_same_text(pair: Pair) -> None:
+async def test_the_same_seed_gives_the_same_text_however_the_prompt_is_read(pair: Pair) -> None:
+    """Chunks are what vLLM by itself does not survive on a CPU; later prompts are cached."""
     sampling = Sampling(temperature=1.0, seed=7)
-    texts = [await answer(pair.jumping, SCHEMAS["function"], sampling) for _ in range(3)]
-    assert len(set(texts)) == 1
+    for engine in pair:
+        texts = [
+            await answer(engine, SCHEMAS["function"], sampling, prompt=f"Once more. {PROMPT * 4}")
+            for _ in range(3)
+        ]
+        assert len(set(texts)) == 1
 
 
 async def test_cancelling_leaves_nothing_and_disturbs_nobody(pair: Pair) -> None:

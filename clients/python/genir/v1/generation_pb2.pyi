@@ -277,7 +277,9 @@ class GenerationSpec(_message.Message):
     top_k: _builtins.int
     """How many of the likeliest tokens are kept, 0 (all) and up. Default 0."""
     min_p: _builtins.float
-    """Least probability of a token relative to the likeliest, 0 to 1. Default 0."""
+    """Least probability of a token relative to the likeliest, 0 to 1. Default 0.
+    A server whose engine proposes tokens ahead (--jump-forward) refuses any other with INVALID_FIELD.
+    """
     seed: _builtins.int
     """Seed of the sampler, 0 and up. Default: a fresh one for every call."""
     frequency_penalty: _builtins.float

@@ -1,0 +1,222 @@
+"""Measures jump-forward side by side with vLLM as it is, in process, on the embedded model.
+
+``python -m bench.jump_forward --out results.json`` starts both engines and lets them take turns:
+for each number of requests at once, each engine answers the same prompts under the same schemas at
+temperature 0, ``--rounds`` times, the one that begins changing from round to round. The first round
+warms both up and is not counted. Reported are the ratio of tokens/s (median and range over the
+rounds), engine steps per token, the share of tokens that were forced and of those that cost no
+step, and how many texts were identical. Steps and shares are exact; tokens/s are only worth
+anything on a machine that does nothing else.
+
+``--dtype float32 --schemas varied --at-once 1`` checks exactness: every text has to be identical.
+In bfloat16 they are not, because the shape of a batch changes the arithmetic: two rounds of one
+engine differ too, which the column "stock against itself" shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.generation.__main__ import PROMPTS
+from bench.jump_forward.schemas import SCHEMAS
+from genir.schemas import builtin_ir_schema_text
+from genir_server.core.types import Message, Role, Sampling
+from genir_server.engine.config import EngineConfig
+from genir_server.engine.protocol import EngineRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from genir_server.engine.vllm_engine import VllmEngine
+
+AT_ONCE = (1, 2, 4, 8, 16, 32)
+MAX_TOKENS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One request: its prompt and its schema's text."""
+
+    prompt: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """All tasks once through one engine."""
+
+    seconds: float
+    tokens: int
+    texts: tuple[str, ...]
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second, of all requests together."""
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Both engines with one number of requests at once. Ratios are jump-forward / stock."""
+
+    at_once: int
+    tokens: int
+    stock_tokens_per_second: float
+    jump_tokens_per_second: float
+    ratio: float
+    lowest_ratio: float
+    highest_ratio: float
+    steps_per_token: float
+    forced_share: float
+    forced_saved_share: float
+    accepted_share: float
+    identical: int
+    stock_against_itself: int
+    texts: int
+
+
+def main() -> int:
+    """Measures and prints a table; gives 1 if float32 texts differ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="file for the result as JSON")
+    parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, help="requests at once")
+    parser.add_argument("--rounds", type=int, default=3, help="counted rounds")
+    parser.add_argument("--tasks", type=int, default=32, help="requests in a round")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument(
+        "--schemas", default="ir", choices=("ir", "varied"), help="the built-in one, or many shapes"
+    )
+    options = parser.parse_args()
+    results = asyncio.run(_measure(options.at_once, options.rounds, _tasks(options), options.dtype))
+    if options.out:
+        report = {
+            "dtype": options.dtype,
+            "schemas": options.schemas,
+            "rounds": options.rounds,
+            "comparisons": [asdict(result) for result in results],
+        }
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(_table(results))
+    differ = any(result.identical < result.texts for result in results)
+    return int(options.dtype == "float32" and differ)
+
+
+def _tasks(options: argparse.Namespace) -> list[Task]:
+    prompts = PROMPTS.read_text().splitlines()
+    schemas = (
+        [builtin_ir_schema_text()]
+        if options.schemas == "ir"
+        else [json.dumps(schema) for schema in SCHEMAS.values()]
+    )
+    return [
+        Task(prompts[number % len(prompts)], schemas[number % len(schemas)])
+        for number in range(options.tasks)
+    ]
+
+
+async def _measure(
+    at_once: Sequence[int], rounds: int, tasks: list[Task], dtype: str
+) -> list[Comparison]:
+    from genir_server.engine.vllm_start import start_vllm_engine
+
+    engine_args = {"dtype": dtype}
+    stock = await start_vllm_engine(EngineConfig(jump_forward="off", engine_args=engine_args))
+    jump = await start_vllm_engine(EngineConfig(jump_forward="on", engine_args=engine_args))
+    if not jump.info.jump_forward:
+        raise SystemExit("jump-forward is off; the log says why")
+    results = []
+    try:
+        for number in at_once:
+            results.append(await _compare(stock, jump, tasks, number, rounds))
+            print(_table(results[-1:]), file=sys.stderr, flush=True)
+    finally:
+        await stock.shutdown()
+        await jump.shutdown()
+    return results
+
+
+async def _compare(
+    stock: VllmEngine, jump: VllmEngine, tasks: list[Task], at_once: int, rounds: int
+) -> Comparison:
+    by_engine: dict[VllmEngine, list[Round]] = {stock: [], jump: []}
+    before = await jump.jump_forward_counts()
+    for number in range(rounds + 1):
+        for engine in (stock, jump) if number % 2 else (jump, stock):
+            by_engine[engine].append(await _round(engine, tasks, at_once))
+    after = await jump.jump_forward_counts()
+    counts = {name: after[name] - before[name] for name in after}
+    stock_rounds, jump_rounds = by_engine[stock], by_engine[jump]
+    ratios = [j.rate / s.rate for j, s in zip(jump_rounds[1:], stock_rounds[1:], strict=True)]
+    return Comparison(
+        at_once=at_once,
+        tokens=sum(done.tokens for done in jump_rounds[1:]),
+        stock_tokens_per_second=round(statistics.median(done.rate for done in stock_rounds[1:]), 1),
+        jump_tokens_per_second=round(statistics.median(done.rate for done in jump_rounds[1:]), 1),
+        ratio=round(statistics.median(ratios), 3),
+        lowest_ratio=round(min(ratios), 3),
+        highest_ratio=round(max(ratios), 3),
+        steps_per_token=round(counts["steps"] / counts["tokens"], 4),
+        forced_share=round(counts["forced"] / counts["tokens"], 4),
+        forced_saved_share=round(counts["forced_saved"] / counts["forced"], 4),
+        accepted_share=round(counts["accepted"] / max(1, counts["drafted"]), 4),
+        identical=_same(stock_rounds[-1], jump_rounds[-1]),
+        stock_against_itself=_same(stock_rounds[0], stock_rounds[-1]),
+        texts=len(tasks),
+    )
+
+
+def _same(one: Round, other: Round) -> int:
+    return sum(a == b for a, b in zip(one.texts, other.texts, strict=True))
+
+
+async def _round(engine: VllmEngine, tasks: list[Task], at_once: int) -> Round:
+    places = asyncio.Semaphore(at_once)
+
+    async def answer(number: int, task: Task) -> tuple[str, int]:
+        prompt = await engine.render_chat([Message(Role.USER, task.prompt)])
+        wanted = EngineRequest(
+            f"bench-{number}-{time.monotonic_ns()}",
+            prompt,
+            task.schema,
+            Sampling(temperature=0.0),
+            max_tokens=MAX_TOKENS,
+        )
+        text, tokens = "", 0
+        async with places:
+            async for delta in engine.generate(wanted):
+                text += delta.text
+                tokens += delta.token_count
+        return text, tokens
+
+    began = time.monotonic()
+    done = await asyncio.gather(*(answer(number, task) for number, task in enumerate(tasks)))
+    seconds = time.monotonic() - began
+    return Round(seconds, sum(tokens for _, tokens in done), tuple(text for text, _ in done))
+
+
+def _table(results: Sequence[Comparison]) -> str:
+    columns = (
+        *("at once", "stock tok/s", "jump tok/s", "ratio (range)", "steps/token", "forced"),
+        *("forced saved", "drafts accepted", "identical", "stock against itself"),
+    )
+    rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    rows += [
+        f"| {r.at_once} | {r.stock_tokens_per_second} | {r.jump_tokens_per_second} "
+        f"| {r.ratio:.2f} ({r.lowest_ratio:.2f} to {r.highest_ratio:.2f}) "
+        f"| {r.steps_per_token:.3f} | {r.forced_share:.0%} | {r.forced_saved_share:.1%} "
+        f"| {r.accepted_share:.1%} | {r.identical}/{r.texts} | {r.stock_against_itself}/{r.texts} |"
+        for r in results
+    ]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
