@@ -50,7 +50,7 @@ class ServerSettings(BaseSettings):
         "guidance", description="What constrains the decoding."
     )
     jump_forward: Literal["auto", "on", "off"] = Field(
-        "auto",
+        "off",
         description="Whether forced tokens are proposed instead of generated one by one; needs "
         "guidance and excludes min_p. auto: on a CPU.",
     )

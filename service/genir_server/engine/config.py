@@ -50,7 +50,7 @@ class EngineConfig:
     structured_output_backend: StructuredOutputBackend = "guidance"
     max_model_len: int | None = None
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
-    jump_forward: JumpForwardMode = "auto"
+    jump_forward: JumpForwardMode = "off"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None
