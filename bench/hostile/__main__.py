@@ -33,6 +33,7 @@ REST_SECONDS = 5.0
 SLOW_AT_ONCE = 40
 FLOOD_AT_ONCE = 16
 LARGE_TIMES = 40
+CACHE_BLOCKS = 1_024
 _ROOM = 1_000_000
 _BUSY = frozenset({"OVERLOADED"})
 
@@ -51,6 +52,8 @@ def main() -> int:
         model = str(make_tiny_model()) if options.model == "tiny" else options.model
         arguments = ["--model", model]
     with tempfile.TemporaryDirectory(prefix="genir-hostile-") as folder:
+        # A small cache of keys and values: it fills up as it is used, which is no leak.
+        arguments += ["--engine-args", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
         server = ServerProcess(Path(folder), arguments)
         try:
             server.wait_ready()

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
+
+
+_LONGEST_FOREIGN_EVENT = 2_000
+_ENGINE_STATE = "\n<state>"
 
 
 def configure_logging(
@@ -53,7 +57,7 @@ def configure_logging(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _cut_foreign_event],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -61,3 +65,13 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
+
+
+def _cut_foreign_event(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Leaves out what a library says at length: llguidance quotes the whole schema, for one."""
+    text = str(event.get("event", ""))
+    head = text.partition(_ENGINE_STATE)[0]
+    if len(head) > _LONGEST_FOREIGN_EVENT:
+        head = f"{head[:_LONGEST_FOREIGN_EVENT]}…"
+    event["event"] = head
+    return event

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from genir import AttemptReason, FinishReason, ValidationFailedError
+from genir import (
+    AttemptReason,
+    ConstraintFailedError,
+    FinishReason,
+    ValidationFailedError,
+)
 from genir.types import Accepted, AttemptStarted, StreamEvent, TextDelta, Usage
 from tests.e2e.calling import refused
 
@@ -103,3 +108,28 @@ def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) ->
     ]
     usages = [attempt.usage for attempt in result.attempts]
     assert (result.usage.prompt_tokens, result.usage.completion_tokens) == _sum(usages)
+
+
+def test_a_grammar_that_meets_a_limit_of_the_engine_is_a_failed_constraint(
+    client: IRClient,
+) -> None:
+    """The engine takes this schema, and gives up as soon as a property is begun."""
+    schema = {
+        "type": "object",
+        "anyOf": [{"properties": {f"k{index}": True}} for index in range(200)],
+        "unevaluatedProperties": False,
+    }
+    failure = None
+    for seed in range(MOST_SEEDS):
+        try:
+            client.generate("Fill it.", schema=schema, temperature=1.5, seed=seed, max_tokens=50)
+        except ConstraintFailedError as error:
+            failure = error
+            break
+    # The engine can follow one value, {}, and the model may write it, but not every time.
+    assert failure is not None
+    assert [attempt.reason for attempt in failure.attempts] == [
+        AttemptReason.FIRST,
+        AttemptReason.CONSTRAINT_FAILED,
+    ]
+    assert failure.raw_output.startswith("{")

@@ -51,6 +51,9 @@ _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "abort": FinishReason.ABORT,
+    # What becomes of a request whose grammar ran into a limit of its own and then refuses the token
+    # that the model chose: the constraint did not hold, and the core says so.
+    "error": FinishReason.ABORT,
 }
 
 

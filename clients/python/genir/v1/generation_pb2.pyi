@@ -175,7 +175,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """max_tokens was reached."""
     FINISH_REASON_ABORT: _FinishReason.ValueType  # 3
-    """The request was aborted."""
+    """The request was aborted, or the engine gave it up."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why the model stopped writing."""
@@ -187,7 +187,7 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 1
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_tokens was reached."""
 FINISH_REASON_ABORT: FinishReason.ValueType  # 3
-"""The request was aborted."""
+"""The request was aborted, or the engine gave it up."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 class _Enforcement:
