@@ -1,7 +1,8 @@
 """The server process: opens the port, loads the engine behind it, drains, exits.
 
 Exit codes: 0 stopped as asked, 2 bad settings, 3 the address cannot be listened on, 4 the engine
-could not start, 128 and the signal's number when a second signal cut the drain short.
+could not start, 5 the engine was lost and is not started again, 128 and the signal's number when a
+second signal cut the drain short.
 """
 
 from __future__ import annotations
@@ -12,43 +13,40 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from genir.schemas import builtin_ir_schema_text
 from genir_server.admission import Admission
+from genir_server.bring_up import VllmBringUp
 from genir_server.core.errors import GenirError, Reason
-from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
-from genir_server.core.probes import Probes
-from genir_server.core.schemas import SchemaChecker
 from genir_server.engine.config import EngineConfig
-from genir_server.engine.protocol import EngineStartError
+from genir_server.engine_supervisor import (
+    EngineLostError,
+    EngineSupervisor,
+    StartFailedError,
+)
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.logging import configure_logging
-from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.preparer import Preparer
 from genir_server.settings import ServerSettings
 from genir_server.transport.calls import CallInterceptor
 from genir_server.transport.server import BindError, StandardHealth, bind, build_server
 from genir_server.transport.servicer import IRServicer
 
-if TYPE_CHECKING:
-    from genir_server.engine.protocol import Engine
-
 EXIT_OK = 0
 EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
 EXIT_ENGINE = 4
+EXIT_ENGINE_LOST = 5
 EXIT_SIGNAL = 128
 
-_ENGINE_WATCH_SECONDS = 0.2
 _ENGINE_SHUTDOWN_SECONDS = 15.0
+_LOST_CALL_SECONDS = 0.5
 _TRANSPORT_GRACE_SECONDS = 0.5
+_GENERATING = frozenset({"GenerateIR", "StreamIR"})
 
 log = structlog.get_logger("genir.server")
 
@@ -84,8 +82,6 @@ class ServerProcess:
         self._settings = settings
         self._lifecycle = Lifecycle()
         self._admission = Admission(settings.max_concurrent_calls)
-        self._engine: Engine | None = None
-        self._schemas: Preparer | None = None
         self._calls = CallInterceptor(settings.default_deadline)
         self._limits = RequestLimits(
             input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
@@ -102,6 +98,10 @@ class ServerProcess:
             configure_process_logging=functools.partial(
                 configure_logging, settings.log_format, settings.log_level
             ),
+        )
+        self._bring_up = VllmBringUp(settings, self._config, self._limits, self._lifecycle)
+        self._supervisor = EngineSupervisor(
+            self._lifecycle, self._bring_up, settings.restart_policy(), self._end_lost_calls
         )
 
     async def run(self) -> int:
@@ -128,96 +128,47 @@ class ServerProcess:
             self._settings.port_file.write_text(f"{port}\n")
         log.info("listening", host=self._settings.host, port=port)
 
-        loading = asyncio.create_task(self._load(), name="load-engine")
+        supervising = asyncio.create_task(self._supervisor.run(), name="supervise-engine")
         stopping = asyncio.create_task(self._stop.wait(), name="wait-for-stop")
-        await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((supervising, stopping), return_when=asyncio.FIRST_COMPLETED)
         code = EXIT_OK
-        if not self._stop.is_set():
-            code = loading.result()
-            if code == EXIT_OK:
-                await self._watch_engine()
+        if self._stop.is_set():
+            await self._be_lame_duck()
+        else:
+            code = _exit_code(supervising)
         await self._drain()
-        loading.cancel()
-        await asyncio.wait((loading,), timeout=_TRANSPORT_GRACE_SECONDS)
+        supervising.cancel()
+        await asyncio.wait((supervising,), timeout=_TRANSPORT_GRACE_SECONDS)
         await health.stop()
         await server.stop(_TRANSPORT_GRACE_SECONDS)
         await self._close()
         log.info("stopped", exit_code=code)
         return code
 
-    async def _load(self) -> int:
-        """Brings the engine up and makes the server ready; gives an exit code."""
-        began = time.monotonic()
-        self._lifecycle.enter(Phase.LOADING_MODEL, "The engine starts and loads the model.")
-        try:
-            # Imported late: the port opens at once, and vLLM's imports alone take seconds.
-            from genir_server.engine.vllm_start import start_vllm_engine
+    async def _be_lame_duck(self) -> None:
+        """Goes on answering with readiness off, so that load balancers notice before the drain."""
+        if self._settings.lame_duck and self._lifecycle.ready:
+            log.info("readiness is off", seconds=self._settings.lame_duck)
+            self._lifecycle.set_lame_duck(on=True)
+            await asyncio.sleep(self._settings.lame_duck)
 
-            self._engine = await start_vllm_engine(self._config)
-            self._schemas = Preparer(
-                self._engine.info.tokenizer_source or None,
-                SchemaLimits(schema_bytes=self._settings.max_schema_bytes),
-                bounds=NarrowingBounds(enabled=self._settings.bound_output),
-                workers=self._settings.schema_workers,
-                cache_bytes=self._settings.schema_cache_bytes,
-            )
-            await self._schemas.start()
-            builtin = await self._schemas.prepare(builtin_ir_schema_text())
-            self._lifecycle.schema_checker = SchemaChecker(
-                self._schemas,
-                builtin,
-                self._engine,
-                self._limits,
-                at_once=self._settings.schema_workers - 1,
-            )
-            probes = Probes(
-                IRGenerator(
-                    self._engine,
-                    self._schemas,
-                    builtin,
-                    self._limits,
-                )
-            )
-            self._lifecycle.probes = probes
-            self._lifecycle.enter(
-                Phase.WARMING_UP, "The engine is up and runs its first constrained generation."
-            )
-            canary = await probes.canary()
-            prove_backend(self._engine)
-        except EngineStartError as fault:
-            return self._failed(str(fault))
-        except GenirError as fault:
-            return self._failed(f"the first generation failed: {fault.message}")
-        except Exception as fault:
-            log.exception("the engine could not start")
-            return self._failed(f"{type(fault).__name__}: {fault}".splitlines()[0])
-        self._lifecycle.enter(Phase.READY, "Generate calls are accepted.")
-        log.info(
-            "ready",
-            seconds=round(time.monotonic() - began, 1),
-            model=self._engine.info.model,
-            backend=self._engine.effective_backend,
-            canary_seconds=round(canary.elapsed, 2),
-            max_model_len=self._engine.info.max_model_len,
-        )
-        return EXIT_OK
+    def _end_lost_calls(self) -> None:
+        """Ends what a lost engine leaves behind and what does not notice by itself.
 
-    def _failed(self, message: str) -> int:
-        self._lifecycle.enter(Phase.FAILED, message)
-        log.error("cannot start", detail=message)
-        return EXIT_ENGINE
+        Calls that wait for the engine's next token hear of its death at once. One whose schema is
+        still being compiled, or whose caller does not read, would hear of it later.
+        """
+        lost_at = time.monotonic()
 
-    async def _watch_engine(self) -> None:
-        """Waits for the signal to stop; says so when the engine dies before that."""
-        while not self._stop.is_set():
-            if self._engine is not None and self._engine.dead and not self._lifecycle.stopping:
-                log.error("engine died")
-                self._lifecycle.enter(Phase.FAILED, "The engine died.")
-            try:
-                async with asyncio.timeout(_ENGINE_WATCH_SECONDS):
-                    await self._stop.wait()
-            except TimeoutError:
-                continue
+        def cut_off() -> None:
+            failure = GenirError(
+                Reason.ENGINE_DEAD, "the engine died while this request was under way"
+            )
+            cut_off = self._calls.cut_off(failure, _GENERATING, began_before=lost_at)
+            if cut_off:
+                log.warning("calls cut off", calls=cut_off)
+
+        asyncio.get_running_loop().call_later(_LOST_CALL_SECONDS, cut_off)
 
     async def _drain(self) -> None:
         self._lifecycle.enter(Phase.DRAINING, "Calls in flight finish; new ones are refused.")
@@ -237,10 +188,7 @@ class ServerProcess:
     async def _close(self) -> None:
         try:
             async with asyncio.timeout(_ENGINE_SHUTDOWN_SECONDS):
-                if self._schemas is not None:
-                    await self._schemas.close()
-                if self._engine is not None:
-                    await self._engine.shutdown()
+                await self._bring_up.close()
         except TimeoutError:
             log.warning("the engine did not stop in time")
 
@@ -248,6 +196,12 @@ class ServerProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGUSR1, self._toggle_lame_duck)
+
+    def _toggle_lame_duck(self) -> None:
+        on = not self._lifecycle.lame_duck
+        log.info("readiness is off" if on else "readiness follows the phase again")
+        self._lifecycle.set_lame_duck(on=on)
 
     def _on_signal(self, name: str) -> None:
         if self._stop.is_set():
@@ -258,15 +212,14 @@ class ServerProcess:
         self._stop.set()
 
 
-def prove_backend(engine: Engine) -> None:
-    """Refuses an engine that constrains decoding with something else than was asked for.
-
-    Raises:
-        EngineStartError: the backend in use differs, or the engine did not tell.
-    """
-    asked, used = engine.info.configured_backend, engine.effective_backend
-    if not used or asked not in ("auto", used):
-        raise EngineStartError(
-            f"the structured-output backend {asked} was asked for, but the engine uses "
-            f"{used or 'one that it does not tell'}"
-        )
+def _exit_code(supervising: asyncio.Task[None]) -> int:
+    """The exit code of a server whose engine is gone for good."""
+    try:
+        supervising.result()
+    except StartFailedError as fault:
+        log.error("cannot start", detail=str(fault))  # noqa: TRY400 - one line, no traceback.
+        return EXIT_ENGINE
+    except EngineLostError as fault:
+        log.error("cannot go on", detail=str(fault))  # noqa: TRY400
+        return EXIT_ENGINE_LOST
+    raise AssertionError("the supervisor of a server that does not stop ends with an error")

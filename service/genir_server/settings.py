@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from genir_server.engine_supervisor import RestartPolicy
+
 MEBIBYTE = 1 << 20
 DEFAULT_PORT = 50051
 
@@ -68,6 +70,26 @@ class ServerSettings(BaseSettings):
         "which the variable always takes, and values with commas.",
     )
 
+    on_engine_death: Literal["restart", "exit"] = Field(
+        "restart",
+        description="What is done when the engine is lost: start another one, or exit with code 5.",
+    )
+    engine_restarts: int = Field(
+        3,
+        ge=0,
+        description="Restarts within `--engine-restart-window` after which the next loss is an "
+        "exit with code 5.",
+    )
+    engine_restart_window: float = Field(
+        600.0, gt=0, description="Seconds over which restarts are counted."
+    )
+    engine_stall_timeout: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds without a finished step, while there is work, after which the engine "
+        "is taken for stuck and killed; 0 never. Must be longer than the slowest single step.",
+    )
+
     max_concurrent_calls: int = Field(
         256, ge=1, description="Generate calls under way at once; more are answered OVERLOADED."
     )
@@ -76,6 +98,12 @@ class ServerSettings(BaseSettings):
     )
     drain_timeout: float = Field(
         30.0, ge=0, description="Seconds that calls in flight get to finish when the server stops."
+    )
+    lame_duck: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds between a signal to stop and the drain, with readiness off and calls "
+        "still accepted. SIGUSR1 turns readiness off, and on again, without stopping.",
     )
     max_message_bytes: int = Field(
         16 * MEBIBYTE, ge=4096, description="Largest request message that the transport reads."
@@ -104,6 +132,14 @@ class ServerSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether prompts and outputs are logged too."
     )
+
+    def restart_policy(self) -> RestartPolicy:
+        """What is done when an engine is lost."""
+        return RestartPolicy(
+            restarts=self.engine_restarts if self.on_engine_death == "restart" else 0,
+            window=self.engine_restart_window,
+            stall_timeout=self.engine_stall_timeout,
+        )
 
     @field_validator("port", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from genir_server.app import prove_backend
+from genir_server.bring_up import prove_backend
 from genir_server.engine.protocol import EngineStartError
 from tests.service.core.scripted_engine import ScriptedEngine
 

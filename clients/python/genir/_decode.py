@@ -183,6 +183,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         schema_cache=(
             _schema_cache(message.schema_cache) if message.HasField("schema_cache") else None
         ),
+        lame_duck=message.lame_duck,
     )
 
 

@@ -94,6 +94,7 @@ class Phase(StrEnum):
     LOADING_MODEL = "loading_model"
     WARMING_UP = "warming_up"
     READY = "ready"
+    RESTARTING = "restarting"
     DRAINING = "draining"
     FAILED = "failed"
 
@@ -356,6 +357,7 @@ class ServerHealth:
 
     `ir_json` and `canary_elapsed` are set by a deep check of a ready one; `schema_cache` is None
     until schemas can be prepared.
+    @@DOC@@
     """
 
     phase: Phase
@@ -373,6 +375,7 @@ class ServerHealth:
     lora_adapters: tuple[str, ...]
     max_model_len: int
     schema_cache: SchemaCacheStats | None
+    lame_duck: bool = False
 
 
 @dataclass(frozen=True, slots=True)

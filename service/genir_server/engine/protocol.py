@@ -36,7 +36,8 @@ class EngineInfo:
     configuration. `versions` maps "vllm", "llguidance" and "xgrammar" to version numbers, "" where
     one is not installed. `tokenizer_source` is the folder or name the tokenizer came from.
     `longest_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
-    is not known.
+    is not known. `max_running` is the most requests that one step works on, and `kv_cache_tokens`
+    how many tokens of running requests the engine has memory for; 0 where that is not known.
     `unsupported_sampling` names the fields of `Sampling` that this engine takes at their defaults
     only. `jump_forward` says whether forced tokens cost no step of their own.
     """
@@ -50,6 +51,9 @@ class EngineInfo:
     longest_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
     jump_forward: bool = False
+
+    max_running: int = 0
+    kv_cache_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,19 @@ class Engine(Protocol):
             EngineRejectedError: the engine refused the request.
 
         """
+        ...
+
+    async def answer(self) -> None:
+        """Returns when the engine's own process has answered, which it does between two steps.
+
+        Raises:
+            EngineDeadError: the engine is dead.
+
+        """
+        ...
+
+    def kill(self) -> None:
+        """Ends the engine's processes at once, stopped ones too. `shutdown` has to follow."""
         ...
 
     async def shutdown(self) -> None:

@@ -18,6 +18,7 @@ from genir_server.core.types import FinishReason
 from genir_server.engine.chat_tokenizer import ChatTokenizer
 from genir_server.engine.engine_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
 from genir_server.engine.own_thread import run_in_own_thread
+from genir_server.engine.processes import EngineProcesses
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
@@ -91,6 +92,12 @@ class VllmEngine:
                 {"min_p"} if llm.vllm_config.speculative_config is not None else ()
             ),
             jump_forward=jump_forward.is_used(llm.vllm_config),
+            max_running=llm.vllm_config.scheduler_config.max_num_seqs,
+            kv_cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or 0,
+        )
+        manager = llm.engine_core.resources.engine_manager
+        self._processes = EngineProcesses(
+            process.pid for process in getattr(manager, "processes", ())
         )
         self._effective_backend = ""
         self._observation: asyncio.Task[None] | None = None
@@ -109,7 +116,12 @@ class VllmEngine:
     @property
     def dead(self) -> bool:
         """Whether the engine has died or was shut down."""
-        return self._closing is not None or self._llm is None or bool(self._llm.errored)
+        return (
+            self._closing is not None
+            or self._llm is None
+            or bool(self._llm.errored)
+            or self._processes.lost()
+        )
 
     def activity(self) -> EngineActivity:
         """The engine core's own counts, plus what is on its way there."""
@@ -197,6 +209,22 @@ class VllmEngine:
             return {}
         return dict(counts)
 
+    async def answer(self) -> None:
+        """Returns when the engine core has answered, between two steps of its loop."""
+        llm = self._llm
+        if llm is None or self.dead:
+            raise EngineDeadError("the engine is not running")
+        try:
+            await llm.engine_core.call_utility_async(BACKEND_UTILITY)
+        except Exception as error:
+            if self.dead:
+                raise EngineDeadError("the engine died") from error
+            raise
+
+    def kill(self) -> None:
+        """Ends the engine's processes at once, stopped ones too; see `Engine.kill`."""
+        self._processes.kill()
+
     async def shutdown(self) -> None:
         """Ends the engine and its processes. May be called more than once."""
         if self._closing is None:
@@ -248,6 +276,10 @@ class VllmEngine:
         # AsyncLLM's own shutdown would leave whoever waits for a token waiting for ever.
         llm.output_processor.propagate_error(VllmEngineDeadError())
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
+        # A worker that was stopped, or whose core was killed, hears of none of this.
+        self._processes.kill()
+        if not await asyncio.to_thread(self._processes.wait, SHUTDOWN_SECONDS):
+            logger.error("a process of the engine is left behind: it could not be killed")
         self._tokenizer.close()
         # vLLM closes its sockets in the event loop's next turn and leaves their context open.
         await asyncio.sleep(0)

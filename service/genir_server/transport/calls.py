@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
@@ -24,7 +25,7 @@ from genir_server.core.validate import is_request_id
 from genir_server.transport.status import grpc_code, rpc_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from google.protobuf.message import Message
 
@@ -180,12 +181,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
         )
 
-    def cut_off(self, failure: GenirError) -> int:
-        """Ends every call under way with `failure`; gives their number."""
+    def cut_off(
+        self,
+        failure: GenirError,
+        methods: Collection[str] | None = None,
+        *,
+        began_before: float = math.inf,
+    ) -> int:
+        """Ends calls under way with `failure`; gives their number.
+
+        Args:
+            failure: what the callers are told.
+            methods: names of the methods whose calls are ended; None for all.
+            began_before: time on the monotonic clock; later calls are left alone.
+        """
+        ended = 0
         for task, record in self._running.items():
-            record.cut_off = failure
-            task.cancel()
-        return len(self._running)
+            if record.began < began_before and (methods is None or record.method in methods):
+                record.cut_off = failure
+                task.cancel()
+                ended += 1
+        return ended
 
     def _failure_of(self, error: Exception, record: CallRecord, *, timed_out: bool) -> GenirError:
         if isinstance(error, GenirError):

@@ -110,6 +110,7 @@ _PHASES = {
     Phase.LOADING_MODEL: status.PHASE_LOADING_MODEL,
     Phase.WARMING_UP: status.PHASE_WARMING_UP,
     Phase.READY: status.PHASE_READY,
+    Phase.RESTARTING: status.PHASE_RESTARTING,
     Phase.DRAINING: status.PHASE_DRAINING,
     Phase.FAILED: status.PHASE_FAILED,
 }

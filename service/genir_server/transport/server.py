@@ -12,7 +12,6 @@ from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
-from genir_server.lifecycle import Phase
 
 if TYPE_CHECKING:
     from genir_server.lifecycle import Lifecycle
@@ -34,20 +33,21 @@ class BindError(Exception):
 class StandardHealth:
     """`grpc.health.v1` for "", the service, "liveness" and "readiness", following the lifecycle.
 
-    Readiness is SERVING while generate calls are accepted. Liveness is SERVING unless the engine
-    has failed for good, which only a restart of the process mends.
+    Readiness is SERVING while generate calls are accepted, unless the operator has turned it off.
+    Liveness is SERVING unless the engine has failed for good, which only a restart of the process
+    mends: not while it is being restarted in place.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self.servicer = health_aio.HealthServicer()
         self._lifecycle = lifecycle
-        self._changes: asyncio.Queue[Phase] = asyncio.Queue()
+        self._changes: asyncio.Queue[tuple[bool, bool]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Sets every name, before the port opens, and follows the lifecycle from then on."""
-        await self._publish(self._lifecycle.phase)
-        self._lifecycle.listen(self._changes.put_nowait)
+        await self._publish(*self._state())
+        self._lifecycle.listen(lambda: self._changes.put_nowait(self._state()))
         self._task = asyncio.create_task(self._follow(), name="standard-health")
 
     async def stop(self) -> None:
@@ -56,16 +56,18 @@ class StandardHealth:
             self._task.cancel()
         await self.servicer.enter_graceful_shutdown()
 
+    def _state(self) -> tuple[bool, bool]:
+        return self._lifecycle.advertised, self._lifecycle.alive
+
     async def _follow(self) -> None:
         while True:
-            await self._publish(await self._changes.get())
+            await self._publish(*await self._changes.get())
 
-    async def _publish(self, phase: Phase) -> None:
-        serving = health_pb2.HealthCheckResponse.SERVING
-        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    async def _publish(self, ready: bool, alive: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
         for name in _READINESS_NAMES:
-            await self.servicer.set(name, serving if phase is Phase.READY else not_serving)
-        await self.servicer.set(LIVENESS, not_serving if phase is Phase.FAILED else serving)
+            await self.servicer.set(name, statuses.SERVING if ready else statuses.NOT_SERVING)
+        await self.servicer.set(LIVENESS, statuses.SERVING if alive else statuses.NOT_SERVING)
 
 
 def build_server(

@@ -115,6 +115,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             phase_elapsed=convert.duration(time.monotonic() - lifecycle.phase_began_at),
             uptime=convert.duration(time.monotonic() - lifecycle.started_at),
             message=lifecycle.message,
+            lame_duck=lifecycle.lame_duck,
             model=self._model,
             configured_structured_output_backend=self._configured_backend,
             versions=self._versions,

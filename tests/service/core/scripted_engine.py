@@ -76,6 +76,12 @@ class ScriptedEngine:
         finally:
             self.open_requests -= 1
 
+    async def answer(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self.dead = True
+
     async def shutdown(self) -> None:
         self.dead = True
 

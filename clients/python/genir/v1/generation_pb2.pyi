@@ -293,8 +293,9 @@ class GenerationSpec(_message.Message):
     that is less.
     """
     priority: _builtins.int
-    """Place in the engine's queue: the lower number is scheduled first, equal numbers in order of
-    arrival. -1000 to 1000. Default 0.
+    """Place in the server's and the engine's queue: the lower number goes first; of equal numbers the
+    caller with the fewest calls in the engine, then the one that came first. -1000 to 1000.
+    Default 0.
     """
     max_attempts: _builtins.int
     """Most attempts at a valid IR, 1 to 5. A further attempt is made only when one has ended with
@@ -639,7 +640,9 @@ class Timings(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
-        """The time that the first attempt waited in the engine's queue for its first step."""
+        """The time that the first attempt waited for its first step, in this server's queue and in the
+        engine's.
+        """
 
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:

@@ -376,6 +376,7 @@ class HealthResponse(_message.Message):
     MAX_MODEL_LEN_FIELD_NUMBER: _builtins.int
     CANARY_FAILURE_FIELD_NUMBER: _builtins.int
     SCHEMA_CACHE_FIELD_NUMBER: _builtins.int
+    LAME_DUCK_FIELD_NUMBER: _builtins.int
     phase: _status_pb2.Phase.ValueType
     """The phase the server is in."""
     ready: _builtins.bool
@@ -398,6 +399,10 @@ class HealthResponse(_message.Message):
     """Longest prompt plus completion, in tokens. 0 until the engine is up."""
     canary_failure: _status_pb2.ErrorReason.ValueType
     """Why the canary of a deep check came to no IR. Unspecified when it did, and without a canary."""
+    lame_duck: _builtins.bool
+    """Whether the operator has turned readiness off although generate calls are accepted, so that
+    load balancers send new ones elsewhere.
+    """
     @_builtins.property
     def phase_elapsed(self) -> _duration_pb2.Duration:
         """Time since the phase began."""
@@ -445,10 +450,11 @@ class HealthResponse(_message.Message):
         max_model_len: _builtins.int = ...,
         canary_failure: _status_pb2.ErrorReason.ValueType = ...,
         schema_cache: _schema_pb2.SchemaCacheStats | None = ...,
+        lame_duck: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "phase_elapsed", b"phase_elapsed", "schema_cache", b"schema_cache", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "ir_json", b"ir_json", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "ir_json", b"ir_json", "lame_duck", b"lame_duck", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,7 +40,11 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     PHASE_DRAINING: _Phase.ValueType  # 5
     """The server is going down: calls in flight finish, new ones are refused."""
     PHASE_FAILED: _Phase.ValueType  # 6
-    """The engine could not start or has died."""
+    """The engine could not start, or has died and is not started again."""
+    PHASE_RESTARTING: _Phase.ValueType  # 7
+    """The engine has died or stood still, and the server starts another one in its place. Generate
+    calls are refused with ENGINE_DEAD; PHASE_READY or PHASE_FAILED follows.
+    """
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
     """The phase a server is in."""
@@ -58,7 +62,11 @@ PHASE_READY: Phase.ValueType  # 4
 PHASE_DRAINING: Phase.ValueType  # 5
 """The server is going down: calls in flight finish, new ones are refused."""
 PHASE_FAILED: Phase.ValueType  # 6
-"""The engine could not start or has died."""
+"""The engine could not start, or has died and is not started again."""
+PHASE_RESTARTING: Phase.ValueType  # 7
+"""The engine has died or stood still, and the server starts another one in its place. Generate
+calls are refused with ENGINE_DEAD; PHASE_READY or PHASE_FAILED follows.
+"""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
 class _ErrorReason:
@@ -100,9 +108,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 15
     """UNAVAILABLE: the server is going down; go to another one."""
     ERROR_REASON_ENGINE_DEAD: _ErrorReason.ValueType  # 16
-    """UNAVAILABLE: the engine has died."""
+    """UNAVAILABLE: the engine has died. RetryInfo is there when another one is being started."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED: the server is full; RetryInfo says when to come back."""
+    """RESOURCE_EXHAUSTED: the server is full, or too busy to keep the deadline of the call; RetryInfo
+    says when to come back.
+    """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 18
     """DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
@@ -144,9 +154,11 @@ ERROR_REASON_MODEL_LOADING: ErrorReason.ValueType  # 14
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 15
 """UNAVAILABLE: the server is going down; go to another one."""
 ERROR_REASON_ENGINE_DEAD: ErrorReason.ValueType  # 16
-"""UNAVAILABLE: the engine has died."""
+"""UNAVAILABLE: the engine has died. RetryInfo is there when another one is being started."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED: the server is full; RetryInfo says when to come back."""
+"""RESOURCE_EXHAUSTED: the server is full, or too busy to keep the deadline of the call; RetryInfo
+says when to come back.
+"""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 18
 """DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
@@ -200,7 +212,7 @@ class EngineActivity(_message.Message):
     running: _builtins.int
     """Requests the engine works on."""
     waiting: _builtins.int
-    """Requests that wait in the engine's queue."""
+    """Requests that wait for the engine, in this server's queue and in the engine's."""
     calls_in_flight: _builtins.int
     """Calls of GenerateIR and StreamIR that are under way, whatever they wait for."""
     @_builtins.property

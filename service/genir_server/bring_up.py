@@ -1,0 +1,132 @@
+"""What happens between a started process and a generator that has proved itself.
+
+The engine is started, the caller's schemas get their workers, and one constrained generation goes
+the whole way. The schema workers are made once and outlive the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from genir.schemas import builtin_ir_schema_text
+from genir_server.core.generate import IRGenerator
+from genir_server.core.probes import Probes
+from genir_server.core.schemas import SchemaChecker
+from genir_server.engine.protocol import EngineStartError
+from genir_server.lifecycle import Phase
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.preparer import Preparer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genir_server.core.limits import RequestLimits
+    from genir_server.engine.config import EngineConfig
+    from genir_server.engine.protocol import Engine
+    from genir_server.lifecycle import Lifecycle
+    from genir_server.settings import ServerSettings
+
+log = structlog.get_logger("genir.engine")
+
+
+class VllmBringUp:
+    """Starts and ends vLLM engines, one at a time; an `engine_supervisor.EngineBringUp`.
+
+    Args:
+        settings: what the operator set.
+        config: the engine to start.
+        limits: bounds on one request.
+        lifecycle: gets the probes of each engine.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        config: EngineConfig,
+        limits: RequestLimits,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._settings = settings
+        self._config = config
+        self._limits = limits
+        self._lifecycle = lifecycle
+        self._schemas: Preparer | None = None
+        self.engine: Engine | None = None
+
+    async def start(self, enter: Callable[[Phase, str], None]) -> None:
+        """Starts an engine, has it prove itself, and puts it in service.
+
+        Raises:
+            EngineStartError: with one line for an operator.
+            GenirError: the engine's first generation failed.
+        """
+        # Imported late: the port opens at once, and vLLM's imports alone take seconds.
+        from genir_server.engine.vllm_start import start_vllm_engine
+
+        began = time.monotonic()
+        engine = await start_vllm_engine(self._config)
+        self.engine = engine
+        if self._schemas is None:
+            self._schemas = self._preparer(engine)
+            await self._schemas.start()
+        builtin = await self._schemas.prepare(builtin_ir_schema_text())
+        self._lifecycle.schema_checker = SchemaChecker(
+            self._schemas,
+            builtin,
+            engine,
+            self._limits,
+            at_once=self._settings.schema_workers - 1,
+        )
+        probes = Probes(IRGenerator(engine, self._schemas, builtin, self._limits))
+        self._lifecycle.probes = probes
+        enter(Phase.WARMING_UP, "The engine is up and runs its first constrained generation.")
+        canary = await probes.canary()
+        prove_backend(engine)
+        log.info(
+            "ready",
+            seconds=round(time.monotonic() - began, 1),
+            model=engine.info.model,
+            backend=engine.effective_backend,
+            canary_seconds=round(canary.elapsed, 2),
+            max_model_len=engine.info.max_model_len,
+        )
+
+    async def end(self) -> None:
+        """Takes the engine out of service and ends it."""
+        self._lifecycle.probes = None
+        self._lifecycle.schema_checker = None
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await engine.shutdown()
+
+    async def close(self) -> None:
+        """Ends everything: the schema workers and the engine."""
+        if self._schemas is not None:
+            await self._schemas.close()
+        await self.end()
+
+    def _preparer(self, engine: Engine) -> Preparer:
+        return Preparer(
+            engine.info.tokenizer_source or None,
+            SchemaLimits(schema_bytes=self._settings.max_schema_bytes),
+            bounds=NarrowingBounds(enabled=self._settings.bound_output),
+            workers=self._settings.schema_workers,
+            cache_bytes=self._settings.schema_cache_bytes,
+        )
+
+
+def prove_backend(engine: Engine) -> None:
+    """Refuses an engine that constrains decoding with something else than was asked for.
+
+    Raises:
+        EngineStartError: the backend in use differs, or the engine did not tell.
+    """
+    asked, used = engine.info.configured_backend, engine.effective_backend
+    if not used or asked not in ("auto", used):
+        raise EngineStartError(
+            f"the structured-output backend {asked} was asked for, but the engine uses "
+            f"{used or 'one that it does not tell'}"
+        )

@@ -1,0 +1,70 @@
+"""The processes that an engine consists of, remembered so that none outlives it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_VLLM_NAME = "VLLM::"
+
+
+class EngineProcesses:
+    """The engine core's processes and all that they have started.
+
+    They are looked up while the engine is well: once the core is dead, nobody can tell any more
+    which orphaned workers were its own. psutil tells a process from a later one of the same id.
+
+    Args:
+        core_pids: process ids of the engine core.
+    """
+
+    def __init__(self, core_pids: Iterable[int]) -> None:
+        self._processes: set[psutil.Process] = set()
+        for pid in core_pids:
+            with suppress(psutil.NoSuchProcess):
+                self._processes.add(psutil.Process(pid))
+        self._look_again()
+        self._vital = [process for process in self._processes if _is_vital(process)]
+
+    def lost(self) -> bool:
+        """Whether one that the engine cannot do without is gone.
+
+        vLLM's core notices a dead worker by itself, but takes more than a second to say so.
+        """
+        return any(not _runs(process) for process in self._vital)
+
+    def kill(self) -> None:
+        """Sends SIGKILL to all of them, which ends stopped ones too. Does not block."""
+        self._look_again()
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until none is left; False when `seconds` passed first. Blocks."""
+        _, alive = psutil.wait_procs(list(self._processes), timeout=seconds)
+        return not alive
+
+    def _look_again(self) -> None:
+        for process in tuple(self._processes):
+            with suppress(psutil.NoSuchProcess):
+                self._processes.update(process.children(recursive=True))
+
+
+def _is_vital(process: psutil.Process) -> bool:
+    """Whether vLLM has named the process: its helpers, which may end, keep Python's name."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.name().startswith(_VLLM_NAME))
+    return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        # A killed child stays as a zombie until its parent looks at it.
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False

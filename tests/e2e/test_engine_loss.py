@@ -1,0 +1,130 @@
+"""The engine is killed or stopped under a real server: nobody is left waiting; it comes back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2
+
+from genir import IRClient, UnavailableError
+from genir.types import Phase
+from tests.e2e.server_process import READY_SECONDS
+from tests.e2e.tiny_server import NO_RETRIES, SHORT, ReadinessWatch, TinyServer, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STALL_SECONDS = 6.0
+PROMISED_SECONDS = 1.0
+ALLOWED_SECONDS = 3 * PROMISED_SECONDS
+"""A test may run on a machine with much else to do; the promise itself is measured by the bench."""
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
+    process = TinyServer(
+        tmp_path_factory.mktemp("loss"), "--engine-stall-timeout", str(STALL_SECONDS)
+    )
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.close()
+
+
+def assert_back(server: TinyServer, engine: list[psutil.Process]) -> None:
+    """The engine is another one, works, and the old one has left nothing behind."""
+    with IRClient(server.target, retry=NO_RETRIES) as client:
+        with pytest.raises(UnavailableError) as meanwhile:
+            client.generate("Too early.", schema=SHORT)
+        assert meanwhile.value.reason == "ENGINE_DEAD"
+        assert meanwhile.value.retry_delay is not None
+        assert client.health().phase is Phase.RESTARTING
+        assert server.health_status("liveness") == SERVING
+        client.wait_ready(READY_SECONDS)
+        assert isinstance(json.loads(client.generate("Again?", schema=SHORT).ir_json)["ok"], bool)
+    _, left = psutil.wait_procs(engine, timeout=5)
+    assert not left
+    assert server.health_status("readiness") == SERVING
+
+
+def engine_of(server: TinyServer) -> list[psutil.Process]:
+    return [server.engine_process("EngineCore"), server.engine_process("Worker")]
+
+
+def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> None:
+    engine = engine_of(server)
+    with ReadinessWatch(server.target) as watch, streams(server.target, 8) as running:
+        seen = [len(stream.text) for stream in running]
+        killed_at = time.monotonic()
+        engine[0].kill()
+        assert watch.not_serving_at(killed_at) - killed_at < ALLOWED_SECONDS
+    for stream, length in zip(running, seen, strict=True):
+        assert stream.error is not None
+        assert stream.error.reason == "ENGINE_DEAD"
+        assert stream.error.code is grpc.StatusCode.UNAVAILABLE
+        assert stream.ended_at - killed_at < ALLOWED_SECONDS
+        assert len(stream.text) >= length > 0
+    assert_back(server, engine)
+
+
+def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:
+    engine = engine_of(server)
+    with ReadinessWatch(server.target) as watch, streams(server.target, 2) as running:
+        stopped_at = time.monotonic()
+        engine[1].send_signal(signal.SIGSTOP)
+        with IRClient(server.target) as client:
+            time.sleep(STALL_SECONDS / 2)
+            assert "no step of the engine has finished" in client.health().message
+        lost_at = watch.not_serving_at(stopped_at + STALL_SECONDS / 2)
+        assert STALL_SECONDS - 1 < lost_at - stopped_at < STALL_SECONDS + 2
+    for stream in running:
+        assert stream.error is not None
+        assert stream.error.reason == "ENGINE_DEAD"
+        assert stream.ended_at - lost_at < ALLOWED_SECONDS
+    assert_back(server, engine)
+
+
+def test_an_engine_that_stops_while_it_has_nothing_to_do_is_noticed_too(
+    server: TinyServer,
+) -> None:
+    engine = engine_of(server)
+    with ReadinessWatch(server.target) as watch:
+        stopped_at = time.monotonic()
+        engine[0].send_signal(signal.SIGSTOP)
+        deadline = stopped_at + 2 * STALL_SECONDS
+        while server.health_status("readiness") == SERVING:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert watch.not_serving_at(stopped_at)
+    assert_back(server, engine)
+
+
+def test_when_told_so_the_server_exits_and_leaves_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    server = TinyServer(tmp_path_factory.mktemp("exit"), "--on-engine-death", "exit")
+    try:
+        server.wait_ready()
+        everything = server.descendants()
+        worker = server.engine_process("Worker")
+        with streams(server.target, 4) as running:
+            killed_at = time.monotonic()
+            worker.kill()
+        for stream in running:
+            assert stream.error is not None
+            assert stream.error.reason == "ENGINE_DEAD"
+            assert stream.ended_at - killed_at < ALLOWED_SECONDS
+        assert server.wait(30) == 5
+        _, left = psutil.wait_procs(everything, timeout=5)
+        assert not left
+        assert [line for line in server.log.splitlines() if '"cannot go on"' in line]
+    finally:
+        server.close()
