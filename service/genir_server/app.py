@@ -81,7 +81,7 @@ class ServerProcess:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._lifecycle = Lifecycle()
-        self._admission = Admission(settings.max_concurrent_calls)
+        self._admission = Admission(settings.admission_limits())
         self._calls = CallInterceptor(settings.default_deadline)
         self._limits = RequestLimits(
             input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
@@ -99,7 +99,9 @@ class ServerProcess:
                 configure_logging, settings.log_format, settings.log_level
             ),
         )
-        self._bring_up = VllmBringUp(settings, self._config, self._limits, self._lifecycle)
+        self._bring_up = VllmBringUp(
+            settings, self._config, self._limits, self._lifecycle, self._admission
+        )
         self._supervisor = EngineSupervisor(
             self._lifecycle, self._bring_up, settings.restart_policy(), self._end_lost_calls
         )
@@ -159,6 +161,9 @@ class ServerProcess:
         still being compiled, or whose caller does not read, would hear of it later.
         """
         lost_at = time.monotonic()
+        self._admission.fail_waiting(
+            Reason.ENGINE_DEAD, "the engine died while this request waited for its turn"
+        )
 
         def cut_off() -> None:
             failure = GenirError(

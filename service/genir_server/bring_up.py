@@ -23,6 +23,7 @@ from genir_server.schema.preparer import Preparer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from genir_server.admission import Admission
     from genir_server.core.limits import RequestLimits
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.protocol import Engine
@@ -40,6 +41,7 @@ class VllmBringUp:
         config: the engine to start.
         limits: bounds on one request.
         lifecycle: gets the probes of each engine.
+        admission: is told how much each engine takes.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class VllmBringUp:
         config: EngineConfig,
         limits: RequestLimits,
         lifecycle: Lifecycle,
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._config = config
         self._limits = limits
         self._lifecycle = lifecycle
+        self._admission = admission
         self._schemas: Preparer | None = None
         self.engine: Engine | None = None
 
@@ -69,6 +73,7 @@ class VllmBringUp:
         began = time.monotonic()
         engine = await start_vllm_engine(self._config)
         self.engine = engine
+        self._admission.size_to(self._settings.admission_limits().sized_to(engine.info))
         if self._schemas is None:
             self._schemas = self._preparer(engine)
             await self._schemas.start()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from genir_server.admission import AdmissionLimits
 from genir_server.engine_supervisor import RestartPolicy
 
 MEBIBYTE = 1 << 20
@@ -91,7 +92,30 @@ class ServerSettings(BaseSettings):
     )
 
     max_concurrent_calls: int = Field(
-        256, ge=1, description="Generate calls under way at once; more are answered OVERLOADED."
+        256,
+        ge=1,
+        description="Generate calls under way at once, waiting ones included; more are answered "
+        "OVERLOADED.",
+    )
+    max_calls_per_caller: int | None = Field(
+        None,
+        ge=1,
+        description="Of those, how many may come from one caller (one host). Unset: all.",
+    )
+    max_running_calls: int | None = Field(
+        None,
+        ge=1,
+        description="Generate calls in the engine at once; the others wait for their turn. Unset: "
+        "one less than vLLM's `max_num_seqs`.",
+    )
+    max_running_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens, prompt and max_tokens together, of the calls in the engine. Unset: "
+        "twice what the KV cache holds.",
+    )
+    max_waiting_tokens: int | None = Field(
+        None, ge=1, description="Tokens of the calls that wait for their turn. Unset: any number."
     )
     default_deadline: float = Field(
         600.0, gt=0, description="Seconds that a call without a deadline of its own may take."
@@ -132,6 +156,16 @@ class ServerSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether prompts and outputs are logged too."
     )
+
+    def admission_limits(self) -> AdmissionLimits:
+        """Bounds on what is under way at once."""
+        return AdmissionLimits(
+            calls=self.max_concurrent_calls,
+            calls_per_caller=self.max_calls_per_caller,
+            running=self.max_running_calls,
+            running_tokens=self.max_running_tokens,
+            waiting_tokens=self.max_waiting_tokens,
+        )
 
     def restart_policy(self) -> RestartPolicy:
         """What is done when an engine is lost."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from genir_server.core.judge import Verdict
     from genir_server.core.prompting import Prompt
+    from genir_server.core.turn import Turn
     from genir_server.core.types import GenerationEvent, GenerationRequest, Sampling
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
@@ -69,6 +70,7 @@ class _Run:
 
     request: GenerationRequest
     arrival: float
+    turn_seconds: float = 0.0
     queue_seconds: float | None = None
     first_token: float | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -110,10 +112,16 @@ class IRGenerator:
         self._schemas = schemas
         self._limits = limits or RequestLimits()
 
-    async def run(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
-        """Checks a request, generates, and yields what happens.
+    async def run(
+        self, request: GenerationRequest, turn: Turn | None = None
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Checks a request, waits for its turn, generates, and yields what happens.
 
         Close the generator (or cancel the task that iterates it) to abandon the request.
+
+        Args:
+            request: the request.
+            turn: says when it may go to the engine; None for at once.
 
         Raises:
             GenirError: the request was refused or failed.
@@ -127,6 +135,10 @@ class IRGenerator:
         )
         prompt = await build_prompt(request, schema, self.engine)
         _check_budget(prompt, schema)
+        if turn is not None:
+            began = time.monotonic()
+            await turn.wait(len(prompt.token_ids) + prompt.max_tokens, request.priority)
+            run.turn_seconds = time.monotonic() - began
         yield self._accepted(request, schema, prompt)
 
         reason = AttemptReason.FIRST
@@ -246,7 +258,7 @@ class IRGenerator:
             usage=run.usage,
             attempts=run.attempts,
             timings=Timings(
-                queue=run.queue_seconds or 0.0,
+                queue=run.turn_seconds + (run.queue_seconds or 0.0),
                 time_to_first_token=(run.first_token or now) - run.arrival,
                 total=now - run.arrival,
             ),

@@ -1,7 +1,8 @@
 """Generations that the server makes for itself: the warm-up and the canary.
 
-Both go the whole way that a caller's request goes. Simultaneous askers share one generation, so
-that asking often costs no more than asking once; it goes on when an asker leaves, and is kept.
+Both go the whole way that a caller's request goes, but stand in no queue: together they have one
+place of their own, and the engine takes them first. Simultaneous askers share one generation, which
+goes on when an asker leaves; each kind begins at most once a second and has a bound in time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Completed, GenerationRequest, Sampling, SchemaInPrompt
 
 if TYPE_CHECKING:
@@ -29,6 +31,16 @@ CANARY_SCHEMA = (
 )
 """A schema of the IR's shape whose generation takes about a dozen tokens."""
 
+INTERVAL_SECONDS = 1.0
+"""Least time between the beginnings of two generations of one kind."""
+
+CANARY_SECONDS = 30.0
+"""Longest time that a canary may take."""
+
+WARMUP_SECONDS = 600.0
+"""Longest time that a warm-up may take, all its attempts together."""
+
+_PRIORITY = -1000
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
 
@@ -48,6 +60,8 @@ class Probes:
         self.generator = generator
         self._warm: ProbeResult | None = None
         self._running: dict[str, asyncio.Task[ProbeResult]] = {}
+        self._place = asyncio.Lock()
+        self._began: dict[str, float] = {}
 
     @property
     def warm(self) -> ProbeResult | None:
@@ -89,17 +103,22 @@ class Probes:
 
     async def _warm_up(self) -> ProbeResult:
         self._warm = await self._run(
+            "warm-up",
+            WARMUP_SECONDS,
             GenerationRequest(
                 request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
                 prompt=WARMUP_PROMPT,
                 sampling=Sampling(seed=_WARMUP_SEED),
                 max_attempts=_WARMUP_ATTEMPTS,
-            )
+                priority=_PRIORITY,
+            ),
         )
         return self._warm
 
     async def _canary(self) -> ProbeResult:
         return await self._run(
+            "canary",
+            CANARY_SECONDS,
             GenerationRequest(
                 request_id=f"canary-{uuid.uuid4().hex[:12]}",
                 prompt="Say that you work.",
@@ -107,10 +126,26 @@ class Probes:
                 schema_in_prompt=SchemaInPrompt.NEVER,
                 sampling=Sampling(temperature=0.0),
                 max_tokens=64,
-            )
+                priority=_PRIORITY,
+            ),
         )
 
-    async def _run(self, request: GenerationRequest) -> ProbeResult:
+    async def _run(self, name: str, seconds: float, request: GenerationRequest) -> ProbeResult:
+        async with self._place:
+            since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS - since)
+            self._began[name] = time.monotonic()
+            try:
+                async with asyncio.timeout(seconds) as bound:
+                    return await self._generate(request)
+            except TimeoutError as fault:
+                if not bound.expired():
+                    raise
+                raise GenirError(
+                    Reason.DEADLINE_EXCEEDED, f"the {name} took longer than {seconds:g} s"
+                ) from fault
+
+    async def _generate(self, request: GenerationRequest) -> ProbeResult:
         began = time.monotonic()
         async with aclosing(self.generator.run(request)) as events:
             async for event in events:

@@ -169,7 +169,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: in the engine's queue, from arrival to the first token, from arrival to the end."""
+    """Seconds: waiting for the first step, and from arrival to the first token and to the end."""
 
     queue: float
     time_to_first_token: float

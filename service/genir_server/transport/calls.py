@@ -42,11 +42,13 @@ log = structlog.get_logger("genir.call")
 class CallRecord:
     """What is known of a call while it runs; `facts` go into its log line.
 
-    `cut_off` is what the server ends the call with before its time, where it does.
+    `deadline` is when it must be done, on the monotonic clock. `cut_off` is what the server ends
+    the call with before its time, where it does.
     """
 
     method: str
     request_id: str
+    deadline: float
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, object] = field(default_factory=dict)
     cut_off: GenirError | None = None
@@ -141,10 +143,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _guard(
         self, name: str, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[CallRecord]:
-        record = CallRecord(name, f"gen-{uuid.uuid4().hex}")
+        remaining = context.time_remaining()
+        allowed = self._default_deadline if remaining is None else remaining
+        record = CallRecord(name, f"gen-{uuid.uuid4().hex}", time.monotonic() + allowed)
         _current.set(record)
         failure: GenirError | None = None
-        remaining = context.time_remaining()
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("gRPC runs handlers in tasks")

@@ -16,6 +16,7 @@ from genir_server.core.validate import check_message_count, check_schema_count
 from genir_server.lifecycle import Phase
 from genir_server.transport import convert
 from genir_server.transport.calls import current_call
+from genir_server.transport.identity import peer_host
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from genir_server.lifecycle import Lifecycle
     from genir_server.schema.types import PreparedSchema
     from genir_server.transport.calls import CallRecord
+    from genir_server.transport.identity import CallerIdentity
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -38,11 +40,12 @@ class IRServicer(service_grpc.IRServiceServicer):
 
     Args:
         lifecycle: tells the phase and holds the generator.
-        admission: bounds the calls in flight.
+        admission: bounds the calls in flight and says whose turn it is.
         model: name of the model, known before the engine is.
         configured_backend: the structured-output backend asked for.
         limits: bounds on one request.
         log_content: whether prompts and outputs go into the log.
+        identify: tells who calls.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         configured_backend: str,
         limits: RequestLimits,
         log_content: bool = False,
+        identify: CallerIdentity = peer_host,
     ) -> None:
         self._lifecycle = lifecycle
         self._admission = admission
@@ -67,14 +71,15 @@ class IRServicer(service_grpc.IRServiceServicer):
         )
         self._limits = limits
         self._log_content = log_content
+        self._identify = identify
 
     async def GenerateIR(  # noqa: N802 - the name in the contract.
         self,
         request: service.GenerateIRRequest,
-        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+        context: Context,
     ) -> service.GenerateIRResponse:
         """One IR, whole."""
-        async with aclosing(self._events(request)) as events:
+        async with aclosing(self._events(request, context)) as events:
             async for event in events:
                 if isinstance(event, Completed):
                     return convert.completed_to_proto(event)
@@ -83,10 +88,10 @@ class IRServicer(service_grpc.IRServiceServicer):
     async def StreamIR(  # noqa: N802 - the name in the contract.
         self,
         request: service.StreamIRRequest,
-        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+        context: Context,
     ) -> AsyncGenerator[service.StreamIRResponse, None]:
         """One IR while it is written."""
-        async with aclosing(self._events(request)) as events:
+        async with aclosing(self._events(request, context)) as events:
             async for event in events:
                 yield convert.event_to_proto(event)
 
@@ -132,7 +137,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             response.lora_adapters.extend(engine.info.lora_adapters)
             response.max_model_len = engine.info.max_model_len
             response.activity.running = activity.running
-            response.activity.waiting = activity.waiting
+            response.activity.waiting = activity.waiting + self._admission.waiting
             if activity.last_step_time is not None:
                 response.activity.last_step_time.FromNanoseconds(
                     round(activity.last_step_time * 1e9)
@@ -157,7 +162,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         warm = None if request.force else probes.warm
         already_warm = warm is not None
         if warm is None:
-            with self._admission.admit():
+            with self._admission.reserved():
                 warm = await probes.warm_up()
         completed = warm.completed
         record = current_call()
@@ -189,19 +194,22 @@ class IRServicer(service_grpc.IRServiceServicer):
         response.canary_elapsed.CopyFrom(convert.duration(canary.elapsed))
 
     async def _events(
-        self, request: service.GenerateIRRequest | service.StreamIRRequest
+        self, request: service.GenerateIRRequest | service.StreamIRRequest, context: Context
     ) -> AsyncGenerator[GenerationEvent, None]:
         record = current_call()
         if not request.HasField("spec"):
             raise invalid_field("spec", "is required")
         # Cheap refusals first: converting a hostile message takes time that others would miss.
         generator = self._lifecycle.serving_generator()
-        with self._admission.admit():
+        admitted = self._admission.admit(
+            self._identify(context), record.deadline, request.spec.priority
+        )
+        with admitted as visit:
             check_message_count(len(request.spec.conversation.messages), self._limits)
             domain_request = convert.request_from_spec(
                 request.spec, request.spec.request_id or record.request_id
             )
-            async with aclosing(generator.run(domain_request)) as events:
+            async with aclosing(generator.run(domain_request, visit)) as events:
                 async for event in events:
                     self._note(record, event, request.spec)
                     yield event

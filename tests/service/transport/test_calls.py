@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
-from genir_server.admission import Admission
+from genir_server.admission import Admission, AdmissionLimits
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
@@ -75,7 +75,7 @@ async def serving(
     lifecycle.enter(Phase.READY, "ready")
     servicer = IRServicer(
         lifecycle,
-        Admission(places),
+        Admission(AdmissionLimits(calls=places)),
         model="scripted",
         configured_backend="guidance",
         limits=RequestLimits(),
