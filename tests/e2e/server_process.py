@@ -24,7 +24,9 @@ PORT_SECONDS = 30.0
 class ServerProcess:
     """One server: its process, port and log. Kill-safe: `close` leaves nothing behind."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str] = (), kv_cache_gib: int | None = 1
+    ) -> None:
         self.log_path = folder / "server.log"
         port_file = folder / "port"
         command = [
@@ -39,7 +41,9 @@ class ServerProcess:
             "json",
             *arguments,
         ]
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+        environment = dict(os.environ)
+        if kv_cache_gib is not None:
+            environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_cache_gib))
         with self.log_path.open("wb") as log:
             # A session of its own, so that a signal to the group reaches every process of it.
             self.process = subprocess.Popen(
@@ -55,8 +59,12 @@ class ServerProcess:
         return self.log_path.read_text(errors="replace")
 
     def wait_ready(self) -> None:
+        def still_runs(_: object) -> None:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log}")
+
         with IRClient(self.target) as client:
-            client.wait_ready(READY_SECONDS)
+            client.wait_ready(READY_SECONDS, on_progress=still_runs)
 
     def descendants(self) -> list[psutil.Process]:
         children: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)

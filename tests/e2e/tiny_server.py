@@ -44,8 +44,10 @@ class TinyServer(ServerProcess):
     """A server on the tiny model."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
+        # 128 MiB of KV cache hold 130,000 tokens of this model.
+        own = ["--max-model-len", "4096", "--engine-args", f"kv_cache_memory_bytes={128 << 20}"]
         super().__init__(
-            folder, ["--model", str(make_tiny_model()), "--max-model-len", "4096", *arguments]
+            folder, ["--model", str(make_tiny_model()), *own, *arguments], kv_cache_gib=None
         )
 
     def engine_process(self, name: str) -> psutil.Process:

@@ -6,6 +6,7 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 `EngineProcessConfig` travels there; unpickling it in another process than the one that made it
 
 - sends that process's log through the server's pipe, and its standard output to standard error,
+- has a process that fails to start leave the reason where the server finds it,
 - ends the process when its parent is gone, however the parent died,
 - gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
 
@@ -28,6 +29,8 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from genir_server.engine.start_fault import leave_start_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +55,7 @@ class EngineProcessConfig(dict[str, Any]):
     Args:
         additional_config: what the operator put into that field.
         configure_logging: called in each of the engine's processes; None for plain lines.
+        start_fault: file for the reason of a failed start, see `start_fault`; empty for none.
         server_pid: the process in which unpickling this does nothing.
 
     """
@@ -60,20 +64,24 @@ class EngineProcessConfig(dict[str, Any]):
         self,
         additional_config: Mapping[str, Any],
         configure_logging: Callable[[], None] | None,
+        start_fault: str = "",
         server_pid: int | None = None,
     ) -> None:
         super().__init__(additional_config)
         self.configure_logging = configure_logging
+        self.start_fault = start_fault
         self.server_pid = server_pid or os.getpid()
 
     def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
         """Unpickling, and a deep copy, is a call of `_enter`."""
-        return _enter, (dict(self), self.configure_logging, self.server_pid)
+        arguments = (dict(self), self.configure_logging, self.start_fault, self.server_pid)
+        return _enter, arguments
 
 
 def _enter(
     additional_config: Mapping[str, Any],
     configure_logging: Callable[[], None] | None,
+    start_fault: str,
     server_pid: int,
 ) -> EngineProcessConfig:
     global _entered  # noqa: PLW0603  # A process is entered once; workers get a second pickle.
@@ -82,9 +90,11 @@ def _enter(
         # Whatever a library prints must not end up in the output of the server's command.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         (configure_logging or _plain_logging)()
+        if start_fault:
+            leave_start_faults(start_fault)
         _end_with_parent()
         _add_utilities()
-    return EngineProcessConfig(additional_config, configure_logging, server_pid)
+    return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
 
 
 def _plain_logging() -> None:

