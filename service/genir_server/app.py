@@ -82,7 +82,7 @@ class ServerProcess:
         self._settings = settings
         self._lifecycle = Lifecycle()
         self._admission = Admission(settings.admission_limits())
-        self._calls = CallInterceptor(settings.default_deadline)
+        self._calls = CallInterceptor(settings.default_deadline, settings.unread_timeout)
         self._limits = RequestLimits(
             input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
         )

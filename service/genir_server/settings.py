@@ -120,6 +120,12 @@ class ServerSettings(BaseSettings):
     default_deadline: float = Field(
         600.0, gt=0, description="Seconds that a call without a deadline of its own may take."
     )
+    unread_timeout: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds that a stream may stay unread before it is given up, so that its "
+        "place goes to others.",
+    )
     drain_timeout: float = Field(
         30.0, ge=0, description="Seconds that calls in flight get to finish when the server stops."
     )

@@ -81,10 +81,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         default_deadline: seconds that a call without a deadline of its own may take.
+        unread_timeout: seconds that a stream may stay unread before it is given up.
     """
 
-    def __init__(self, default_deadline: float) -> None:
+    def __init__(self, default_deadline: float, unread_timeout: float = 60.0) -> None:
         self._default_deadline = default_deadline
+        self._unread_timeout = unread_timeout
         self._running: dict[asyncio.Task[Any], CallRecord] = {}
 
     async def intercept_service(
@@ -135,9 +137,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
                 async with aclosing(behavior(request, context)) as responses:
                     async for response in responses:
-                        await context.write(response)
+                        await self._write(context, response)
 
         return call
+
+    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], response: Message) -> None:
+        """Sends a response, which waits while the caller's window is full."""
+        try:
+            async with asyncio.timeout(self._unread_timeout) as bound:
+                await context.write(response)
+        except TimeoutError as fault:
+            if not bound.expired():
+                raise
+            # The caller may see its own deadline instead: it does not read this either.
+            raise GenirError(
+                Reason.DEADLINE_EXCEEDED,
+                f"the stream was not read for {self._unread_timeout:g} s",
+            ) from fault
 
     @asynccontextmanager
     async def _guard(

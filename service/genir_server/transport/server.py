@@ -23,6 +23,11 @@ SERVICE_NAME = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"].full_name
 LIVENESS = "liveness"
 READINESS = "readiness"
 
+LEAST_PING_INTERVAL_MS = 5_000
+"""How often a client may ping: usual keepalive settings are 10 s and more."""
+
+_KEEPALIVE_MS = 60_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
 _READINESS_NAMES = ("", SERVICE_NAME, READINESS)
 
 
@@ -84,8 +89,11 @@ def build_server(
             # Without this a second server on the same port is silently given half of the calls.
             ("grpc.so_reuseport", 0),
             # Clients may ping during a long silent call without being cut off.
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
             ("grpc.keepalive_permit_without_calls", 1),
+            # A client that vanished without a word is noticed, and its calls end.
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
         ),
     )
     service_grpc.add_IRServiceServicer_to_server(servicer, server)

@@ -18,17 +18,19 @@ from genir_server.core.errors import GenirError, Reason
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
 from genir_server.core.probes import CANARY_SCHEMA, Probes
+from genir_server.engine.protocol import EngineDelta
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.settings import ServerSettings
+from genir_server.transport import server as transport_server
 from genir_server.transport.calls import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server
 from genir_server.transport.servicer import IRServicer
 from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
-    from genir_server.engine.protocol import EngineDelta, EngineRequest
+    from genir_server.engine.protocol import EngineRequest
 
 GOOD = '{"a":1}'
 REQUEST = ir_service_pb2.GenerateIRRequest(
@@ -66,7 +68,12 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    engine: ScriptedEngine, *schemas: str, places: int = 8, default_deadline: float = 60.0
+    engine: ScriptedEngine,
+    *schemas: str,
+    places: int = 8,
+    default_deadline: float = 60.0,
+    unread_timeout: float = 60.0,
+    client_options: Sequence[tuple[str, int]] = (),
 ) -> AsyncIterator[Served]:
     schema = prepared()
     probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
@@ -80,7 +87,7 @@ async def serving(
         configured_backend="guidance",
         limits=RequestLimits(),
     )
-    calls = CallInterceptor(default_deadline)
+    calls = CallInterceptor(default_deadline, unread_timeout)
     health = StandardHealth(lifecycle)
     settings = ServerSettings.model_validate({})
     server = build_server(settings, servicer, health, calls)
@@ -88,7 +95,8 @@ async def serving(
     port = bind(server, "127.0.0.1", 0)
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        target = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(target, options=client_options) as channel:
             yield Served(ir_service_pb2_grpc.IRServiceStub(channel), probes, calls)
     finally:
         await health.stop()
@@ -209,3 +217,109 @@ async def test_millions_of_messages_hold_nobody_up() -> None:
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
         assert "1000000" in message
         assert time.monotonic() - began < 3
+
+
+class FloodingEngine(ScriptedEngine):
+    """Writes 64 KiB a token, as fast as it is asked."""
+
+    chunk = "x" * 65_536
+    chunks = 400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.requests.append(request)
+        self.open_requests += 1
+        try:
+            for self.asked in range(1, self.chunks + 1):  # noqa: B020 - counted where it can be seen.
+                await asyncio.sleep(0)
+                yield EngineDelta(self.chunk, 1)
+        finally:
+            self.open_requests -= 1
+
+
+async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
+    engine = FloodingEngine()
+    async with serving(engine, unread_timeout=1.0) as served:
+        stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
+        assert (await stream.read()).WhichOneof("event") == "accepted"
+        await asyncio.sleep(0.5)
+        held = engine.asked * len(engine.chunk)
+        assert engine.open_requests == 1
+        assert held < 8 << 20, "most of the 25 MiB were never asked for"
+        await until(lambda: engine.open_requests == 0)
+        stream.cancel()
+
+
+async def test_a_slow_reader_gets_everything() -> None:
+    engine = FloodingEngine()
+    engine.chunks = 40
+    async with serving(engine, unread_timeout=5.0) as served:
+        stream = served.stub.StreamIR(
+            ir_service_pb2.StreamIRRequest(
+                spec=generation_pb2.GenerationSpec(prompt="hi", max_attempts=1)
+            )
+        )
+        size = 0
+
+        async def read_slowly() -> None:
+            nonlocal size
+            while (event := await stream.read()) is not grpc.aio.EOF:
+                size += len(event.text_delta.text)
+                await asyncio.sleep(0.02)
+
+        with pytest.raises(grpc.aio.AioRpcError):
+            await read_slowly()
+        assert size == engine.chunks * len(engine.chunk)
+
+
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 300),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+SILENT_SECONDS = 4.0
+
+
+@pytest.mark.parametrize(("interval", "survives"), [(200, True), (60_000, False)])
+async def test_a_long_silent_call_survives_keepalive(
+    monkeypatch: pytest.MonkeyPatch, interval: int, *, survives: bool
+) -> None:
+    """Scaled down: pings as often as the server allows are fine, more often are not."""
+    monkeypatch.setattr(transport_server, "LEAST_PING_INTERVAL_MS", interval)
+    engine = StuckEngine(GOOD)
+    async with serving(engine, client_options=KEEPALIVE) as served:
+        call = served.stub.GenerateIR(REQUEST, timeout=60)
+        await engine.started.wait()
+        await asyncio.sleep(SILENT_SECONDS)
+        engine.release.set()
+        if survives:
+            assert (await call).ir_json == GOOD
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as cut:
+                await call
+            assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_calls_that_leave_leave_no_task_behind() -> None:
+    engine = StuckEngine()
+    async with serving(engine, places=200) as served:
+        before = len(asyncio.all_tasks())
+        calls = [served.stub.GenerateIR(REQUEST) for _ in range(100)]
+        calls += [served.stub.GenerateIR(REQUEST, timeout=0.2) for _ in range(100)]
+        await until(lambda: engine.open_requests >= 100)
+        for call in calls[:100]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: engine.open_requests == 0)
+        del calls
+        await until(lambda: len(asyncio.all_tasks()) <= before + 2)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
