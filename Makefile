@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
 .PHONY: help setup setup-dev demo test serve lint proto format requirements clean distclean
-.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation hostile
+.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability hostile
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,6 +36,8 @@ help:
 	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'
 	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate under some of them'
 	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same over JSON-Schema-Test-Suite'
+	@echo 'make bench-reliability overload, engine loss, drain: what docs/reliability.md promises'
+	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced'
 	@echo 'make hostile OUT=file  attack a server with hostile schemas while others use it'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
 	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
@@ -94,6 +96,9 @@ bench-generation: setup
 hostile: OUT = hostile.json
 hostile: setup-dev
 	@PYTHONPATH=clients/python:service $(BIN)/python -m bench.hostile --out "$(OUT)" $(ARGS)
+
+bench-reliability: setup-dev
+	@PYTHONPATH=clients/python:service:. $(BIN)/python -m bench.reliability $(ARGS)
 
 requirements:
 	UV="$(UV)" requirements/compile.sh

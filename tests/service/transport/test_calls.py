@@ -242,7 +242,7 @@ class FloodingEngine(ScriptedEngine):
 
 async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
     engine = FloodingEngine()
-    async with serving(engine, unread_timeout=1.0) as served:
+    async with serving(engine, unread_timeout=3.0) as served:
         stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
         assert (await stream.read()).WhichOneof("event") == "accepted"
         await asyncio.sleep(0.5)

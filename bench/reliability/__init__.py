@@ -1,0 +1,1 @@
+"""What the server does beyond its capacity and when something breaks."""

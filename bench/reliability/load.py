@@ -1,0 +1,142 @@
+"""At capacity and at ten times that: goodput, refusals, probes, deadlines, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import psutil
+
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from tests.e2e.tiny_server import TinyServer
+
+CALL_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 300, "maxLength": 300}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+)
+DEADLINE_SECONDS = 10.0
+OVERRUN_SLACK_SECONDS = 0.25
+"""A call counts as past its deadline when it ends later than this after it; the load generator
+shares the machine with the server and is itself late at times."""
+
+
+@dataclass(slots=True)
+class Phase:
+    """One phase of load. Latencies in seconds, memory in bytes, goodput in OK answers a second."""
+
+    seconds: float = 0.0
+    calls: int = 0
+    goodput: float = 0.0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    ok_p50: float = 0.0
+    ok_p99: float = 0.0
+    refusal_p50: float = 0.0
+    refusal_p99: float = 0.0
+    probe_p99: float = 0.0
+    overruns: int = 0
+    memory_before: int = 0
+    memory_after: int = 0
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which a share of the values lies; 0 for none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+async def at_capacity(server: TinyServer, seconds: float, callers: int) -> Phase:
+    """As many callers as the engine takes, each making one call after the other."""
+    calls: list[tuple[str, float]] = []
+    end = time.monotonic() + seconds
+
+    async def caller(stub: Any) -> None:
+        while time.monotonic() < end:
+            calls.append(await _call(stub))
+
+    async def load(stub: Any) -> None:
+        await asyncio.gather(*(caller(stub) for _ in range(callers)))
+
+    return await _measured(server, seconds, load, calls)
+
+
+async def beyond_capacity(server: TinyServer, seconds: float, rate: float) -> Phase:
+    """Calls at a fixed rate, whatever becomes of those before."""
+    calls: list[tuple[str, float]] = []
+
+    async def load(stub: Any) -> None:
+        began = time.monotonic()
+        tasks: list[asyncio.Task[None]] = []
+
+        async def one() -> None:
+            calls.append(await _call(stub))
+
+        while (elapsed := time.monotonic() - began) < seconds:
+            tasks += [asyncio.create_task(one()) for _ in range(int(elapsed * rate) - len(tasks))]
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*tasks)
+
+    return await _measured(server, seconds, load, calls)
+
+
+async def _measured(
+    server: TinyServer, seconds: float, load: Any, calls: list[tuple[str, float]]
+) -> Phase:
+    phase = Phase(memory_before=memory(server))
+    probe = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.reliability.probe",
+        server.target,
+        str(seconds),
+        stdout=subprocess.PIPE,
+    )
+    began = time.monotonic()
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        await load(ir_service_pb2_grpc.IRServiceStub(channel))
+    phase.seconds = time.monotonic() - began
+    output, _ = await probe.communicate()
+    phase.probe_p99 = percentile(json.loads(output), 0.99)
+    phase.calls = len(calls)
+    phase.outcomes = dict(Counter(code for code, _ in calls))
+    good = [taken for code, taken in calls if code == "OK"]
+    refused = [taken for code, taken in calls if code == "RESOURCE_EXHAUSTED"]
+    phase.goodput = len(good) / phase.seconds
+    phase.ok_p50, phase.ok_p99 = percentile(good, 0.5), percentile(good, 0.99)
+    phase.refusal_p50, phase.refusal_p99 = percentile(refused, 0.5), percentile(refused, 0.99)
+    phase.overruns = sum(taken > DEADLINE_SECONDS + OVERRUN_SLACK_SECONDS for _, taken in calls)
+    phase.memory_after = memory(server)
+    return phase
+
+
+async def _call(stub: Any) -> tuple[str, float]:
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=generation_pb2.GenerationSpec(
+            prompt="Write.",
+            json_schema=CALL_SCHEMA,
+            max_tokens=400,
+            schema_in_prompt=generation_pb2.SCHEMA_IN_PROMPT_NEVER,
+        )
+    )
+    began = time.monotonic()
+    call = stub.GenerateIR(request, timeout=DEADLINE_SECONDS)
+    code = await call.code()
+    return code.name, time.monotonic() - began
+
+
+def memory(server: TinyServer) -> int:
+    """Resident bytes of the server and all its processes."""
+    everything = [psutil.Process(server.process.pid), *server.descendants()]
+    return sum(process.memory_info().rss for process in everything)
