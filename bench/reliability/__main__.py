@@ -84,11 +84,12 @@ def _measure(server: TinyServer, seconds: float, *, with_faults: bool) -> dict[s
 def _markdown(report: dict[str, Any]) -> str:
     normal, over = report["at_capacity"], report["beyond_capacity"]
     grown = (over["memory_after"] - over["memory_before"]) / MEBIBYTE
+    share, rates = report["goodput_share"], (over["goodput"], normal["goodput"])
+    goodput = f"| {share:.0%} ({rates[0]:.1f} of {rates[1]:.1f} /s)"
     lines = [
         "| what | promised | measured |",
         "|---|---|---|",
-        f"| goodput at {OVERLOAD} times the capacity, of that at capacity | 95 % or more "
-        f"| {report['goodput_share']:.0%} ({over['goodput']:.1f} of {normal['goodput']:.1f} /s) |",
+        f"| goodput at {OVERLOAD} times the capacity, of that at capacity | 95 % {goodput} |",
         f"| refusals, p99 | 50 ms | {over['refusal_p99'] * 1000:.0f} ms |",
         f"| health probe under that load, p99 | 100 ms | {over['probe_p99'] * 1000:.0f} ms |",
         f"| calls past their deadline | 0 | {over['overruns']} of {over['calls']} |",

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import psutil
@@ -17,7 +17,14 @@ import psutil
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.e2e.tiny_server import TinyServer
+
+    Load: TypeAlias = Callable[["Stub"], Awaitable[None]]
+
+Stub: TypeAlias = Any
+"""A stub on an aio channel, whose calls have other types than the generated class says."""
 
 CALL_SCHEMA = json.dumps(
     {
@@ -62,11 +69,11 @@ async def at_capacity(server: TinyServer, seconds: float, callers: int) -> Phase
     calls: list[tuple[str, float]] = []
     end = time.monotonic() + seconds
 
-    async def caller(stub: Any) -> None:
+    async def caller(stub: Stub) -> None:
         while time.monotonic() < end:
             calls.append(await _call(stub))
 
-    async def load(stub: Any) -> None:
+    async def load(stub: Stub) -> None:
         await asyncio.gather(*(caller(stub) for _ in range(callers)))
 
     return await _measured(server, seconds, load, calls)
@@ -76,7 +83,7 @@ async def beyond_capacity(server: TinyServer, seconds: float, rate: float) -> Ph
     """Calls at a fixed rate, whatever becomes of those before."""
     calls: list[tuple[str, float]] = []
 
-    async def load(stub: Any) -> None:
+    async def load(stub: Stub) -> None:
         began = time.monotonic()
         tasks: list[asyncio.Task[None]] = []
 
@@ -92,7 +99,7 @@ async def beyond_capacity(server: TinyServer, seconds: float, rate: float) -> Ph
 
 
 async def _measured(
-    server: TinyServer, seconds: float, load: Any, calls: list[tuple[str, float]]
+    server: TinyServer, seconds: float, load: Load, calls: list[tuple[str, float]]
 ) -> Phase:
     phase = Phase(memory_before=memory(server))
     probe = await asyncio.create_subprocess_exec(
@@ -121,7 +128,7 @@ async def _measured(
     return phase
 
 
-async def _call(stub: Any) -> tuple[str, float]:
+async def _call(stub: Stub) -> tuple[str, float]:
     request = ir_service_pb2.GenerateIRRequest(
         spec=generation_pb2.GenerationSpec(
             prompt="Write.",

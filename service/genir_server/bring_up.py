@@ -6,12 +6,14 @@ the whole way. The schema workers are made once and outlive the engine.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from genir.schemas import builtin_ir_schema_text
+from genir_server.core.errors import GenirError
 from genir_server.core.generate import IRGenerator
 from genir_server.core.probes import Probes
 from genir_server.core.schemas import SchemaChecker
@@ -21,7 +23,7 @@ from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.preparer import Preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from genir_server.admission import Admission
     from genir_server.core.limits import RequestLimits
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from genir_server.engine.protocol import Engine
     from genir_server.lifecycle import Lifecycle
     from genir_server.settings import ServerSettings
+
+_BUSY_ATTEMPTS = 4
+_T = TypeVar("_T")
 
 log = structlog.get_logger("genir.engine")
 
@@ -77,18 +82,15 @@ class VllmBringUp:
         if self._schemas is None:
             self._schemas = self._preparer(engine)
             await self._schemas.start()
-        builtin = await self._schemas.prepare(builtin_ir_schema_text())
+        schemas = self._schemas
+        builtin = await _patiently(lambda: schemas.prepare(builtin_ir_schema_text()))
         self._lifecycle.schema_checker = SchemaChecker(
-            self._schemas,
-            builtin,
-            engine,
-            self._limits,
-            at_once=self._settings.schema_workers - 1,
+            schemas, builtin, engine, self._limits, at_once=self._settings.schema_workers - 1
         )
-        probes = Probes(IRGenerator(engine, self._schemas, builtin, self._limits))
+        probes = Probes(IRGenerator(engine, schemas, builtin, self._limits))
         self._lifecycle.probes = probes
         enter(Phase.WARMING_UP, "The engine is up and runs its first constrained generation.")
-        canary = await probes.canary()
+        canary = await _patiently(probes.canary)
         prove_backend(engine)
         log.info(
             "ready",
@@ -121,6 +123,19 @@ class VllmBringUp:
             workers=self._settings.schema_workers,
             cache_bytes=self._settings.schema_cache_bytes,
         )
+
+
+async def _patiently(action: Callable[[], Awaitable[_T]]) -> _T:
+    """Does something again that failed because the machine was busy: many servers start at once."""
+    for _ in range(_BUSY_ATTEMPTS - 1):
+        try:
+            return await action()
+        except GenirError as fault:
+            if fault.retry_after is None:
+                raise
+            log.warning("busy while starting", detail=fault.message)
+            await asyncio.sleep(fault.retry_after)
+    return await action()
 
 
 def prove_backend(engine: Engine) -> None:

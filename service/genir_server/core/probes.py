@@ -34,7 +34,7 @@ CANARY_SCHEMA = (
 INTERVAL_SECONDS = 1.0
 """Least time between the beginnings of two generations of one kind."""
 
-CANARY_SECONDS = 30.0
+CANARY_SECONDS = 60.0
 """Longest time that a canary may take."""
 
 WARMUP_SECONDS = 600.0
