@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.server_process import ServerProcess
+from tests.e2e.server_process import READY_SECONDS, ServerProcess
 from tests.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-START_SECONDS = 300
 
 
 def reason_of_failure(folder: Path, *arguments: str) -> str:
     """The one line that a server gives up with; it must end with code 4 and show no traceback."""
     server = ServerProcess(folder, arguments, kv_cache_gib=None)
     try:
-        assert server.wait(START_SECONDS) == 4
+        assert server.wait(READY_SECONDS) == 4
     finally:
         server.close()
     assert "Traceback" not in server.log

@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
 import pytest
 
 from genir_server.engine.engine_process import EngineProcessConfig, backend_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class GuidanceBackend:
@@ -77,3 +81,36 @@ def test_an_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
 
 def _must_not_run() -> None:
     raise AssertionError("the server's own logging was configured anew")
+
+
+def test_a_process_that_fails_to_start_leaves_one_line_and_no_trace(tmp_path: Path) -> None:
+    """What vLLM and multiprocessing do with an exception, before and after the start."""
+    fault = tmp_path / "fault"
+    fault.touch()
+    script = textwrap.dedent(f"""
+        import logging, pickle, traceback
+        from pathlib import Path
+        from genir_server.engine.engine_process import EngineProcessConfig
+        pickle.loads(pickle.dumps(EngineProcessConfig({{}}, None, {str(fault)!r}, server_pid=1)))
+
+        def fail(text):
+            try:
+                raise RuntimeError(text)
+            except RuntimeError:
+                logging.getLogger("vllm.v1.engine.core").exception("EngineCore failed.")
+                traceback.print_exc()
+
+        fail("too little memory\\nsecond line")
+        fail("a later fault")
+        print("started")
+        Path({str(fault)!r}).rename({str(tmp_path / "kept")!r})
+        fail("while it ran")
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (tmp_path / "kept").read_text() == "too little memory"
+    before, _, after = done.stderr.partition("started")
+    assert not before.strip()
+    assert after.count("Traceback") == 2
+    assert "while it ran" in after
