@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
-from genir_server.admission import Admission
+from genir_server.admission import Admission, AdmissionLimits
 from genir_server.core.limits import RequestLimits
 from genir_server.core.schemas import SchemaChecker
 from genir_server.lifecycle import Lifecycle, Phase
@@ -57,7 +57,7 @@ def bring_workers_up(lifecycle: Lifecycle) -> None:
 
 
 async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Lifecycle) -> None:
-    async with serving(lifecycle, Admission(8)) as stub:
+    async with serving(lifecycle, Admission(AdmissionLimits(calls=8))) as stub:
         lifecycle.enter(Phase.LOADING_MODEL, "loads")
         _, reason, _ = await failure(stub.CheckSchema(CHECK))
         assert reason == "MODEL_LOADING"
@@ -80,7 +80,7 @@ async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Life
 
 async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecycle) -> None:
     bring_workers_up(lifecycle)
-    admission = Admission(1)
+    admission = Admission(AdmissionLimits(calls=1))
     async with serving(lifecycle, admission) as stub:
         with admission.admit():
             assert (await stub.CheckSchema(CHECK)).schema_digest == prepared().digest
@@ -89,7 +89,7 @@ async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecy
 async def test_a_warm_up_with_too_many_schemas_does_not_wait_for_the_engine(
     lifecycle: Lifecycle,
 ) -> None:
-    async with serving(lifecycle, Admission(8)) as stub:
+    async with serving(lifecycle, Admission(AdmissionLimits(calls=8))) as stub:
         request = ir_service_pb2.WarmupRequest(json_schemas=["{}"] * 65)
         code, reason, message = await failure(stub.Warmup(request, timeout=10))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
