@@ -33,6 +33,12 @@ LAME_DUCK_SECONDS = 2.0
 MEBIBYTE = 1 << 20
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+MIDDLING: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 900, "maxLength": 1000}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def test_a_lower_number_overtakes_those_who_wait(server: TinyServer, client: IRC
     with grpc.insecure_channel(server.target) as channel:
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
         ordinary = [
-            stub.GenerateIR.future(request(ENDLESS), timeout=300) for _ in range(3 * RUNNING)
+            stub.GenerateIR.future(request(MIDDLING), timeout=300) for _ in range(3 * RUNNING)
         ]
         while client.health().activity.waiting < RUNNING:
             assert not all(call.done() for call in ordinary)
@@ -178,7 +184,7 @@ def test_fifty_calls_in_flight_all_finish_when_the_server_is_stopped(server: Tin
         IRClient(server.target, retry=NO_RETRIES, timeout=60) as client,
     ):
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
-        calls = [stub.GenerateIR.future(request(ENDLESS), timeout=300) for _ in range(50)]
+        calls = [stub.GenerateIR.future(request(MIDDLING), timeout=300) for _ in range(50)]
         _until(lambda: client.health().activity.calls_in_flight == 50)
         stopped_at = time.monotonic()
         server.send(signal.SIGTERM)
@@ -191,7 +197,7 @@ def test_fifty_calls_in_flight_all_finish_when_the_server_is_stopped(server: Tin
         assert refused.value.reason == "DRAINING"
         assert refused.value.retry_delay is not None
         answers = [call.result() for call in calls]
-    assert all(len(json.loads(answer.ir_json)["text"]) >= 8000 for answer in answers)
+    assert all(len(json.loads(answer.ir_json)["text"]) >= 900 for answer in answers)
     assert server.wait(60) == 0
     _, alive = psutil.wait_procs(processes, timeout=5)
     assert not alive
