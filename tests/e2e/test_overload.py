@@ -143,12 +143,12 @@ def test_a_reader_that_does_not_read_holds_nobody_up(server: TinyServer, client:
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
         before = _memory(server)
         unread = [
-            stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=request(ENDLESS).spec), timeout=300)
+            stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=request(ENDLESS).spec), timeout=600)
             for _ in range(RUNNING - 1)
         ]
         for _ in range(10):
-            assert client.generate("Quick.", schema=SHORT, timeout=60).ir_json
-        _until(lambda: client.health().activity.running == 0, seconds=120)
+            assert client.generate("Quick.", schema=SHORT, timeout=300).ir_json
+        _until(lambda: client.health().activity.running == 0, seconds=400)
         assert _memory(server) - before < 64 * MEBIBYTE
         for stream in unread:
             events = list(stream)
@@ -181,7 +181,7 @@ def test_fifty_calls_in_flight_all_finish_when_the_server_is_stopped(server: Tin
     with (
         ReadinessWatch(server.target) as watch,
         grpc.insecure_channel(server.target) as channel,
-        IRClient(server.target, retry=NO_RETRIES, timeout=60) as client,
+        IRClient(server.target, retry=NO_RETRIES, timeout=300) as client,
     ):
         stub = ir_service_pb2_grpc.IRServiceStub(channel)
         calls = [stub.GenerateIR.future(request(MIDDLING), timeout=300) for _ in range(50)]
