@@ -37,7 +37,6 @@ help:
 	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate under some of them'
 	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same over JSON-Schema-Test-Suite'
 	@echo 'make bench-reliability overload, engine loss, drain: what docs/reliability.md promises'
-	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced'
 	@echo 'make hostile OUT=file  attack a server with hostile schemas while others use it'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
 	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
