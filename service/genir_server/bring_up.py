@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.protocol import Engine
     from genir_server.lifecycle import Lifecycle
+    from genir_server.metrics import Metrics
     from genir_server.settings import ServerSettings
 
 _BUSY_ATTEMPTS = 4
@@ -47,6 +48,7 @@ class VllmBringUp:
         limits: bounds on one request.
         lifecycle: gets the probes of each engine.
         admission: is told how much each engine takes.
+        metrics: counts the schemas.
     """
 
     def __init__(
@@ -56,12 +58,15 @@ class VllmBringUp:
         limits: RequestLimits,
         lifecycle: Lifecycle,
         admission: Admission,
+        *,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._config = config
         self._limits = limits
         self._lifecycle = lifecycle
         self._admission = admission
+        self._metrics = metrics
         self._schemas: Preparer | None = None
         self.engine: Engine | None = None
 
@@ -81,6 +86,7 @@ class VllmBringUp:
         self._admission.size_to(self._settings.admission_limits().sized_to(engine.info))
         if self._schemas is None:
             self._schemas = self._preparer(engine)
+            self._metrics.state.schemas = self._schemas
             await self._schemas.start()
         schemas = self._schemas
         builtin = await _patiently(lambda: schemas.prepare(builtin_ir_schema_text()))
@@ -122,6 +128,7 @@ class VllmBringUp:
             bounds=NarrowingBounds(enabled=self._settings.bound_output),
             workers=self._settings.schema_workers,
             cache_bytes=self._settings.schema_cache_bytes,
+            on_prepared=self._metrics.schema_prepared,
         )
 
 

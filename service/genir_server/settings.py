@@ -153,6 +153,14 @@ class ServerSettings(BaseSettings):
         description="Whether values that a schema leaves unbounded are bounded, and that reported.",
     )
 
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port of the Prometheus metrics; 0 takes a free one. Unset: none is open.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
+
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal."
     )

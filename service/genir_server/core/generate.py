@@ -70,6 +70,7 @@ class _Run:
 
     request: GenerationRequest
     arrival: float
+    schema_seconds: float = 0.0
     turn_seconds: float = 0.0
     queue_seconds: float | None = None
     first_token: float | None = None
@@ -130,16 +131,18 @@ class IRGenerator:
         validate_request(request, self._limits)
         self._check_model(request)
         check_sampling(request.sampling, self.engine.info.unsupported_sampling)
+        schema_asked = time.monotonic()
         schema = await schema_in_force(
             self._schemas, self.builtin_schema, request.json_schema, request.schema_digest
         )
+        run.schema_seconds = time.monotonic() - schema_asked
         prompt = await build_prompt(request, schema, self.engine)
         _check_budget(prompt, schema)
         if turn is not None:
             began = time.monotonic()
             await turn.wait(len(prompt.token_ids) + prompt.max_tokens, request.priority)
             run.turn_seconds = time.monotonic() - began
-        yield self._accepted(request, schema, prompt)
+        yield self._accepted(run, schema, prompt)
 
         reason = AttemptReason.FIRST
         sampling = request.sampling
@@ -228,11 +231,9 @@ class IRGenerator:
                 metadata={"loaded": served},
             )
 
-    def _accepted(
-        self, request: GenerationRequest, schema: PreparedSchema, prompt: Prompt
-    ) -> Accepted:
+    def _accepted(self, run: _Run, schema: PreparedSchema, prompt: Prompt) -> Accepted:
         return Accepted(
-            request_id=request.request_id,
+            request_id=run.request.request_id,
             model=self.engine.info.model,
             schema_digest=schema.digest,
             structured_output_backend=self.engine.effective_backend,
@@ -240,7 +241,9 @@ class IRGenerator:
             schema_shown=prompt.schema_shown,
             prompt_tokens=len(prompt.token_ids),
             max_tokens=prompt.max_tokens,
-            lora_adapter=request.lora_adapter,
+            lora_adapter=run.request.lora_adapter,
+            schema_seconds=run.schema_seconds,
+            turn_seconds=run.turn_seconds,
         )
 
     def _completed(

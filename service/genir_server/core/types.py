@@ -188,7 +188,11 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The request passed every check and goes to the engine."""
+    """The request passed every check and goes to the engine.
+
+    `schema_seconds` is how long it took until its schema was ready, `turn_seconds` how long it
+    waited for its turn when its prompt was.
+    """
 
     request_id: str
     model: str
@@ -199,6 +203,8 @@ class Accepted:
     prompt_tokens: int
     max_tokens: int
     lora_adapter: str = ""
+    schema_seconds: float = 0.0
+    turn_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

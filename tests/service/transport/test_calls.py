@@ -30,6 +30,7 @@ from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+    from genir_server.call_record import CallObserver
     from genir_server.engine.protocol import EngineRequest
 
 GOOD = '{"a":1}'
@@ -74,6 +75,7 @@ async def serving(
     default_deadline: float = 60.0,
     unread_timeout: float = 60.0,
     client_options: Sequence[tuple[str, int]] = (),
+    observers: Sequence[CallObserver] = (),
 ) -> AsyncIterator[Served]:
     schema = prepared()
     probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
@@ -87,7 +89,7 @@ async def serving(
         configured_backend="guidance",
         limits=RequestLimits(),
     )
-    calls = CallInterceptor(default_deadline, unread_timeout)
+    calls = CallInterceptor(default_deadline, unread_timeout, observers)
     health = StandardHealth(lifecycle)
     settings = ServerSettings.model_validate({})
     server = build_server(settings, servicer, health, calls)

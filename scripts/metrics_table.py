@@ -1,0 +1,65 @@
+"""Prints the table of metrics in docs/operations.md, made from the metrics themselves."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from genir_server.admission import Admission, AdmissionLimits
+from genir_server.call_record import CallEnd, CallRecord
+from genir_server.core.errors import GenirError, Reason
+from genir_server.lifecycle import Lifecycle
+from genir_server.metrics import Metrics
+from genir_server.schema.cache import CacheCounters
+from genir_server.schema.pool import PoolCounters
+from genir_server.schema.preparer import PreparerCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import Metric
+
+    from genir_server.schema.preparer import Preparer
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+def metric_families() -> Iterable[Metric]:
+    """Every family of a server that has answered a call and refused one: all have their labels."""
+    metrics = Metrics(
+        Lifecycle(),
+        Admission(AdmissionLimits()),
+        model="m",
+        configured_backend="guidance",
+        versions={"genir": "1"},
+    )
+    counters = PreparerCounters(CacheCounters(), PoolCounters())
+    metrics.state.schemas = cast("Preparer", SimpleNamespace(counters=counters))
+    record = CallRecord("GenerateIR", "id", deadline=0.0)
+    record.facts.update({"completion_tokens": 2, "queue_seconds": 0.0})
+    record.marks.first_token = record.began
+    metrics.call_ended(record, CallEnd("OK", 1.0))
+    refusal = GenirError(Reason.OVERLOADED, "")
+    metrics.call_ended(record, CallEnd("RESOURCE_EXHAUSTED", 0.0, refusal))
+    return metrics.registry.collect()
+
+
+def exposed_name(family: Metric) -> str:
+    """The name of a family as Prometheus shows it."""
+    return family.name + _SUFFIXES.get(family.type, "")
+
+
+def metrics_table() -> str:
+    """The table in Markdown: name, type, labels, meaning."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in metric_families():
+        labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
+        rows.append(
+            f"| `{exposed_name(family)}` | {family.type} | {', '.join(labels)} "
+            f"| {family.documentation} |"
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(metrics_table())
