@@ -21,7 +21,6 @@ from pydantic_settings import CliApp, SettingsError
 
 from genir_server.admission import Admission
 from genir_server.bring_up import VllmBringUp
-from genir_server.call_log import CallLog
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
@@ -32,13 +31,11 @@ from genir_server.engine_supervisor import (
 )
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.logging import configure_logging
-from genir_server.metrics import Metrics
-from genir_server.metrics_endpoint import MetricsEndpoint
+from genir_server.observation import Observation
 from genir_server.settings import ServerSettings
 from genir_server.transport.calls import CallInterceptor
 from genir_server.transport.server import BindError, StandardHealth, bind, build_server
 from genir_server.transport.servicer import IRServicer
-from genir_server.versions import installed_versions
 
 EXIT_OK = 0
 EXIT_SETTINGS = 2
@@ -59,6 +56,7 @@ def run(argv: list[str]) -> int:
     """Runs a server until it is told to stop; gives the exit code."""
     try:
         settings = CliApp.run(ServerSettings, cli_args=argv)
+        server = ServerProcess(settings)
     except ValidationError as fault:
         for error in fault.errors():
             where = ".".join(str(part) for part in error["loc"])
@@ -68,7 +66,7 @@ def run(argv: list[str]) -> int:
         print(f"genir serve: {fault}", file=sys.stderr)  # noqa: T201
         return EXIT_SETTINGS
     configure_logging(settings.log_format, settings.log_level)
-    code = uvloop.run(ServerProcess(settings).run())
+    code = uvloop.run(server.run())
     sys.stdout.flush()
     sys.stderr.flush()
     # A thread that still loads a model cannot be told to stop and would keep the process alive.
@@ -102,17 +100,11 @@ class ServerProcess:
                 configure_logging, settings.log_format, settings.log_level
             ),
         )
-        self._metrics = Metrics(
-            self._lifecycle,
-            self._admission,
-            model=self._config.model_name,
-            configured_backend=self._config.structured_output_backend,
-            versions=installed_versions(),
-        )
+        self._observation = Observation(settings, self._config, self._lifecycle, self._admission)
         self._calls = CallInterceptor(
             settings.default_deadline,
             settings.unread_timeout,
-            observers=(CallLog(), self._metrics),
+            observers=self._observation.observers,
         )
         self._bring_up = VllmBringUp(
             settings,
@@ -120,7 +112,7 @@ class ServerProcess:
             self._limits,
             self._lifecycle,
             self._admission,
-            metrics=self._metrics,
+            metrics=self._observation.metrics,
         )
         self._supervisor = EngineSupervisor(
             self._lifecycle, self._bring_up, settings.restart_policy(), self._end_lost_calls
@@ -141,7 +133,7 @@ class ServerProcess:
         await health.start()
         try:
             port = bind(server, self._settings.host, self._settings.port)
-            metrics = self._serve_metrics()
+            self._observation.open_port()
         except BindError as fault:
             log.error("cannot start", detail=str(fault))  # noqa: TRY400 - one line, no traceback.
             return EXIT_ADDRESS
@@ -165,21 +157,9 @@ class ServerProcess:
         await health.stop()
         await server.stop(_TRANSPORT_GRACE_SECONDS)
         await self._close()
-        if metrics is not None:
-            metrics.close()
+        await self._observation.close()
         log.info("stopped", exit_code=code)
         return code
-
-    def _serve_metrics(self) -> MetricsEndpoint | None:
-        host, port = self._settings.metrics_host, self._settings.metrics_port
-        if port is None:
-            return None
-        try:
-            endpoint = MetricsEndpoint(self._metrics.registry, host, port)
-        except OSError as fault:
-            raise BindError(f"cannot serve metrics on {host}:{port}: {fault.strerror}") from fault
-        log.info("serving metrics", host=host, port=endpoint.port)
-        return endpoint
 
     async def _be_lame_duck(self) -> None:
         """Goes on answering with readiness off, so that load balancers notice before the drain."""

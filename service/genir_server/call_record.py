@@ -45,7 +45,11 @@ class CallFacts(TypedDict, total=False):
 
 @dataclass(slots=True)
 class CallMarks:
-    """When a call got how far, on the monotonic clock; None for a point that it did not reach."""
+    """When a call got how far, on the monotonic clock; None for a point that it did not reach.
+
+    `admitted` is when it was let in, `queued` when its prompt was made and it began to wait for its
+    turn, `accepted` when it had its turn, `first_token` when the engine had written something.
+    """
 
     admitted: float | None = None
     queued: float | None = None

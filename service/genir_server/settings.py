@@ -161,6 +161,13 @@ class ServerSettings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
 
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://[^/]+$",
+        description="Where traces are sent over OTLP/gRPC, such as http://127.0.0.1:4317; needs "
+        "genir[otel]. Unset: no traces.",
+    )
+
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal."
     )

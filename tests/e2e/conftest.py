@@ -10,14 +10,24 @@ import pytest
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
 from tests.e2e.server_process import ServerProcess
+from tests.otlp_receiver import OtlpReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path_factory.mktemp("server"), ["--metrics-port", "0"])
+def otlp() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, otlp: OtlpReceiver) -> Iterator[ServerProcess]:
+    process = ServerProcess(
+        tmp_path_factory.mktemp("server"),
+        ["--metrics-port", "0", "--otlp-endpoint", otlp.endpoint],
+    )
     try:
         process.wait_ready()
         yield process

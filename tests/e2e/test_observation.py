@@ -5,16 +5,21 @@ from __future__ import annotations
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from genir import InvalidRequestError
-from tests.e2e.calling import SMALL_SCHEMA
+from genir.v1 import ir_service_pb2
+from tests.e2e.calling import CALL_SECONDS, SMALL_SCHEMA, spec
+from tests.otlp_receiver import attributes
 from tests.test_operations_docs import ALWAYS, documented_log_fields
 
 if TYPE_CHECKING:
     from genir import IRClient
+    from genir.v1 import ir_service_pb2_grpc
     from tests.e2e.server_process import ServerProcess
+    from tests.otlp_receiver import OtlpReceiver
 
 LABELS = {"model": "smollm2-135m-instruct", "backend": "guidance"}
 
@@ -71,3 +76,56 @@ def test_a_call_is_counted_timed_and_logged(server: ServerProcess, client: IRCli
     assert lines["observed-1"]["completion_tokens"] == result.usage.completion_tokens
     assert lines["observed-2"]["reason"] == "SCHEMA_INVALID"
     assert "Name a thing" not in server.log
+
+
+def test_the_callers_trace_goes_through_schema_and_engine(
+    server: ServerProcess, stub: ir_service_pb2_grpc.IRServiceStub, otlp: OtlpReceiver
+) -> None:
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    schema = {**SMALL_SCHEMA, "title": "not seen before"}
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=spec("Name a secret.", schema, request_id="traced-1")
+    )
+    traceparent = ("traceparent", f"00-{trace}-{caller}-01")
+    answer = stub.GenerateIR(request, timeout=CALL_SECONDS, metadata=(traceparent,))
+
+    span, below = otlp.trace("traced-1")
+    assert span.name == "genir.v1.IRService/GenerateIR"
+    assert span.trace_id.hex() == trace
+    assert span.parent_span_id.hex() == caller
+    told = attributes(span)
+    assert told["genir.outcome"] == "valid"
+    assert told["rpc.grpc.status_code"] == 0
+    assert told["gen_ai.usage.output_tokens"] == answer.usage.completion_tokens
+    assert told["genir.structured_output_backend"] == "guidance"
+    order = ["admission", "schema", "prompt", "queue", "prefill", "decode"]
+    assert set(below) == {f"genir.{name}" for name in order}
+    times = [span.start_time_unix_nano]
+    for name in order:
+        child = below[f"genir.{name}"]
+        assert child.trace_id.hex() == trace
+        assert abs(child.start_time_unix_nano - times[-1]) < 1e6, name
+        times.append(child.end_time_unix_nano)
+    assert times == sorted(times)
+    assert abs(span.end_time_unix_nano - times[-1]) < 1e6
+    decode = below["genir.decode"]
+    assert decode.end_time_unix_nano - decode.start_time_unix_nano > 1e6
+    assert "secret" not in str([span, *below.values()])
+    line = next(line for line in server.log_lines("call") if line["request_id"] == "traced-1")
+    assert line["trace_id"] == trace
+
+
+def test_a_refused_call_is_traced_without_a_caller(
+    server: ServerProcess, stub: ir_service_pb2_grpc.IRServiceStub, otlp: OtlpReceiver
+) -> None:
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=spec(schema={"type": "wish"}, request_id="traced-2")
+    )
+    with pytest.raises(grpc.RpcError):
+        stub.GenerateIR(request, timeout=CALL_SECONDS)
+    span, below = otlp.trace("traced-2")
+    assert not span.parent_span_id
+    assert attributes(span)["genir.outcome"] == "schema_invalid"
+    assert set(below) == {"genir.admission", "genir.prepare"}
+    line = next(line for line in server.log_lines("call") if line["request_id"] == "traced-2")
+    assert line["trace_id"] == span.trace_id.hex()

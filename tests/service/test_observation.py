@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic_settings import SettingsError
 
 from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.admission import Admission, AdmissionLimits
@@ -19,6 +21,7 @@ from genir_server.core.errors import GenirError, Reason
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.logging import configure_logging
 from genir_server.metrics import Metrics
+from genir_server.observation import make_tracing
 from tests.service.core.scripted_engine import ScriptedEngine
 from tests.service.transport.test_calls import GOOD, REQUEST, StuckEngine, serving
 from tests.test_operations_docs import ALWAYS, documented_log_fields
@@ -165,6 +168,15 @@ def test_the_engines_restarts_are_counted_and_its_phase_is_told() -> None:
     assert value(metrics, "genir_engine_restarts_total") == 2
     assert value(metrics, "genir_phase", phase="ready") == 0
     assert value(metrics, "genir_phase", phase="failed") == 1
+
+
+def test_traces_without_their_packages_are_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "genir_server.tracing", None)
+    assert make_tracing(None) is None
+    with pytest.raises(SettingsError, match=r"pip install 'genir\[otel\]'"):
+        make_tracing("http://127.0.0.1:4317")
 
 
 @pytest.fixture
