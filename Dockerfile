@@ -3,10 +3,7 @@
 #   docker build --target cpu -t genir:cpu .    with the embedded model, runs anywhere
 #   docker build --target gpu -t genir:gpu .    with vLLM's CUDA build; name a model: --model NAME
 #
-# Kubernetes probes it natively, without a program in the image:
-#
-#   livenessProbe:  { grpc: { port: 50051, service: liveness } }
-#   readinessProbe: { grpc: { port: 50051, service: readiness } }
+# deploy/kubernetes runs it, with native gRPC probes, so that no program for them is in the image.
 
 # Any image with Python 3.11 or newer and pip, the same for every stage.
 ARG BASE=python:3.11-slim

@@ -45,7 +45,10 @@ def make_once(folder: Path, build: Callable[[Path], None]) -> Path:
         making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
         try:
             build(making)
-            # mkdtemp gives a folder that only its owner may enter; a cache may be shared.
+            # mkdtemp gives a folder that only its owner may enter, and safetensors files that only
+            # their owner may read; a cache may be shared, and an image runs as another user.
+            for file in making.rglob("*"):
+                file.chmod(0o755 if file.is_dir() else 0o644)
             making.chmod(0o755)
             making.rename(folder)
         finally:

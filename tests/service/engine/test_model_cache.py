@@ -30,6 +30,17 @@ def test_the_built_folder_is_kept(tmp_path: Path) -> None:
     assert make_once(folder, lambda _: pytest.fail("built twice")) == folder
 
 
+def test_every_user_may_read_what_was_built(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        _fill(folder)
+        (folder / "weights").chmod(0o600)
+        (folder / "sub").mkdir(mode=0o700)
+
+    folder = make_once(tmp_path / "model-1", build)
+    assert (folder / "weights").stat().st_mode & 0o777 == 0o644
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder / "sub")} == {0o755}
+
+
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         _fill(folder)
