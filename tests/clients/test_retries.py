@@ -89,14 +89,40 @@ async def test_an_unavailable_server_that_does_not_say_when_is_asked_three_times
     assert len(server.calls) == 3
 
 
-@pytest.mark.parametrize("messages", [[accepted()], [accepted(), started(), delta("{")]])
+BEGUN = [[accepted()], [accepted(), started(), delta("{")]]
+
+
+@pytest.mark.parametrize("messages", BEGUN)
 async def test_a_stream_that_has_begun_is_never_made_again(
     caller: Caller, server: ContractServer, messages: list[object]
 ) -> None:
     server.script(play(*messages, refusal=MODEL_LOADING), success())  # type: ignore[arg-type]
     with pytest.raises(UnavailableError):
-        await caller.generate("hello")
+        await caller.events("hello")
     assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("messages", BEGUN)
+async def test_a_result_that_was_begun_is_begun_again(
+    caller: Caller, server: ContractServer, messages: list[object]
+) -> None:
+    gone = replace(MODEL_LOADING, retry_after=None)
+    server.script(play(*messages, refusal=gone), success())  # type: ignore[arg-type]
+    assert (await caller.generate("hello")).value == {"a": 1}
+    assert len(server.calls) == 2
+
+
+async def test_a_failure_after_a_retry_tells_what_its_own_attempt_wrote(
+    caller: Caller, server: ContractServer
+) -> None:
+    gone = replace(MODEL_LOADING, retry_after=None)
+    server.script(
+        play(accepted(), started(), delta("first"), refusal=gone),
+        play(accepted(), delta("second"), refusal=replace(gone, code=grpc.StatusCode.INTERNAL)),
+    )
+    with pytest.raises(GenirError) as raised:
+        await caller.generate("hello")
+    assert raised.value.raw_output == "second"
 
 
 async def test_nobody_listening_is_unavailable_at_once(connect: Callable[..., Caller]) -> None:

@@ -26,8 +26,9 @@ class RetryPolicy:
     """How often a call is made again.
 
     UNAVAILABLE and RESOURCE_EXHAUSTED are retried when they carry a retry delay, UNAVAILABLE also
-    without one, but then at most twice, after 0.1 and 0.3 seconds. Nothing is retried once the
-    first event of a stream has arrived, or when the delay would end after the call's deadline.
+    without one, but then at most twice, after 0.1 and 0.3 seconds. `stream` retries nothing once
+    its first event has arrived; `generate` does, since nobody has seen it. Nothing is retried when
+    the delay would end after the call's deadline.
 
     Attributes:
         max_attempts: most times that a call is made, 1 and up; 1 turns retries off. Default 5.

@@ -33,13 +33,25 @@ DEFAULT_POLL_INTERVAL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StreamCall(Generic[T]):
-    """One call of StreamIR before it is made; `timeout` is its whole deadline in seconds."""
+    """One call of StreamIR before it is made.
+
+    Attributes:
+        request: the message.
+        reader: what reads its events.
+        schema: how its schema is sent.
+        budget: its deadline and its attempts.
+        timeout: its whole deadline in seconds.
+        result_only: whether its caller sees nothing but the result, so that what a server that went
+            away had begun can be begun again at another one.
+
+    """
 
     request: ir_service_pb2.StreamIRRequest
     reader: StreamReader[T]
     schema: SentSchema
     budget: CallBudget
     timeout: float
+    result_only: bool
 
     def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
         """The event of a message; None for one that a newer server may have added.
@@ -56,11 +68,12 @@ class StreamCall(Generic[T]):
 
     def pause_before_retry(self, error: GenirError) -> float | None:
         """Seconds to wait before the call is made again; None to give up with `error`."""
-        if self.reader.started:
+        if self.reader.started and not self.result_only:
             return None
-        if self.schema.restore(error):
-            return 0.0
-        return self.budget.pause_before_retry(error)
+        pause = 0.0 if self.schema.restore(error) else self.budget.pause_before_retry(error)
+        if pause is not None:
+            self.reader.restart()
+        return pause
 
 
 class ClientSettings:
@@ -129,6 +142,8 @@ class ClientSettings:
         schema: SchemaArgument[T],
         timeout: float | None,
         options: GenerationOptions,
+        *,
+        result_only: bool = False,
     ) -> StreamCall[T]:
         spec = generation_spec(prompt, schema, options)
         seconds = self._deadline(timeout)
@@ -139,4 +154,5 @@ class ClientSettings:
             schema=self._known_schemas.shorten(request.spec),
             budget=self._budget(seconds),
             timeout=seconds,
+            result_only=result_only,
         )

@@ -21,7 +21,8 @@ class StreamReader(Generic[T]):
     """The state of one stream.
 
     Attributes:
-        started: whether an event has arrived; from then on the call is not made again.
+        started: whether an event has arrived; from then on a call whose events somebody sees is not
+            made again.
         request_id: the request id, as soon as it is known.
 
     """
@@ -50,6 +51,10 @@ class StreamReader(Generic[T]):
             msg = "the stream was closed or has failed before its result"
             raise RuntimeError(msg)
         return self._result
+
+    def restart(self) -> None:
+        """Forgets what a call has written that is made again."""
+        self._texts.clear()
 
     def end(self) -> None:
         """Takes note that the server ended the stream with OK.

@@ -176,7 +176,7 @@ class AsyncIRClient(ClientSettings):
 
         """
         argument = schema_argument(schema, schema_digest)
-        call = self._stream_call(prompt, argument, timeout, options)
+        call = self._stream_call(prompt, argument, timeout, options, result_only=True)
         async with AsyncIRStream(self._events(call), call) as stream:
             return await stream.result()
 

@@ -179,7 +179,7 @@ class IRClient(ClientSettings):
 
         """
         argument = schema_argument(schema, schema_digest)
-        call = self._stream_call(prompt, argument, timeout, options)
+        call = self._stream_call(prompt, argument, timeout, options, result_only=True)
         with IRStream(self._events(call), call) as stream:
             return stream.result()
 
