@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY_SECONDS = 600.0
-PORT_SECONDS = 30.0
+PORT_SECONDS = 120.0
 
 
 class ServerProcess:
@@ -51,7 +51,12 @@ class ServerProcess:
                 command, stdout=log, stderr=log, env=environment, start_new_session=True
             )
         self.started = time.monotonic()
-        self.port = self._wait_for_port(port_file)
+        try:
+            self.port = self._wait_for_port(port_file)
+        except TimeoutError:
+            self.send_to_group(signal.SIGKILL)
+            self.process.wait()
+            raise
         self.port_open_after = time.monotonic() - self.started
         self.target = f"127.0.0.1:{self.port}"
 

@@ -1,0 +1,94 @@
+"""The manifest's probes and times against a real server: load, ready, drain, dead."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from genir import IRClient, RetryPolicy
+from tests.e2e.kubelet import Kubelet
+from tests.e2e.server_process import READY_SECONDS, ServerProcess
+from tests.manifests import container, environment, pod
+from tests.tiny_model import make_tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+# A machine under load is slow to answer a probe; a kubelet waits for it just the same.
+SLACK_SECONDS = 10.0
+LONG_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 2500, "maxLength": 3000}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+
+def test_the_pods_life_as_its_kubelet_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(make_tiny_model())
+    for name, value in environment("cpu").items():
+        if name not in ("GENIR_HOST", "GENIR_PORT", "GENIR_METRICS_HOST", "GENIR_METRICS_PORT"):
+            monkeypatch.setenv(name, value)
+    manifest = container("cpu")
+    readiness, liveness = manifest["readinessProbe"], manifest["livenessProbe"]
+    grace = pod("cpu")["spec"]["terminationGracePeriodSeconds"]
+    pre_stop = manifest["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    began = time.monotonic()
+    server = ServerProcess(tmp_path, ["--model", model])
+    try:
+        with Kubelet(server.target, manifest) as kubelet:
+            # Load: started and alive within seconds, ready only when the model is there.
+            kubelet.wait_for(ready=True, seconds=READY_SECONDS)
+            ready_line = server.log_lines("ready")
+            assert ready_line, "ready was told before the server was"
+            assert kubelet.state.started_at is not None
+            assert kubelet.state.started_at - began < SLACK_SECONDS + 2
+            assert not kubelet.state.restarts_wanted
+
+            # Ready: a call runs when the pod is told to go.
+            outcome: list[object] = []
+
+            def call() -> None:
+                with IRClient(server.target, retry=RetryPolicy(max_attempts=1)) as client:
+                    outcome.append(client.generate("Write.", schema=LONG_SCHEMA, timeout=300))
+
+            # The hook runs first; the server serves on, for those who have not heard yet.
+            terminated = time.monotonic()
+            time.sleep(pre_stop)
+            assert kubelet.state.ready
+            caller = threading.Thread(target=call)
+            caller.start()
+            with IRClient(server.target) as client:
+                while not client.health().activity.running:
+                    time.sleep(0.02)
+            server.send(signal.SIGTERM)
+
+            # Drain: not ready any more, but alive: nobody restarts what finishes its work.
+            told = time.monotonic()
+            gone = kubelet.wait_for(ready=False, seconds=60)
+            promised = readiness["periodSeconds"] * readiness["failureThreshold"]
+            assert gone - told < promised + SLACK_SECONDS
+            caller.join()
+            assert outcome, "the call in flight was lost"
+            assert server.wait(grace) == 0
+            ended = time.monotonic()
+            assert ended - terminated < grace
+            assert all(
+                at >= ended - liveness["timeoutSeconds"] for at, _ in kubelet.state.restarts_wanted
+            )
+
+            # Dead: nobody answers, and liveness says so in its own time.
+            dead = kubelet.wait_for_restart(
+                liveness["periodSeconds"] * (liveness["failureThreshold"] + 1) + SLACK_SECONDS
+            )
+            assert dead > ended - liveness["timeoutSeconds"]
+            assert [ready for _, ready in kubelet.state.changes] == [True, False]
+    finally:
+        server.close()
