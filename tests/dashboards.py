@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+# Prefixes of metrics that are not ours but in the same answer.
+FOREIGN = ("vllm:", "process_")
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from genir_server.core.errors import Reason
 from scripts.metrics_table import exposed_name, metric_families
-from tests.dashboards import alert_rules, dashboard, expressions
+from tests.dashboards import FOREIGN, alert_rules, dashboard, expressions
 from tests.promql import grouping_labels, matchers, metric_names
 
-FOREIGN = ("vllm:", "process_")
 # What Prometheus adds to everything that it scrapes.
 SCRAPED_LABELS = {"instance", "job", "namespace", "pod"}
 

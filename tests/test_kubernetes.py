@@ -75,6 +75,7 @@ def test_the_grace_period_fits_the_drain(overlay: str) -> None:
         container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
         + float(environment(overlay)["GENIR_DRAIN_TIMEOUT"])
         + app._ENGINE_SHUTDOWN_SECONDS
+        + app._TRACES_SECONDS
         + 4 * app._TRANSPORT_GRACE_SECONDS
     )
     assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed

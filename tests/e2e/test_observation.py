@@ -11,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from genir import InvalidRequestError
 from genir.v1 import ir_service_pb2
+from tests.dashboards import FOREIGN, expressions
 from tests.e2e.calling import CALL_SECONDS, SMALL_SCHEMA, spec
 from tests.otlp_receiver import attributes
+from tests.promql import metric_names
 from tests.test_operations_docs import ALWAYS, documented_log_fields
 
 if TYPE_CHECKING:
@@ -76,6 +78,19 @@ def test_a_call_is_counted_timed_and_logged(server: ServerProcess, client: IRCli
     assert lines["observed-1"]["completion_tokens"] == result.usage.completion_tokens
     assert lines["observed-2"]["reason"] == "SCHEMA_INVALID"
     assert "Name a thing" not in server.log
+
+
+def test_the_dashboard_uses_metrics_that_vllm_has(server: ServerProcess, client: IRClient) -> None:
+    client.health(deep=True)
+    shown = {sample.name for sample in Scrape(server).samples}
+    foreign = {
+        name
+        for expression in expressions().values()
+        for name in metric_names(expression)
+        if name.startswith(FOREIGN)
+    }
+    assert {name.split(":")[0] for name in foreign} >= {"vllm"}
+    assert foreign <= shown
 
 
 def test_the_callers_trace_goes_through_schema_and_engine(
