@@ -34,6 +34,7 @@ def metric_families() -> Iterable[Metric]:
         versions={"genir": "1"},
     )
     counters = PreparerCounters(CacheCounters(), PoolCounters())
+    counters.refused[Reason.SCHEMA_INVALID] += 1
     metrics.state.schemas = cast("Preparer", SimpleNamespace(counters=counters))
     record = CallRecord("GenerateIR", "id", deadline=0.0)
     record.facts.update({"completion_tokens": 2, "queue_seconds": 0.0})

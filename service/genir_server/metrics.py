@@ -248,6 +248,9 @@ class StateCollector(Collector):
             "Schemas asked for: hit, miss, or joined to one being prepared.",
             labels=["result"],
         )
+        refused = CounterMetricFamily(
+            "genir_schema_refusals", "Schemas that were refused, by reason.", labels=["reason"]
+        )
         evictions = CounterMetricFamily("genir_schema_evictions", "Schemas forgotten for room.")
         workers = CounterMetricFamily(
             "genir_schema_worker_faults",
@@ -259,7 +262,9 @@ class StateCollector(Collector):
             lookups.add_metric(["hit"], counters.cache.hits)
             lookups.add_metric(["miss"], counters.cache.misses)
             lookups.add_metric(["joined"], counters.cache.joined)
+            for reason, count in dict(counters.refused).items():
+                refused.add_metric([reason.value.lower()], count)
             evictions.add_metric([], counters.cache.evictions)
             workers.add_metric(["crash"], counters.pool.crashes)
             workers.add_metric(["timeout"], counters.pool.timeouts)
-        yield from (lookups, evictions, workers)
+        yield from (lookups, refused, evictions, workers)
