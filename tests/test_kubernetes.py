@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 from pydantic_settings import CliApp
 
-from genir_server import app
+from genir_server import app, observation
 from genir_server.settings import ServerSettings
 from genir_server.transport.server import LIVENESS, READINESS
 from scripts.metrics_table import exposed_name, metric_families
@@ -75,7 +75,7 @@ def test_the_grace_period_fits_the_drain(overlay: str) -> None:
         container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
         + float(environment(overlay)["GENIR_DRAIN_TIMEOUT"])
         + app._ENGINE_SHUTDOWN_SECONDS
-        + app._TRACES_SECONDS
+        + observation._TRACES_SECONDS
         + 4 * app._TRANSPORT_GRACE_SECONDS
     )
     assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed
