@@ -3,7 +3,11 @@
 #   docker build --target cpu -t genir:cpu .    with the embedded model, runs anywhere
 #   docker build --target gpu -t genir:gpu .    with vLLM's CUDA build; name a model: --model NAME
 #
-# deploy/kubernetes runs it, with native gRPC probes, so that no program for them is in the image.
+# They listen on every address of the container, and so start only with TLS and authentication
+# (GENIR_TLS_CERT, GENIR_TLS_KEY, GENIR_AUTH_FILE) or, where only trusted peers reach them, with
+# GENIR_ALLOW_INSECURE=1.
+#
+# deploy/kubernetes runs them, with native gRPC probes, so that no program for them is in the image.
 
 # Any image with Python 3.11 or newer and pip, the same for every stage.
 ARG BASE=python:3.11-slim

@@ -32,9 +32,17 @@ from genir_server.engine_supervisor import (
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.logging import configure_logging
 from genir_server.observation import Observation
+from genir_server.reloading import ReloadError
 from genir_server.settings import ServerSettings
+from genir_server.transport.access import Access
 from genir_server.transport.calls import CallInterceptor
-from genir_server.transport.server import BindError, StandardHealth, bind, build_server
+from genir_server.transport.server import (
+    BindError,
+    StandardHealth,
+    bind,
+    build_health_server,
+    build_server,
+)
 from genir_server.transport.servicer import IRServicer
 
 EXIT_OK = 0
@@ -56,16 +64,21 @@ def run(argv: list[str]) -> int:
     """Runs a server until it is told to stop; gives the exit code."""
     try:
         settings = CliApp.run(ServerSettings, cli_args=argv)
-        server = ServerProcess(settings)
     except ValidationError as fault:
         for error in fault.errors():
-            where = ".".join(str(part) for part in error["loc"])
-            print(f"genir serve: {where}: {error['msg']}", file=sys.stderr)  # noqa: T201
+            where = "".join(f"{part}: " for part in error["loc"])
+            message = error["msg"].removeprefix("Value error, ")
+            print(f"genir serve: {where}{message}", file=sys.stderr)  # noqa: T201
         return EXIT_SETTINGS
     except SettingsError as fault:
         print(f"genir serve: {fault}", file=sys.stderr)  # noqa: T201
         return EXIT_SETTINGS
     configure_logging(settings.log_format, settings.log_level)
+    try:
+        server = ServerProcess(settings)
+    except (SettingsError, ReloadError) as fault:
+        print(f"genir serve: {fault}", file=sys.stderr)  # noqa: T201
+        return EXIT_SETTINGS
     code = uvloop.run(server.run())
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,12 +91,16 @@ class ServerProcess:
 
     Args:
         settings: what the operator set.
+
+    Raises:
+        ReloadError: the files of certificates or callers cannot be used.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._lifecycle = Lifecycle()
         self._admission = Admission(settings.admission_limits())
+        self._access = Access(settings)
         self._limits = RequestLimits(
             input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
         )
@@ -103,8 +120,11 @@ class ServerProcess:
         self._observation = Observation(settings, self._config, self._lifecycle, self._admission)
         self._calls = CallInterceptor(
             settings.default_deadline,
-            settings.unread_timeout,
+            self._access.authentication,
+            unread_timeout=settings.unread_timeout,
+            message_timeout=settings.message_timeout,
             observers=self._observation.observers,
+            log_content=settings.log_content,
         )
         self._bring_up = VllmBringUp(
             settings,
@@ -131,8 +151,16 @@ class ServerProcess:
         )
         server = build_server(self._settings, servicer, health, self._calls)
         await health.start()
+        host = self._settings.host
+        servers = [server]
         try:
-            port = bind(server, self._settings.host, self._settings.port)
+            port = bind(server, host, self._settings.port, self._access.credentials)
+            if self._settings.health_port is not None:
+                probed = build_health_server(self._settings, health)
+                health_port = bind(probed, host, self._settings.health_port)
+                servers.append(probed)
+                await probed.start()
+                log.info("listening for health", host=host, port=health_port)
             self._observation.open_port()
         except BindError as fault:
             log.error("cannot start", detail=str(fault))  # noqa: TRY400 - one line, no traceback.
@@ -141,7 +169,14 @@ class ServerProcess:
         await server.start()
         if self._settings.port_file is not None:
             self._settings.port_file.write_text(f"{port}\n")
-        log.info("listening", host=self._settings.host, port=port)
+        self._access.start()
+        log.info(
+            "listening",
+            host=host,
+            port=port,
+            tls=self._settings.tls_cert is not None,
+            authentication=self._access.authentication.on,
+        )
 
         supervising = asyncio.create_task(self._supervisor.run(), name="supervise-engine")
         stopping = asyncio.create_task(self._stop.wait(), name="wait-for-stop")
@@ -155,7 +190,8 @@ class ServerProcess:
         supervising.cancel()
         await asyncio.wait((supervising,), timeout=_TRANSPORT_GRACE_SECONDS)
         await health.stop()
-        await server.stop(_TRANSPORT_GRACE_SECONDS)
+        self._access.stop()
+        await asyncio.gather(*(each.stop(_TRANSPORT_GRACE_SECONDS) for each in servers))
         await self._close()
         await self._observation.close()
         log.info("stopped", exit_code=code)

@@ -24,7 +24,7 @@ class CallLog:
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
         """Writes the line."""
         # A kubelet or a waiting client asks for health all the time; that is no news.
-        facts = record.facts.keys() - {"trace_id"}
+        facts = record.facts.keys() - {"trace_id", "caller"}
         routine = record.method == "Health" and end.failure is None and not facts
         log.log(
             logging.DEBUG if routine else logging.INFO,

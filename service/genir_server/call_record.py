@@ -9,10 +9,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from genir_server.callers import ANYONE, Caller
+from genir_server.core.errors import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from genir_server.core.errors import GenirError
+
+_QUOTING = frozenset(
+    {
+        Reason.INVALID_FIELD,
+        Reason.SCHEMA_INVALID,
+        Reason.SCHEMA_UNSUPPORTED,
+        Reason.SCHEMA_TOO_COMPLEX,
+    }
+)
+"""Reasons whose messages may quote what the caller sent."""
+
+_FIELDS_TOLD = 8
 
 
 class CallFacts(TypedDict, total=False):
@@ -23,6 +38,7 @@ class CallFacts(TypedDict, total=False):
     """
 
     trace_id: str
+    caller: str
     model: str
     backend: str
     schema_digest: str
@@ -36,6 +52,7 @@ class CallFacts(TypedDict, total=False):
     finish_reason: str | None
     reason: str
     detail: str
+    fields: list[str]
     cached: bool
     already_warm: bool
     canary_failure: str
@@ -61,13 +78,14 @@ class CallMarks:
 class CallRecord:
     """What is known of a call while it runs.
 
-    `began` and `deadline`, when it must be done, are on the monotonic clock. `cut_off` is what the
-    server ends the call with before its time, where it does.
+    `began` and `deadline`, when it must be done, are on the monotonic clock. `caller` is who made
+    the call. `cut_off` is what the server ends the call with before its time, where it does.
     """
 
     method: str
     request_id: str
     deadline: float
+    caller: Caller = ANYONE
     began: float = field(default_factory=time.monotonic)
     facts: CallFacts = field(default_factory=CallFacts)
     marks: CallMarks = field(default_factory=CallMarks)
@@ -92,6 +110,23 @@ class CallEnd:
         if self.failure is not None:
             return self.failure.reason.value.lower()
         return "valid" if self.code == "OK" else self.code.lower()
+
+
+def failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
+    """What is known of a call that failed.
+
+    Its message is left out where it may quote what the caller sent, unless `with_text`.
+    """
+    facts: CallFacts = {"reason": failure.reason.value}
+    if with_text or failure.reason not in _QUOTING:
+        facts["detail"] = failure.message
+    if failure.fields:
+        facts["fields"] = [each.field for each in failure.fields[:_FIELDS_TOLD]]
+    if failure.failure is not None:
+        facts["finish_reason"] = failure.failure.finish_reason
+        facts["attempts"] = len(failure.failure.attempts)
+        facts["completion_tokens"] = failure.failure.usage.completion_tokens
+    return facts
 
 
 class CallObserver(Protocol):

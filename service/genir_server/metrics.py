@@ -31,7 +31,14 @@ _WAIT = (*_SHORT, 60, 120, 300, 600)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
 _GENERATING = ("GenerateIR", "StreamIR")
-_REFUSALS = (Reason.OVERLOADED, Reason.MODEL_LOADING, Reason.DRAINING, Reason.ENGINE_DEAD)
+_REFUSALS = (
+    Reason.OVERLOADED,
+    Reason.MODEL_LOADING,
+    Reason.DRAINING,
+    Reason.ENGINE_DEAD,
+    Reason.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED,
+)
 
 
 class Metrics:

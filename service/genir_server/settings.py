@@ -6,11 +6,12 @@ from this model.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from genir_server.admission import AdmissionLimits
@@ -35,11 +36,39 @@ class ServerSettings(BaseSettings):
 
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. Anything but loopback opens the server to the network.",
+        description="Address to listen on. Anything but loopback needs TLS and authentication, or "
+        "--allow-insecure.",
     )
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     port_file: Path | None = Field(
         None, description="File that the port is written to once it is open."
+    )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Second port, always plaintext, that answers grpc.health.v1 and nothing else: "
+        "Kubernetes' own probes speak no TLS. 0 takes a free one.",
+    )
+
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file with the server's certificate and its intermediates: TLS is on. "
+        "Followed while the server runs, like the next three.",
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's key.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file with the authorities that callers need a certificate of: mTLS is on.",
+    )
+    auth_file: Path | None = Field(
+        None,
+        description="TOML file with the callers: digests of their tokens, names in their "
+        "certificates, their permissions. See SECURITY.md.",
+    )
+    allow_insecure: bool = Field(
+        default=False,
+        description="Whether to listen on more than loopback without TLS or authentication.",
     )
 
     model: str | None = Field(
@@ -100,7 +129,8 @@ class ServerSettings(BaseSettings):
     max_calls_per_caller: int | None = Field(
         None,
         ge=1,
-        description="Of those, how many may come from one caller (one host). Unset: all.",
+        description="Of those, how many may come from one caller: who it is by its token or "
+        "certificate, else its host. Unset: all.",
     )
     max_running_calls: int | None = Field(
         None,
@@ -137,6 +167,24 @@ class ServerSettings(BaseSettings):
     )
     max_message_bytes: int = Field(
         16 * MEBIBYTE, ge=4096, description="Largest request message that the transport reads."
+    )
+    max_metadata_bytes: int = Field(
+        16 * 1024, ge=1024, description="Largest metadata of a call that the transport reads."
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections to a port at once; more are closed at once."
+    )
+    max_streams_per_connection: int = Field(
+        1024, ge=1, description="Calls under way on one connection; more wait at the client."
+    )
+    max_connection_age: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which a connection takes no new calls, so that the client makes "
+        "another; calls under way finish. Unset: no limit.",
+    )
+    message_timeout: float = Field(
+        30.0, gt=0, description="Seconds in which the request message of a call has to arrive."
     )
     max_input_bytes: int = Field(
         MEBIBYTE, ge=1, description="Largest prompt, conversation and system message together."
@@ -202,11 +250,35 @@ class ServerSettings(BaseSettings):
         """Passes over what Kubernetes puts into GENIR_PORT beside a Service named genir."""
         return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        """Refuses half a TLS configuration, and a server open to the network by oversight."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        authenticated = self.auth_file is not None or self.tls_client_ca is not None
+        secure = self.tls_cert is not None and authenticated
+        if not (secure or self.allow_insecure or _is_loopback(self.host)):
+            raise ValueError(
+                f"--host {self.host} opens the server to the network without TLS and "
+                "authentication: give --tls-cert, --tls-key and --auth-file (or --tls-client-ca), "
+                "or say --allow-insecure"
+            )
+        return self
+
     @field_validator("engine_args")
     @classmethod
     def _read_values(cls, engine_args: dict[str, Any]) -> dict[str, Any]:
         """Reads NAME=VALUE pairs as JSON where they are JSON, so that numbers are numbers."""
         return {name: _json_or_text(value) for name, value in engine_args.items()}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _json_or_text(value: Any) -> Any:  # noqa: ANN401 - any engine argument.

@@ -42,6 +42,8 @@ _BY_REASON: dict[str, type[errors.GenirError]] = {
     "OVERLOADED": errors.OverloadedError,
     "DEADLINE_EXCEEDED": errors.DeadlineExceededError,
     "INTERNAL": errors.ServerFaultError,
+    "UNAUTHENTICATED": errors.NotAuthorizedError,
+    "PERMISSION_DENIED": errors.NotAuthorizedError,
 }
 
 # For reasons this client does not know yet, and for failures that the service did not word.

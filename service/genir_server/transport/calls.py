@@ -1,7 +1,11 @@
 """What surrounds every call of IRService: decoding, request id, deadline, errors, its record.
 
 An outermost interceptor, so that nothing a servicer does can reach a caller as UNKNOWN or as the
-text of an exception. Health checks and reflection pass it untouched.
+text of an exception. Health checks and reflection pass it untouched (`other_services.py`).
+
+To gRPC every method here takes a stream of messages. Only so can a caller be refused before its
+message is taken in, and only so does a call that never sends one come to an end: grpc.aio waits for
+the message of a unary call without limit.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from genir_server.call_record import CallEnd, CallRecord
+from genir_server.call_record import CallEnd, CallRecord, failure_facts
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.validate import is_request_id
-from genir_server.transport.status import grpc_code, rpc_status
+from genir_server.fault_log import log_fault
+from genir_server.transport.authentication import Authentication, method_permission
+from genir_server.transport.messages import MESSAGE_SECONDS, read_message
+from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -30,12 +37,8 @@ if TYPE_CHECKING:
 
     from genir_server.call_record import CallObserver
 
-REQUEST_ID_METADATA = "genir-request-id"
-"""Initial and trailing metadata that carries the request id of every call."""
-
 _TRACE_CONTEXT = ("traceparent", "tracestate")
 _SERVICE_PREFIX = "/genir.v1.IRService/"
-_STATUS_DETAILS_METADATA = "grpc-status-details-bin"
 
 log = structlog.get_logger("genir.call")
 
@@ -48,38 +51,34 @@ def current_call() -> CallRecord:
     return _current.get()
 
 
-class _Status(grpc.Status):
-    """A status with details and our own trailing metadata."""
-
-    def __init__(
-        self,
-        code: grpc.StatusCode,
-        details: str,
-        trailing_metadata: tuple[tuple[str, str | bytes], ...],
-    ) -> None:
-        self.code = code
-        self.details = details
-        self.trailing_metadata = trailing_metadata
-
-
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of IRService.
 
     Args:
         default_deadline: seconds that a call without a deadline of its own may take.
+        authentication: tells who calls. Default: everybody may do everything.
         unread_timeout: seconds that a stream may stay unread before it is given up.
+        message_timeout: seconds in which the request message has to arrive.
         observers: are told of every call, in this order.
+        log_content: whether what may quote a prompt or an output goes into the log.
     """
 
     def __init__(
         self,
         default_deadline: float,
+        authentication: Authentication | None = None,
+        *,
         unread_timeout: float = 60.0,
+        message_timeout: float = MESSAGE_SECONDS,
         observers: Sequence[CallObserver] = (),
+        log_content: bool = False,
     ) -> None:
         self._default_deadline = default_deadline
+        self.authentication = authentication or Authentication()
         self._unread_timeout = unread_timeout
+        self._message_timeout = message_timeout
         self._observers = observers
+        self._log_content = log_content
         self._running: dict[asyncio.Task[Any], CallRecord] = {}
 
     async def intercept_service(
@@ -95,12 +94,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         name = method.removeprefix(_SERVICE_PREFIX)
         decode = handler.request_deserializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
+            return grpc.stream_stream_rpc_method_handler(
                 self._guarded_stream(name, decode, handler.unary_stream),
                 request_deserializer=None,
                 response_serializer=handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             self._guarded_unary(name, decode, handler.unary_unary),
             request_deserializer=None,
             response_serializer=handler.response_serializer,
@@ -109,9 +108,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _guarded_unary(
         self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
     ) -> Callable[..., Any]:
-        async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> object:
+        async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             async with self._guard(name, context) as record:
-                request = _decoded(raw, decode, record)
+                request = _decoded(await self._admit(context, record), decode, record)
                 # At once, so that the id is known even if the call never comes to an end.
                 await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
                 return await behavior(request, context)
@@ -123,9 +122,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., Any]:
         # A coroutine that writes, not a generator: grpc.aio never closes a generator whose call
         # was cancelled (grpc#42295), and the engine would hear of it only at garbage collection.
-        async def call(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._guard(name, context) as record:
-                request = _decoded(raw, decode, record)
+                request = _decoded(await self._admit(context, record), decode, record)
                 # At once, so that the id is known even if the call never comes to an end.
                 await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
                 async with aclosing(behavior(request, context)) as responses:
@@ -133,6 +132,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         await self._write(context, response)
 
         return call
+
+    async def _admit(
+        self, context: grpc.aio.ServicerContext[Any, Any], record: CallRecord
+    ) -> bytes:
+        """The bytes of the request of a caller who may make the call."""
+        record.caller = self.authentication.caller_of(context)
+        if record.caller.name:
+            record.facts["caller"] = record.caller.name
+        permission = method_permission(record.method)
+        if permission is not None:
+            record.caller.require(permission)
+        return await read_message(context, self._message_timeout)
 
     async def _write(self, context: grpc.aio.ServicerContext[Any, Any], response: Message) -> None:
         """Sends a response, which waits while the caller's window is full."""
@@ -181,19 +192,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(((REQUEST_ID_METADATA, record.request_id),))
             self._ended(record, grpc.StatusCode.OK, None)
             return
-        status = rpc_status(failure, record.request_id)
-        code = grpc_code(status)
-        self._ended(record, code, failure)
-        await context.abort_with_status(
-            _Status(
-                code,
-                status.message,
-                (
-                    (REQUEST_ID_METADATA, record.request_id),
-                    (_STATUS_DETAILS_METADATA, status.SerializeToString()),
-                ),
-            )
-        )
+        self._ended(record, CODES[failure.reason], failure)
+        await end_with(context, failure, record.request_id)
 
     def cut_off(
         self,
@@ -226,8 +226,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 f"the call took longer than {self._default_deadline:g} s, the most this server "
                 "allows a call without a deadline of its own",
             )
-        log.error(
-            "unexpected fault", exc_info=error, request_id=record.request_id, method=record.method
+        log_fault(
+            error,
+            with_text=self._log_content,
+            request_id=record.request_id,
+            method=record.method,
         )
         return GenirError(
             Reason.INTERNAL,
@@ -245,14 +248,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._ended(record, code, None)
 
     def _ended(self, record: CallRecord, code: grpc.StatusCode, failure: GenirError | None) -> None:
-        facts = record.facts
         if failure is not None:
-            facts["reason"] = failure.reason.value
-            facts["detail"] = failure.message
-            if failure.failure is not None:
-                facts["finish_reason"] = failure.failure.finish_reason
-                facts["attempts"] = len(failure.failure.attempts)
-                facts["completion_tokens"] = failure.failure.usage.completion_tokens
+            record.facts.update(failure_facts(failure, with_text=self._log_content))
         end = CallEnd(code.name, time.monotonic() - record.began, failure)
         for observer in self._observers:
             try:

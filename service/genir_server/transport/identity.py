@@ -1,15 +1,11 @@
-"""Who calls: the name under which calls are counted and treated fairly."""
+"""Who calls, where nobody is asked: the name under which calls are counted and treated fairly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc
-
-CallerIdentity = Callable[["grpc.aio.ServicerContext[Any, Any]"], str]
-"""Gives the name of a call's caller."""
 
 
 def peer_host(context: grpc.aio.ServicerContext[Any, Any]) -> str:

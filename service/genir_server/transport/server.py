@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir_server.transport.other_services import OtherServicesInterceptor
 
 if TYPE_CHECKING:
     from genir_server.lifecycle import Lifecycle
@@ -29,6 +30,9 @@ LEAST_PING_INTERVAL_MS = 5_000
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _READINESS_NAMES = ("", SERVICE_NAME, READINESS)
+_HEALTH_MESSAGE_BYTES = 4096
+_HANDSHAKE_MS = 10_000
+_IDLE_MS = 10 * 60 * 1000
 
 
 class BindError(Exception):
@@ -82,18 +86,14 @@ def build_server(
     calls: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with every service registered, not yet bound to a port."""
+    others = OtherServicesInterceptor(
+        calls.authentication, message_timeout=settings.message_timeout
+    )
     server = grpc.aio.server(
-        interceptors=(calls,),
+        interceptors=(calls, others),
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
-            # Without this a second server on the same port is silently given half of the calls.
-            ("grpc.so_reuseport", 0),
-            # Clients may ping during a long silent call without being cut off.
-            ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # A client that vanished without a word is noticed, and its calls end.
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            *_options(settings),
         ),
     )
     service_grpc.add_IRServiceServicer_to_server(servicer, server)
@@ -109,15 +109,62 @@ def build_server(
     return server
 
 
-def bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    """Binds the server and gives the port.
+def build_health_server(settings: ServerSettings, health: StandardHealth) -> grpc.aio.Server:
+    """A server that answers the standard health service alone, for probes that speak no TLS."""
+    server = grpc.aio.server(
+        interceptors=(OtherServicesInterceptor(message_timeout=settings.message_timeout),),
+        options=(
+            ("grpc.max_receive_message_length", _HEALTH_MESSAGE_BYTES),
+            *_options(settings),
+        ),
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    return server
+
+
+def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+    """What every port has. grpc-core ignores names that it does not know: tests see the effects."""
+    options = (
+        # Without this a second server on the same port is silently given half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Clients may ping during a long silent call without being cut off.
+        ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Both the same: between them grpc-core refuses at random.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        # A connection that does not get as far as HTTP/2 settings.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        # One that nobody uses, and one whose other end is gone.
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    )
+    if settings.max_connection_age is None:
+        return options
+    return (*options, ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)))
+
+
+def bind(
+    server: grpc.aio.Server,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials | None = None,
+) -> int:
+    """Binds the server and gives the port; without credentials it is plaintext.
 
     Raises:
         BindError: the address is taken or not ours.
     """
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     try:
-        bound = server.add_insecure_port(f"{bracketed}:{port}")
+        bound = (
+            server.add_insecure_port(f"{bracketed}:{port}")
+            if credentials is None
+            else server.add_secure_port(f"{bracketed}:{port}", credentials)
+        )
     except RuntimeError as fault:
         raise BindError(f"cannot listen on {host}:{port}: {fault}") from fault
     if bound == 0:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir.v1 import status_pb2 as status
+from genir_server.callers import Permission
 from genir_server.core.errors import GenirError, invalid_field
 from genir_server.core.types import Accepted, Completed, TextDelta
 from genir_server.core.validate import check_message_count, check_schema_count
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from genir_server.core.types import GenerationEvent
     from genir_server.lifecycle import Lifecycle
     from genir_server.schema.types import PreparedSchema
-    from genir_server.transport.identity import CallerIdentity
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,7 +45,6 @@ class IRServicer(service_grpc.IRServiceServicer):
         configured_backend: the structured-output backend asked for.
         limits: bounds on one request.
         log_content: whether prompts and outputs go into the log.
-        identify: tells who calls.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class IRServicer(service_grpc.IRServiceServicer):
         configured_backend: str,
         limits: RequestLimits,
         log_content: bool = False,
-        identify: CallerIdentity = peer_host,
     ) -> None:
         self._lifecycle = lifecycle
         self._admission = admission
@@ -66,7 +64,6 @@ class IRServicer(service_grpc.IRServiceServicer):
         self._versions = status.Versions(**installed_versions())
         self._limits = limits
         self._log_content = log_content
-        self._identify = identify
 
     async def GenerateIR(  # noqa: N802 - the name in the contract.
         self,
@@ -108,6 +105,8 @@ class IRServicer(service_grpc.IRServiceServicer):
         context: Context,  # noqa: ARG002 - what grpc.aio passes.
     ) -> service.HealthResponse:
         """How the server is."""
+        if request.deep:
+            current_call().caller.require(Permission.DEBUG)
         lifecycle = self._lifecycle
         response = service.HealthResponse(
             phase=convert.phase_to_proto(lifecycle.phase),
@@ -202,7 +201,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         # Cheap refusals first: converting a hostile message takes time that others would miss.
         generator = self._lifecycle.serving_generator()
         admitted = self._admission.admit(
-            self._identify(context), record.deadline, request.spec.priority
+            record.caller.name or peer_host(context), record.deadline, request.spec.priority
         )
         with admitted as visit:
             record.marks.admitted = time.monotonic()

@@ -7,7 +7,7 @@ beside a percent-encoded message, so both are kept well below that.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from genir_server.core.errors import GenirError
     from genir_server.core.types import GenerationFailure
+
+REQUEST_ID_METADATA = "genir-request-id"
+"""Initial and trailing metadata that carries the request id of every call."""
 
 ERROR_DOMAIN = "genir"
 """`google.rpc.ErrorInfo.domain` of every error."""
@@ -46,10 +49,13 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
 }
 """The status code of each reason."""
 
 DETAILS_BYTES_AT_MOST = 4_500
+_STATUS_DETAILS_METADATA = "grpc-status-details-bin"
 _MESSAGE_BYTES_AT_MOST = 400
 _TEXT_CHARACTERS_AT_MOST = 200
 _FIELDS_AT_MOST = 8
@@ -90,6 +96,38 @@ def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
 
 
 _CODES_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+async def end_with(
+    context: grpc.aio.ServicerContext[Any, Any], failure: GenirError, request_id: str
+) -> NoReturn:
+    """Ends a call with the status of `failure`, its details and the request id."""
+    status = rpc_status(failure, request_id)
+    await context.abort_with_status(
+        _Status(
+            grpc_code(status),
+            status.message,
+            (
+                (REQUEST_ID_METADATA, request_id),
+                (_STATUS_DETAILS_METADATA, status.SerializeToString()),
+            ),
+        )
+    )
+    raise AssertionError("abort_with_status raises")
+
+
+class _Status(grpc.Status):
+    """A status with details and our own trailing metadata."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        trailing_metadata: tuple[tuple[str, str | bytes], ...],
+    ) -> None:
+        self.code = code
+        self.details = details
+        self.trailing_metadata = trailing_metadata
 
 
 def _failure(failure: GenerationFailure, room: int) -> genir_status.GenerationFailure:

@@ -89,7 +89,7 @@ async def serving(
         configured_backend="guidance",
         limits=RequestLimits(),
     )
-    calls = CallInterceptor(default_deadline, unread_timeout, observers)
+    calls = CallInterceptor(default_deadline, unread_timeout=unread_timeout, observers=observers)
     health = StandardHealth(lifecycle)
     settings = ServerSettings.model_validate({})
     server = build_server(settings, servicer, health, calls)

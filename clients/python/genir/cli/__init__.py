@@ -1,6 +1,7 @@
 """The command line: ``genir``.
 
-Its subcommands are serve, generate, check-schema, health, warmup, schema and version.
+Its subcommands are serve, generate, check-schema, health, warmup, token, schema and
+version.
 
 Exit codes, the same for every subcommand:
 

@@ -12,6 +12,7 @@ from genir.cli.exit_codes import exit_code_table
 from genir.cli.generate import generate
 from genir.cli.serve import serve
 from genir.cli.server_state import health, warmup
+from genir.cli.token import token
 
 app = typer.Typer(
     name="genir",
@@ -31,6 +32,7 @@ app.command()(generate)
 app.command()(check_schema)
 app.command()(health)
 app.command()(warmup)
+app.command()(token)
 
 
 @app.command()

@@ -117,6 +117,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
     """INTERNAL: a fault of the server; its log tells more under the request id."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: the call does not come with valid credentials."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
+    """PERMISSION_DENIED: the caller is known, but may not do that."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons in google.rpc.ErrorInfo, there without the prefix. Each has one status code."""
@@ -163,6 +167,10 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 18
 """DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """INTERNAL: a fault of the server; its log tells more under the request id."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: the call does not come with valid credentials."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
+"""PERMISSION_DENIED: the caller is known, but may not do that."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
