@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from genir._request import GenerationOptions, Prompt
 from genir._retry import RetryPolicy
+from genir._tls import tls_credentials
 from genir._version import client_version
 from genir.aio import AsyncIRClient, AsyncIRStream
 from genir.client import IRClient, IRStream
@@ -122,4 +123,5 @@ __all__ = [
     "WarmedSchema",
     "WarmupResult",
     "client_version",
+    "tls_credentials",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     ChannelOption = tuple[str, int | str]
 
-_LOOPBACK = re.compile(r"(ipv[46]:)?(127\.|localhost:|\[::1\])")
+_LOOPBACK = re.compile(r"(ipv[46]:)?(127(\.\d{1,3}){3}|localhost|\[::1\]):")
 _SERVICE = "genir.v1.IRService"
 _MAX_RECEIVE_BYTES = 64 * 1024 * 1024
 _MAX_METADATA_BYTES = 32 * 1024
@@ -55,6 +55,15 @@ def _address_version(target: str) -> int:
         "servers behind one name give a single target dns:///name:port and round_robin=True"
     )
     raise ValueError(msg)
+
+
+def is_local(target: str) -> bool:
+    """Whether a target in gRPC's notation cannot lead off this machine."""
+    name = target.removeprefix("dns:///")
+    if name.startswith(("unix:", "unix-abstract:")):
+        return True
+    addresses = re.sub(r"^ipv[46]:", "", name).split(",")
+    return all(_LOOPBACK.match(each) for each in addresses)
 
 
 def options_of_channel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from genir._channel import grpc_target, options_of_channel
+from genir._channel import grpc_target, is_local, options_of_channel
 from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
 from genir._retry import CallBudget, RetryPolicy
@@ -29,6 +29,13 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 120.0
 DEFAULT_READY_TIMEOUT = 600.0
 DEFAULT_POLL_INTERVAL = 0.5
+
+
+def _checked_token(token: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        msg = "a token must be printable ASCII without spaces"  # Without the token: it is secret.
+        raise ValueError(msg)
+    return token
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +91,12 @@ class ClientSettings:
             calls are spread. Default 127.0.0.1:50051.
         timeout: deadline in seconds of a call that is given none, retries included. Default 120.
         retry: how often a call is made again when the server says when to come back.
-        credentials: channel credentials, such as `grpc.ssl_channel_credentials()`. Default: none,
-            a plain connection.
-        metadata: sent with every call, such as ``{"authorization": "Bearer ..."}``.
+        credentials: channel credentials, such as those of `tls_credentials()`. Default: none, a
+            plain connection.
+        token: bearer token that is sent with every call. Over a plain connection it is sent to this
+            machine only, unless `allow_insecure_token` says otherwise.
+        allow_insecure_token: whether the token may go over a network in the clear.
+        metadata: sent with every call.
         round_robin: whether calls are spread over all addresses of the target, leaving out those
             whose health service says they do not serve. Default: only with several targets. While
             none of them serves, every call fails with `UnavailableError`, `health` included.
@@ -96,7 +106,8 @@ class ClientSettings:
         channel_options: further options of the gRPC channel; they win over the client's own.
 
     Raises:
-        ValueError: a target that gRPC cannot express, or a timeout that is not above 0.
+        ValueError: a target that gRPC cannot express, a timeout that is not above 0, a token that
+            no header can hold or that would go over a network in the clear.
 
     """
 
@@ -107,6 +118,8 @@ class ClientSettings:
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        allow_insecure_token: bool = False,
         metadata: Mapping[str, str | bytes] | None = None,
         round_robin: bool | None = None,
         send_digests: bool = True,
@@ -119,6 +132,11 @@ class ClientSettings:
         self._credentials = credentials
         self._metadata = tuple((metadata or {}).items())
         self._known_schemas = KnownSchemas(enabled=send_digests)
+        if token is not None:
+            if credentials is None and not (allow_insecure_token or is_local(self._target)):
+                msg = "a token must not go over a network in the clear: give credentials too"
+                raise ValueError(msg)
+            self._metadata += (("authorization", f"Bearer {_checked_token(token)}"),)
         self._options = options_of_channel(
             self._target,
             round_robin=several if round_robin is None else round_robin,

@@ -45,18 +45,33 @@ def schema() -> None:
 
 @app.command()
 def version(
+    *,
     target: Annotated[
         str | None, typer.Option(help="Tell the versions of that server too.", metavar="HOST:PORT")
     ] = None,
     tls: connection.Tls = False,
     ca: connection.Ca = None,
+    cert: connection.Cert = None,
+    key: connection.Key = None,
+    token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
     """Print the version of this client and, with --target, those of a server."""
     typer.echo(f"genir {client_version()}")
     if target is None:
         return
-    with exit_on_error(), connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client:
+    with (
+        exit_on_error(),
+        connection.connect(
+            target,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            metadata=metadata,
+        ) as client,
+    ):
         versions = client.health().versions
     typer.echo(f"server genir {versions.genir or 'unknown'}")
     for name in ("vllm", "llguidance", "xgrammar"):

@@ -1,12 +1,12 @@
 """The options that say which server to call and how, shared by the subcommands."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
-from genir import IRClient
+from genir import IRClient, tls_credentials
 from genir._settings import DEFAULT_TARGET
 
 PANEL = "Connection"
@@ -30,10 +30,37 @@ Ca = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+Cert = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file with your certificate, where the server wants one. Implies --tls.",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file with your certificate's key.",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=PANEL,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the bearer token to send. Default: the variable GENIR_TOKEN.",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=PANEL,
+    ),
+]
 Metadata = Annotated[
     list[str] | None,
     typer.Option(
-        help="Metadata to send with every call, such as 'authorization=Bearer ...'. Repeatable.",
+        help="Metadata to send with every call, such as 'tenant=blue'. Repeatable.",
         metavar="KEY=VALUE",
         rich_help_panel=PANEL,
     ),
@@ -42,29 +69,43 @@ Metadata = Annotated[
 DEFAULT = DEFAULT_TARGET
 
 
-def connect(target: str, *, tls: bool, ca: Path | None, metadata: list[str] | None) -> IRClient:
+def connect(
+    target: str,
+    *,
+    tls: bool = False,
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    token_file: Path | None = None,
+    metadata: list[str] | None = None,
+) -> IRClient:
     """A client made of the options.
 
     Raises:
         typer.BadParameter: an option is malformed.
 
     """
-    credentials = None
-    if tls or ca is not None:
-        credentials = grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
     pairs: dict[str, str | bytes] = {}
     for each in metadata or []:
-        key, separator, value = each.partition("=")
-        if not separator or not key:
+        name, separator, value = each.partition("=")
+        if not separator or not name:
             msg = f"--metadata must be KEY=VALUE, not {each!r}"
             raise typer.BadParameter(msg)
-        pairs[key.lower()] = value
+        pairs[name.lower()] = value
     scheme_or_one = ":///" in target or "," not in target or target.startswith(("ipv4:", "ipv6:"))
     try:
+        secure = tls or any(each is not None for each in (ca, cert, key))
         return IRClient(
             target if scheme_or_one else target.split(","),
-            credentials=credentials,
+            credentials=tls_credentials(ca=ca, cert=cert, key=key) if secure else None,
+            token=_token(token_file),
             metadata=pairs,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _token(token_file: Path | None) -> str | None:
+    if token_file is not None:
+        return token_file.read_text().strip()
+    return os.environ.get("GENIR_TOKEN", "").strip() or None

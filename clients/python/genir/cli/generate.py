@@ -112,6 +112,9 @@ def generate(
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
     ca: connection.Ca = None,
+    cert: connection.Cert = None,
+    key: connection.Key = None,
+    token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
     """Generate one IR: JSON that is valid against the schema.
@@ -124,7 +127,15 @@ def generate(
     progress = GenerationProgress(spinner, stream=stream)
     with (
         exit_on_error(raw_output=raw_output),
-        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+        connection.connect(
+            target,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            metadata=metadata,
+        ) as client,
     ):
         try:
             events = client.stream(

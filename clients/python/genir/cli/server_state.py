@@ -40,6 +40,9 @@ def health(
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
     ca: connection.Ca = None,
+    cert: connection.Cert = None,
+    key: connection.Key = None,
+    token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
     """Tell how the server is. Exits with 0 when it is ready and with 3 when it is not."""
@@ -48,7 +51,15 @@ def health(
         raise typer.BadParameter(msg)
     with (
         exit_on_error(),
-        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+        connection.connect(
+            target,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            metadata=metadata,
+        ) as client,
     ):
         state: ServerHealth | None = None
         if wait:
@@ -87,6 +98,9 @@ def warmup(
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
     ca: connection.Ca = None,
+    cert: connection.Cert = None,
+    key: connection.Key = None,
+    token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
     """Wait until the model is loaded, warm it up, and print the IR of the warm-up generation.
@@ -96,7 +110,15 @@ def warmup(
     files = schema or []
     with (
         exit_on_error(),
-        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+        connection.connect(
+            target,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            metadata=metadata,
+        ) as client,
         Spinner("connecting", visible=not quiet) as spinner,
     ):
         client.wait_ready(timeout, on_progress=WaitProgress(spinner, quiet=quiet))
