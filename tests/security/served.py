@@ -73,7 +73,7 @@ class Served:
 async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> AsyncIterator[Served]:
     """Serves with these settings; the files are looked at only when a test says `look`."""
     schema = prepared()
-    engine = engine or ScriptedEngine(*[GOOD] * 64)
+    engine = engine or ScriptedEngine(*[GOOD] * 100_000)
     probes = Probes(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
     lifecycle = Lifecycle()
     lifecycle.probes = probes

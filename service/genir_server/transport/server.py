@@ -32,6 +32,7 @@ _KEEPALIVE_TIMEOUT_MS = 20_000
 _READINESS_NAMES = ("", SERVICE_NAME, READINESS)
 _HEALTH_MESSAGE_BYTES = 4096
 _HANDSHAKE_MS = 10_000
+_SETTINGS_MS = 5_000
 _IDLE_MS = 10 * 60 * 1000
 
 
@@ -137,6 +138,9 @@ def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         # A connection that does not get as far as HTTP/2 settings.
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        # One whose other end does not acknowledge our settings: until then grpc-core does not hold
+        # it to the limit on metadata.
+        ("grpc.http2.settings_timeout", _SETTINGS_MS),
         # One that nobody uses, and one whose other end is gone.
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),

@@ -1,0 +1,124 @@
+"""A caller that speaks HTTP/2 frame by frame, to do what no gRPC library would."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Self
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    ConnectionTerminated,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+CONNECT_SECONDS = 5.0
+
+
+class RawCaller:
+    """One connection, with an HTTP/2 state machine that lets almost everything pass."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), CONNECT_SECONDS)
+        self.h2 = H2Connection(
+            H2Configuration(
+                client_side=True, validate_outbound_headers=False, validate_inbound_headers=False
+            )
+        )
+        self.h2.initiate_connection()
+        self.flush()
+        self.closed = False
+        self.goaway: ConnectionTerminated | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+    def start(
+        self, path: str, metadata: Sequence[tuple[str, str]] = (), *, end: bool = False
+    ) -> int:
+        """Begins a call; gives its stream."""
+        stream: int = self.h2.get_next_available_stream_id()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "localhost"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            *metadata,
+        ]
+        self.h2.send_headers(stream, headers, end_stream=end)
+        return stream
+
+    def message(self, stream: int, data: bytes, *, end: bool = True) -> None:
+        """Sends one gRPC message."""
+        self.h2.send_data(stream, b"\0" + len(data).to_bytes(4, "big") + data, end_stream=end)
+
+    def flush(self) -> None:
+        """Writes what is pending; a server that has closed is no error."""
+        self.write(self.h2.data_to_send())
+
+    def write(self, data: bytes) -> None:
+        """Writes bytes as they are."""
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            self.closed = True
+
+    def events(self, seconds: float) -> list[Event]:
+        """What arrives within some seconds; ends early when the server closes."""
+        found: list[Event] = []
+        ends = time.monotonic() + seconds
+        while not self.closed and (left := ends - time.monotonic()) > 0:
+            if not select.select([self.socket], [], [], left)[0]:
+                break
+            try:
+                data = self.socket.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                break
+            found += self.h2.receive_data(data)
+            self.flush()
+            for event in found:
+                if isinstance(event, ConnectionTerminated):
+                    self.goaway = event
+            if any(isinstance(event, StreamEnded | StreamReset) for event in found):
+                break
+        return found
+
+    def status(self, seconds: float) -> tuple[int, str] | None:
+        """The gRPC status that arrives within some seconds, and its message."""
+        for event in self.events(seconds):
+            if isinstance(event, ResponseReceived | TrailersReceived):
+                headers = {bytes(name): bytes(value) for name, value in event.headers or ()}
+                if b"grpc-status" in headers:
+                    return int(headers[b"grpc-status"]), headers.get(b"grpc-message", b"").decode()
+        return None
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """One HTTP/2 frame (RFC 9113, section 4.1), whatever it says."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
+    return head + stream.to_bytes(4, "big") + payload

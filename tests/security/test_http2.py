@@ -1,0 +1,267 @@
+"""What grpc-core, and what surrounds it here, does about abuse of HTTP/2. SECURITY.md lists it.
+
+Each test abuses a server in this process's neighbour and then calls it properly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import psutil
+import pytest
+from h2.exceptions import ProtocolError
+
+from genir.v1 import ir_service_pb2_grpc
+from tests.security.http2 import PREFACE, RawCaller, frame
+from tests.security.served import GOOD, REQUEST, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERATE = "/genir.v1.IRService/GenerateIR"
+STREAM = "/genir.v1.IRService/StreamIR"
+CHECK = "/grpc.health.v1.Health/Check"
+TOKEN = ("authorization", "Bearer t")
+MEMORY_MIB = 192
+
+Server = tuple[str, psutil.Process]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    callers = tmp_path_factory.mktemp("callers") / "callers.toml"
+    callers.write_text(f'[callers.a]\ntokens = ["{digest("t")}"]\npermissions = ["generate"]\n')
+    command = [sys.executable, "-m", "tests.security.http2_server", str(callers)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{int(process.stdout.readline())}", psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(autouse=True)
+def serves_afterwards(server: Server) -> Iterator[None]:
+    target, process = server
+    before = process.memory_info().rss
+    yield
+    assert answers(target)
+    grown = (process.memory_info().rss - before) >> 20
+    assert grown < MEMORY_MIB, f"the server's memory grew by {grown} MiB"
+
+
+def answers(target: str) -> bool:
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.insecure_channel(target, options) as channel:
+        stub = ir_service_pb2_grpc.IRServiceStub(channel)
+        metadata = (TOKEN,)
+        return stub.GenerateIR(REQUEST, timeout=30, metadata=metadata).ir_json == GOOD
+
+
+def test_a_call_without_a_message_ends(server: Server) -> None:
+    for path in (GENERATE, STREAM, CHECK, "/grpc.health.v1.Health/Watch"):
+        with RawCaller(server[0]) as caller:
+            caller.start(path, (TOKEN,), end=True)
+            caller.flush()
+            status = caller.status(20)
+            assert status is not None, path
+            assert status[0] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+def test_a_message_that_never_comes_is_not_waited_for(server: Server) -> None:
+    """Slowloris: a caller that is let in opens a call and sends half of a message."""
+    with RawCaller(server[0]) as caller:
+        stream = caller.start(GENERATE, (TOKEN,))
+        caller.h2.send_data(stream, b"\0\0\0\1\0half")
+        caller.flush()
+        status = caller.status(20)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+def test_a_stranger_is_answered_before_the_message(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.start(GENERATE)
+        caller.flush()
+        status = caller.status(20)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.UNAUTHENTICATED.value[0]
+
+
+def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
+    """Slowloris on the connection: no preface, half of one, no settings, no acknowledgement."""
+    host, _, port = server[0].rpartition(":")
+    with contextlib.ExitStack() as stack:
+        quiet = []
+        for said in (b"", PREFACE[:10], PREFACE, PREFACE + frame(4, 0, 0, b"")):
+            connection = stack.enter_context(socket.create_connection((host, int(port))))
+            connection.sendall(said)
+            connection.settimeout(30)
+            quiet.append(connection)
+        for connection in quiet:
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(1 << 16):
+                    pass
+
+
+def test_more_connections_than_allowed_are_closed(server: Server) -> None:
+    callers = []
+    try:
+        for _ in range(40):
+            caller = RawCaller(server[0])
+            caller.events(0.05)
+            callers.append(caller)
+        time.sleep(1)
+        for caller in callers:
+            caller.events(0.01)
+        assert sum(caller.closed for caller in callers) >= 40 - 32
+    finally:
+        for caller in callers:
+            caller.socket.close()
+        time.sleep(0.5)
+
+
+def test_rapid_reset(server: Server) -> None:
+    """CVE-2023-44487: calls that are begun and reset at once, as fast as may be."""
+    with RawCaller(server[0]) as caller:
+        for _ in range(200):
+            for _ in range(50):
+                stream = caller.start(GENERATE, (TOKEN,))
+                caller.h2.reset_stream(stream)
+            caller.flush()
+            if caller.closed:
+                break
+        caller.events(2)
+
+
+def test_more_streams_than_allowed_are_refused(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.events(0.5)
+        assert caller.h2.remote_settings.max_concurrent_streams == 64
+        caller.h2.remote_settings[3] = 2**31 - 1  # SETTINGS_MAX_CONCURRENT_STREAMS: ignore it.
+        caller.h2.remote_settings.acknowledge()
+        for _ in range(2000):
+            caller.start(STREAM, (TOKEN,))
+        caller.flush()
+        caller.events(2)
+
+
+def test_huge_and_endless_headers(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.events(0.5)  # Acknowledges the server's settings: from then on its limits count.
+        caller.start(CHECK, (("x-large", "a" * 20_000),), end=True)
+        caller.flush()
+        status = caller.status(10)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    # CVE-2024-27316: a header block that goes on and on in CONTINUATION frames.
+    with RawCaller(server[0]) as caller:
+        caller.events(0.5)
+        caller.write(frame(1, 0, 1, b"\x83\x86\x44\x04/a/b"))
+        for _ in range(5_000):
+            caller.write(frame(9, 0, 1, b"\x00\x01x\x7f\x81\x07" + b"a" * 1024))
+            if caller.closed:
+                break
+        # It is not kept: the memory afterwards is looked at.
+        with contextlib.suppress(ProtocolError):  # The answer to a stream that h2 did not begin.
+            caller.events(1)
+
+
+def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        for _ in range(10_000):
+            caller.write(frame(6, 0, 0, b"12345678"))
+            if caller.closed:
+                break
+        caller.events(5)
+        assert caller.closed or caller.goaway is not None
+
+
+def test_a_flood_of_settings(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        for _ in range(20_000):
+            caller.write(frame(4, 0, 0, b""))
+            if caller.closed:
+                break
+        caller.events(1)
+
+
+def test_a_reader_with_a_closed_window_holds_only_its_own(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.h2.update_settings({4: 0})  # SETTINGS_INITIAL_WINDOW_SIZE
+        for _ in range(30):
+            stream = caller.start(STREAM, (TOKEN,))
+            caller.message(stream, REQUEST.SerializeToString())
+        caller.flush()
+        caller.events(2)
+        assert answers(server[0])
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        PREFACE + b"\xff" * 4096,
+        b"\0" * 65536,
+    ],
+)
+def test_what_is_not_http2_is_dropped(server: Server, garbage: bytes) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.write(garbage)
+        with contextlib.suppress(Exception):  # The answer is no HTTP/2 either.
+            caller.events(12)
+
+
+@pytest.mark.parametrize(
+    ("path", "metadata"),
+    [
+        ("", ()),
+        ("/", ()),
+        ("GenerateIR", ()),
+        ("/genir.v1.IRService/", ()),
+        ("/genir.v1.IRService/GenerateIR/", ()),
+        ("/genir.v1.IRService/\xff\0", ()),
+        ("/genir.v1.Other/X", ()),
+        (GENERATE, (("grpc-timeout", "99999999H"),)),
+        (GENERATE, (("grpc-timeout", "0n"),)),
+        (GENERATE, (("authorization", "\xff\xfe"),)),
+        (GENERATE, (("UPPER", "case"),)),
+        (GENERATE, ((":path", "/twice"),)),
+    ],
+)
+def test_odd_headers_never_make_a_fault(
+    server: Server, path: str, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    with RawCaller(server[0]) as caller:
+        authorization = () if metadata and metadata[0][0] == "authorization" else (TOKEN,)
+        stream = caller.start(path, (*authorization, *metadata))
+        with contextlib.suppress(Exception):
+            caller.message(stream, REQUEST.SerializeToString())
+        caller.flush()
+        status = caller.status(3)
+    never = {grpc.StatusCode.UNKNOWN.value[0], grpc.StatusCode.INTERNAL.value[0]}
+    assert status is None or status[0] not in never, status
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [("grpc-timeout", "nonsense"), ("grpc-encoding", "zip"), ("x-bin", "not base64 !")],
+)
+def test_metadata_that_grpc_cannot_read_never_reaches_the_service(
+    server: Server, metadata: tuple[str, str]
+) -> None:
+    """The one INTERNAL that leaves this server: grpc-core's own, without details."""
+    with RawCaller(server[0]) as caller:
+        caller.start(GENERATE, (TOKEN, metadata), end=True)
+        caller.flush()
+        status = caller.status(10)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.INTERNAL.value[0]
+    assert status[1].startswith(f"Error parsing '{metadata[0]}' metadata")
