@@ -17,6 +17,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
+from h2.exceptions import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class RawCaller:
         self.h2.initiate_connection()
         self.flush()
         self.closed = False
-        self.goaway: ConnectionTerminated | None = None
+        self.gone = False
 
     def __enter__(self) -> Self:
         return self
@@ -99,11 +100,14 @@ class RawCaller:
             if not data:
                 self.closed = True
                 break
-            found += self.h2.receive_data(data)
+            try:
+                found += self.h2.receive_data(data)
+            except ProtocolError:
+                # h2 takes nothing more after GOAWAY, not even what came with it.
+                self.gone = True
+                break
             self.flush()
-            for event in found:
-                if isinstance(event, ConnectionTerminated):
-                    self.goaway = event
+            self.gone |= any(isinstance(event, ConnectionTerminated) for event in found)
             if any(isinstance(event, StreamEnded | StreamReset) for event in found):
                 break
         return found

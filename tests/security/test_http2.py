@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import grpc
 import psutil
 import pytest
-from h2.exceptions import ProtocolError
 
 from genir.v1 import ir_service_pb2_grpc
 from tests.security.http2 import PREFACE, RawCaller, frame
@@ -169,8 +168,7 @@ def test_huge_and_endless_headers(server: Server) -> None:
             if caller.closed:
                 break
         # It is not kept: the memory afterwards is looked at.
-        with contextlib.suppress(ProtocolError):  # The answer to a stream that h2 did not begin.
-            caller.events(1)
+        caller.events(1)
 
 
 def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
@@ -180,7 +178,7 @@ def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
             if caller.closed:
                 break
         caller.events(5)
-        assert caller.closed or caller.goaway is not None
+        assert caller.closed or caller.gone
 
 
 def test_a_flood_of_settings(server: Server) -> None:
