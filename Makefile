@@ -20,8 +20,8 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev demo test serve lint proto format requirements clean distclean
-.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability hostile
+.PHONY: help setup setup-dev demo test fuzz hostile serve lint proto format requirements clean distclean
+.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -29,6 +29,7 @@ help:
 	@echo 'make demo          start the server on a real model, generate, show the results, stop'
 	@echo 'make test          run the whole test suite'
 	@echo 'make serve         run the server (ARGS="--port 50051")'
+	@echo 'make fuzz          send the server thousands of senseless inputs (INPUTS=10000 SEED=)'
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
@@ -50,6 +51,13 @@ demo: setup
 
 test: setup-dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+# How many inputs, and the seed that repeats a run.
+INPUTS ?= 10000
+SEED ?=
+fuzz: setup-dev
+	@GENIR_FUZZ_INPUTS="$(INPUTS)" GENIR_FUZZ_SEED="$(SEED)" $(BIN)/python -m pytest -s \
+		--timeout 7200 tests/security/test_fuzz.py $(ARGS)
 
 serve: setup
 	@exec $(BIN)/genir serve $(ARGS)

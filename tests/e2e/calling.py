@@ -117,13 +117,13 @@ def refusal_from(error: Any) -> Refusal:
     )
 
 
-def wait_until_idle(client: IRClient) -> ServerHealth:
+def wait_until_idle(client: IRClient, seconds: float = IDLE_SECONDS) -> ServerHealth:
     """Waits until the engine has nothing running and nothing waiting."""
-    deadline = time.monotonic() + IDLE_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         health = client.health()
         busy = health.activity.running + health.activity.waiting + health.activity.calls_in_flight
         if not busy or time.monotonic() > deadline:
-            assert not busy, f"still busy after {IDLE_SECONDS} s: {health.activity}"
+            assert not busy, f"still busy after {seconds} s: {health.activity}"
             return health
         time.sleep(0.05)

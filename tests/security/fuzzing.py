@@ -126,10 +126,36 @@ _FEW = st.sampled_from(list(generation_pb2.GenerationSpec.DESCRIPTOR.fields)).fl
         lambda value: generation_pb2.GenerationSpec(**{field.name: value})
     )
 )
-specs: st.SearchStrategy[Any] = st.one_of(
-    _FEW.map(_plausible), _ARBITRARY.map(_plausible), _ARBITRARY
+_legal_fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "prompt": st.text(min_size=1, max_size=40).filter(str.strip),
+        "json_schema": st.one_of(schemas.map(json.dumps), _SCHEMA),
+        "max_tokens": st.integers(1, 24),
+    },
+    optional={
+        "system": st.text(max_size=40),
+        "temperature": st.floats(0, 2),
+        "top_p": st.floats(0, 1, exclude_min=True),
+        "top_k": st.one_of(st.integers(0, 60_000), st.just(2**31 - 1)),
+        "min_p": st.floats(0, 1),
+        "seed": st.integers(0, 2**63 - 1),
+        "frequency_penalty": st.floats(-2, 2),
+        "presence_penalty": st.floats(-2, 2),
+        "repetition_penalty": st.floats(0, 2, exclude_min=True),
+        "priority": st.integers(-1000, 1000),
+        "max_attempts": st.integers(1, 5),
+        "schema_in_prompt": st.integers(0, 3),
+        "prompt_format": st.integers(0, 2),
+    },
 )
-"""Specs of every kind: good but for one field, good but for many, and arbitrary."""
+_LEGAL: st.SearchStrategy[Any] = _legal_fields.map(
+    lambda fields: generation_pb2.GenerationSpec(**fields)
+)
+
+specs: st.SearchStrategy[Any] = st.one_of(
+    _LEGAL, _FEW.map(_plausible), _ARBITRARY.map(_plausible), _LEGAL, _ARBITRARY
+)
+"""Specs of every kind: odd but legal, good but for one field, good but for many, and arbitrary."""
 
 
 class Damage:

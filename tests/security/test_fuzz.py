@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from genir import IRClient
-from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+from genir.v1 import ir_service_pb2
 from genir_server.core.errors import Reason
 from genir_server.transport.status import CODES
 from tests.e2e.calling import wait_until_idle
@@ -28,8 +29,9 @@ from tests.security.conftest import CREDENTIALS
 from tests.security.fuzzing import SMALL_SCHEMA, Damage, specs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from genir.v1 import generation_pb2
     from tests.e2e.server_process import ServerProcess
 
 INPUTS = int(os.environ.get("GENIR_FUZZ_INPUTS", "400"))
@@ -46,12 +48,6 @@ HEALTH = {grpc.StatusCode.NOT_FOUND}
 seen: Counter[str] = Counter()
 
 
-@pytest.fixture(scope="module")
-def channel(hostile_server: ServerProcess) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(hostile_server.target) as channel:
-        yield channel
-
-
 @pytest.fixture(scope="module", autouse=True)
 def alive_and_idle_afterwards(hostile_server: ServerProcess) -> Iterator[None]:
     server = psutil.Process(hostile_server.process.pid)
@@ -62,25 +58,39 @@ def alive_and_idle_afterwards(hostile_server: ServerProcess) -> Iterator[None]:
     after = server.memory_info().rss
     print(f"memory of the server: {before >> 20} MiB before, {after >> 20} MiB after")  # noqa: T201
     with IRClient(hostile_server.target, metadata=dict(CREDENTIALS)) as client:
-        wait_until_idle(client)
+        wait_until_idle(client, 60)
         assert json.loads(client.generate("hi", schema=SMALL_SCHEMA).ir_json)
 
 
-def judge(path: str, call: Any) -> None:
-    """Waits for the end of a call and fails unless the contract allows it."""
+async def judged(channel: grpc.aio.Channel, path: str, data: bytes) -> None:
+    """Makes a call and fails unless the contract allows its end."""
     method = path.rpartition("/")[2]
+    options: Any = {"timeout": DEADLINE_SECONDS, "metadata": CREDENTIALS}
+    call: Any
+    if method == "ServerReflectionInfo":
+        call = channel.stream_stream(path)(iter([data]), **options)  # type: ignore[arg-type]
+    elif method in {"StreamIR", "Watch"}:
+        call = channel.unary_stream(path)(data, **options)  # type: ignore[arg-type]
+    else:
+        call = channel.unary_unary(path)(data, **options)  # type: ignore[arg-type]
     try:
-        if hasattr(call, "result") and not hasattr(call, "__next__"):
-            call.result()
-        else:
-            for _ in call:
+        if method in {"ServerReflectionInfo", "StreamIR", "Watch"}:
+            while await call.read() is not grpc.aio.EOF:
                 if method == "Watch":
                     call.cancel()
                     break
-    except grpc.RpcError as error:
+        else:
+            await call
+    except grpc.aio.AioRpcError as error:
         judge_status(path, error)
         return
     seen[f"{method} OK"] += 1
+
+
+async def send(target: str, inputs: Sequence[tuple[str, bytes]]) -> None:
+    """Makes all the calls at once."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        await asyncio.gather(*(judged(channel, path, data) for path, data in inputs))
 
 
 def judge_status(path: str, error: Any) -> None:
@@ -111,44 +121,21 @@ def judge_status(path: str, error: Any) -> None:
 )
 @given(batch=st.lists(specs, min_size=BATCH, max_size=BATCH))
 def test_arbitrary_fields(
-    channel: grpc.Channel, batch: list[generation_pb2.GenerationSpec]
+    hostile_server: ServerProcess, batch: list[generation_pb2.GenerationSpec]
 ) -> None:
-    stub = ir_service_pb2_grpc.IRServiceStub(channel)
-    calls: list[tuple[str, Any]] = []
-    options: Any = {"timeout": DEADLINE_SECONDS, "metadata": CREDENTIALS}
-    for number, spec in enumerate(batch):
-        if number % 2:
-            stream = ir_service_pb2.StreamIRRequest(spec=spec)
-            calls.append(("/StreamIR", stub.StreamIR(stream, **options)))
-        else:
-            unary = ir_service_pb2.GenerateIRRequest(spec=spec)
-            calls.append(("/GenerateIR", stub.GenerateIR.future(unary, **options)))
-    for path, call in calls:
-        judge(path, call)
+    # Both requests have the spec as their first field.
+    inputs = [
+        (
+            f"/genir.v1.IRService/{'StreamIR' if number % 2 else 'GenerateIR'}",
+            ir_service_pb2.GenerateIRRequest(spec=spec).SerializeToString(),
+        )
+        for number, spec in enumerate(batch)
+    ]
+    asyncio.run(send(hostile_server.target, inputs))
 
 
-def test_damaged_messages(channel: grpc.Channel) -> None:
+def test_damaged_messages(hostile_server: ServerProcess) -> None:
     print(f"GENIR_FUZZ_SEED={SEED}")  # noqa: T201 - what repeats a failure.
     damage = Damage(SEED)
-    sent = 0
-    while sent < INPUTS // 2:
-        calls: list[tuple[str, Any]] = []
-        for _ in range(BATCH):
-            path, data = damage.inputs()
-            calls.append((path, _started(channel, path, data)))
-        sent += BATCH
-        for path, call in calls:
-            judge(path, call)
-
-
-def _started(channel: grpc.Channel, path: str, data: bytes) -> Any:
-    options: Any = {"timeout": DEADLINE_SECONDS, "metadata": CREDENTIALS}
-    method: Any
-    if path.endswith(("/StreamIR", "/Watch")):
-        method = channel.unary_stream(path)
-        return method(data, **options)
-    if path.endswith("/ServerReflectionInfo"):
-        method = channel.stream_stream(path)
-        return method(iter([data]), **options)
-    method = channel.unary_unary(path)
-    return method.future(data, **options)
+    for _ in range(max(1, INPUTS // 2 // BATCH)):
+        asyncio.run(send(hostile_server.target, [damage.inputs() for _ in range(BATCH)]))
