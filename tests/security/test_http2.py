@@ -263,3 +263,16 @@ def test_metadata_that_grpc_cannot_read_never_reaches_the_service(
     assert status is not None
     assert status[0] == grpc.StatusCode.INTERNAL.value[0]
     assert status[1].startswith(f"Error parsing '{metadata[0]}' metadata")
+
+
+def test_a_compressed_message_without_an_encoding_never_reaches_the_service(
+    server: Server,
+) -> None:
+    with RawCaller(server[0]) as caller:
+        stream = caller.start(GENERATE, (TOKEN,))
+        caller.h2.send_data(stream, b"\1\0\0\0\2hi", end_stream=True)
+        caller.flush()
+        status = caller.status(10)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.INTERNAL.value[0]
+    assert status[1].startswith("Compression bit set")
