@@ -46,6 +46,9 @@ def check_schema(
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
     ca: connection.Ca = None,
+    cert: connection.Cert = None,
+    key: connection.Key = None,
+    token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
     """Tell whether and how well a schema can be enforced, without generating.
@@ -56,7 +59,15 @@ def check_schema(
     text = _schema(file)
     with (
         exit_on_error(),
-        connection.connect(target, tls=tls, ca=ca, metadata=metadata) as client,
+        connection.connect(
+            target,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            metadata=metadata,
+        ) as client,
     ):
         try:
             check = client.check_schema(
