@@ -148,6 +148,7 @@ def test_a_budget_in_which_nothing_fits(stub: Stub) -> None:
         ("frequency_penalty", 3.0),
         ("presence_penalty", -2.5),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e-46),
         ("max_tokens", 0),
         ("max_tokens", -5),
         ("priority", 5000),

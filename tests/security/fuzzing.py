@@ -141,7 +141,7 @@ _legal_fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "seed": st.integers(0, 2**63 - 1),
         "frequency_penalty": st.floats(-2, 2),
         "presence_penalty": st.floats(-2, 2),
-        "repetition_penalty": st.floats(0, 2, exclude_min=True),
+        "repetition_penalty": st.floats(0.01, 2),
         "priority": st.integers(-1000, 1000),
         "max_attempts": st.integers(1, 5),
         "schema_in_prompt": st.integers(0, 3),

@@ -31,7 +31,7 @@ class GenerationOptions(TypedDict, total=False):
         seed: seed of the sampler, 0 and up. Default: fresh for every call.
         frequency_penalty: -2 to 2. Default 0.
         presence_penalty: -2 to 2. Default 0.
-        repetition_penalty: above 0 up to 2. Default 1.
+        repetition_penalty: 0.01 to 2. Default 1.
         max_tokens: most tokens to write in one attempt. Default 2048 or what fits.
         priority: -1000 to 1000, the lower number first. Default 0.
         max_attempts: most attempts at a valid IR, 1 to 5. Default 2.

@@ -194,7 +194,8 @@ def _sampling_violations(sampling: Sampling) -> Iterator[FieldViolation]:
         ("min_p", sampling.min_p, 0.0, 1.0, True),
         ("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0, True),
         ("presence_penalty", sampling.presence_penalty, -2.0, 2.0, True),
-        ("repetition_penalty", sampling.repetition_penalty, 0.0, 2.0, False),
+        # Far below, it is 0 as the engine's 32-bit number, and tokens outside the grammar come out.
+        ("repetition_penalty", sampling.repetition_penalty, 0.01, 2.0, True),
     )
     for name, value, low, high, low_included in ranges:
         inside = math.isfinite(value) and low <= value <= high and (low_included or value > low)

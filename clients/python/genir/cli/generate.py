@@ -82,7 +82,7 @@ def generate(
     ] = None,
     repetition_penalty: Annotated[
         float | None,
-        typer.Option(help="Above 0 up to 2. Default 1.", rich_help_panel=_SAMPLING),
+        typer.Option(help="0.01 to 2. Default 1.", rich_help_panel=_SAMPLING),
     ] = None,
     model: Annotated[
         str | None,

@@ -287,7 +287,7 @@ class GenerationSpec(_message.Message):
     presence_penalty: _builtins.float
     """Penalty on tokens that the completion has at all, -2 to 2. Default 0."""
     repetition_penalty: _builtins.float
-    """Factor against repetition of prompt and completion, above 0 up to 2. Default 1."""
+    """Factor against repetition of prompt and completion, 0.01 to 2. Default 1."""
     max_tokens: _builtins.int
     """Most tokens to write in one attempt, 1 and up. Default: 2048, or what the context leaves if
     that is less.
