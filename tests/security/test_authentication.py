@@ -27,6 +27,7 @@ from tests.security.served import (
     refusal,
     serving,
 )
+from tests.service.transport.test_calls import StuckEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,22 @@ async def test_each_caller_may_do_what_the_file_says(
     assert {name for name, each in outcomes.items() if each == "OK"} == allowed
     refused = {each for each in outcomes.values() if each != "OK"}
     assert refused <= {"PERMISSION_DENIED: this caller may not do that"}
+
+
+async def test_places_are_counted_by_caller_and_not_by_host(callers_file: Path) -> None:
+    engine = StuckEngine(GOOD, GOOD)
+    async with (
+        serving(engine, auth_file=callers_file, max_calls_per_caller=1) as served,
+        grpc.aio.insecure_channel(served.target) as channel,
+    ):
+        stub = served.stub(channel)
+        first = stub.GenerateIR(REQUEST, metadata=bearer("writer-token"))
+        await engine.started.wait()
+        code, reason, _ = await refusal(stub.GenerateIR(REQUEST, metadata=bearer("writer-next")))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        other = stub.GenerateIR(REQUEST, metadata=bearer("operations-token"))
+        engine.release.set()
+        assert [(await call).ir_json for call in (first, other)] == [GOOD, GOOD]
 
 
 @pytest.mark.parametrize(
