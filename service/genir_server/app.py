@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from genir_server.admission import Admission
-from genir_server.bring_up import VllmBringUp
+from genir_server.bring_up import BringUp, start_vllm
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
@@ -45,6 +46,9 @@ from genir_server.transport.server import (
 )
 from genir_server.transport.servicer import IRServicer
 
+if TYPE_CHECKING:
+    from genir_server.bring_up import EngineStarter
+
 EXIT_OK = 0
 EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
@@ -60,7 +64,7 @@ _GENERATING = frozenset({"GenerateIR", "StreamIR"})
 log = structlog.get_logger("genir.server")
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
     """Runs a server until it is told to stop; gives the exit code."""
     try:
         settings = CliApp.run(ServerSettings, cli_args=argv)
@@ -75,7 +79,7 @@ def run(argv: list[str]) -> int:
         return EXIT_SETTINGS
     configure_logging(settings.log_format, settings.log_level)
     try:
-        server = ServerProcess(settings)
+        server = ServerProcess(settings, start_engine)
     except (SettingsError, ReloadError) as fault:
         print(f"genir serve: {fault}", file=sys.stderr)  # noqa: T201
         return EXIT_SETTINGS
@@ -91,12 +95,14 @@ class ServerProcess:
 
     Args:
         settings: what the operator set.
+        start_engine: starts an engine.
 
     Raises:
         ReloadError: the files of certificates or callers cannot be used.
+        SettingsError: traces are wanted, and the packages for them are not installed.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, start_engine: EngineStarter = start_vllm) -> None:
         self._settings = settings
         self._lifecycle = Lifecycle()
         self._admission = Admission(settings.admission_limits())
@@ -126,13 +132,14 @@ class ServerProcess:
             observers=self._observation.observers,
             log_content=settings.log_content,
         )
-        self._bring_up = VllmBringUp(
+        self._bring_up = BringUp(
             settings,
             self._config,
             self._limits,
             self._lifecycle,
             self._admission,
             metrics=self._observation.metrics,
+            start_engine=start_engine,
         )
         self._supervisor = EngineSupervisor(
             self._lifecycle, self._bring_up, settings.restart_policy(), self._end_lost_calls
@@ -147,6 +154,7 @@ class ServerProcess:
             model=self._config.model_name,
             configured_backend=self._config.structured_output_backend,
             limits=self._limits,
+            tokens_per_delta=self._settings.tokens_per_delta,
             log_content=self._settings.log_content,
         )
         server = build_server(self._settings, servicer, health, self._calls)

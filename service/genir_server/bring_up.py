@@ -33,14 +33,24 @@ if TYPE_CHECKING:
     from genir_server.metrics import Metrics
     from genir_server.settings import ServerSettings
 
+    EngineStarter = Callable[[EngineConfig], Awaitable[Engine]]
+
 _BUSY_ATTEMPTS = 4
 _T = TypeVar("_T")
 
 log = structlog.get_logger("genir.engine")
 
 
-class VllmBringUp:
-    """Starts and ends vLLM engines, one at a time; an `engine_supervisor.EngineBringUp`.
+async def start_vllm(config: EngineConfig) -> Engine:
+    """Starts the engine that a server has unless it is built with another."""
+    # Imported late: the port opens at once, and vLLM's imports alone take seconds.
+    from genir_server.engine.vllm_start import start_vllm_engine
+
+    return await start_vllm_engine(config)
+
+
+class BringUp:
+    """Starts and ends engines, one at a time; an `engine_supervisor.EngineBringUp`.
 
     Args:
         settings: what the operator set.
@@ -49,6 +59,7 @@ class VllmBringUp:
         lifecycle: gets the probes of each engine.
         admission: is told how much each engine takes.
         metrics: counts the schemas.
+        start_engine: starts an engine.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class VllmBringUp:
         admission: Admission,
         *,
         metrics: Metrics,
+        start_engine: EngineStarter = start_vllm,
     ) -> None:
         self._settings = settings
         self._config = config
@@ -67,6 +79,7 @@ class VllmBringUp:
         self._lifecycle = lifecycle
         self._admission = admission
         self._metrics = metrics
+        self._start_engine = start_engine
         self._schemas: Preparer | None = None
         self.engine: Engine | None = None
 
@@ -77,11 +90,8 @@ class VllmBringUp:
             EngineStartError: with one line for an operator.
             GenirError: the engine's first generation failed.
         """
-        # Imported late: the port opens at once, and vLLM's imports alone take seconds.
-        from genir_server.engine.vllm_start import start_vllm_engine
-
         began = time.monotonic()
-        engine = await start_vllm_engine(self._config)
+        engine = await self._start_engine(self._config)
         self.engine = engine
         self._admission.size_to(self._settings.admission_limits().sized_to(engine.info))
         if self._schemas is None:

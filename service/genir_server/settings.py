@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from genir_server.admission import AdmissionLimits
+from genir_server.core.limits import LARGEST_TOKENS_PER_DELTA
 from genir_server.engine_supervisor import RestartPolicy
 
 MEBIBYTE = 1 << 20
@@ -155,6 +156,13 @@ class ServerSettings(BaseSettings):
         gt=0,
         description="Seconds that a stream may stay unread before it is given up, so that its "
         "place goes to others.",
+    )
+    tokens_per_delta: int = Field(
+        1,
+        ge=1,
+        le=LARGEST_TOKENS_PER_DELTA,
+        description="Tokens that a stream's deltas wait for when its caller does not say; more "
+        "makes streams cheaper.",
     )
     drain_timeout: float = Field(
         30.0, ge=0, description="Seconds that calls in flight get to finish when the server stops."

@@ -114,6 +114,22 @@ async def test_the_request_and_its_metadata_and_deadline_arrive(
     assert 5 < server.calls[-1].time_remaining < 8
 
 
+async def test_only_a_stream_asks_for_a_delta_per_token(
+    caller: Caller, server: ContractServer
+) -> None:
+    def asked() -> int | None:
+        request = server.calls[-1].request
+        assert isinstance(request, ir_service_pb2.StreamIRRequest)
+        return request.tokens_per_delta if request.HasField("tokens_per_delta") else None
+
+    await caller.generate("hello")
+    assert (asked() or 0) > 1
+    await caller.events("hello")
+    assert asked() is None
+    await caller.events("hello", tokens_per_delta=5)
+    assert asked() == 5
+
+
 async def test_every_call_has_a_deadline(caller: Caller, server: ContractServer) -> None:
     await caller.generate("hello")
     assert 100 < server.calls[-1].time_remaining < 122

@@ -29,6 +29,8 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 120.0
 DEFAULT_READY_TIMEOUT = 600.0
 DEFAULT_POLL_INTERVAL = 0.5
+# A call for one whole result needs no delta of its own for every token.
+TOKENS_PER_DELTA_OF_GENERATE = 32
 
 
 def _checked_token(token: str) -> str:
@@ -161,11 +163,12 @@ class ClientSettings:
         timeout: float | None,
         options: GenerationOptions,
         *,
+        tokens_per_delta: int | None = None,
         result_only: bool = False,
     ) -> StreamCall[T]:
         spec = generation_spec(prompt, schema, options)
         seconds = self._deadline(timeout)
-        request = ir_service_pb2.StreamIRRequest(spec=spec)
+        request = ir_service_pb2.StreamIRRequest(spec=spec, tokens_per_delta=tokens_per_delta)
         return StreamCall(
             request=request,
             reader=StreamReader(schema, spec.request_id),

@@ -160,6 +160,7 @@ class IRGenerator:
                 max_tokens=attempt_prompt.max_tokens,
                 priority=request.priority,
                 lora_adapter=request.lora_adapter,
+                tokens_per_delta=request.tokens_per_delta,
             )
             async with aclosing(self._write(run, writing, engine_request)) as deltas:
                 async for delta in deltas:

@@ -138,6 +138,7 @@ class GenerationRequest:
     max_attempts: int = 2
     lora_adapter: str = ""
     prompt_format: PromptFormat = PromptFormat.CHAT
+    tokens_per_delta: int = 1
 
 
 @dataclass(frozen=True, slots=True)

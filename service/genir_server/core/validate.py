@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import FieldViolation, GenirError, Reason, invalid_field
+from genir_server.core.limits import LARGEST_TOKENS_PER_DELTA
 from genir_server.core.types import PromptFormat, Role, Sampling, SchemaInPrompt
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[F
         yield FieldViolation(
             "spec.priority",
             f"must be between -{limits.priority} and {limits.priority}, not {request.priority}",
+        )
+    if not 1 <= request.tokens_per_delta <= LARGEST_TOKENS_PER_DELTA:
+        yield FieldViolation(
+            "tokens_per_delta",
+            f"must be between 1 and {LARGEST_TOKENS_PER_DELTA}, not {request.tokens_per_delta}",
         )
     if not 1 <= request.max_attempts <= limits.attempts:
         yield FieldViolation(

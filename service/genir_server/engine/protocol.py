@@ -70,6 +70,7 @@ class EngineRequest:
     """One generation. `request_id` must be unique among those in flight.
 
     `schema` is the text of the JSON Schema that decoding enforces. `priority`: lower goes first.
+    `tokens_per_delta`: how many tokens a delta waits for, 1 and up; see `Engine.generate`.
     """
 
     request_id: str
@@ -79,6 +80,7 @@ class EngineRequest:
     max_tokens: int
     priority: int = 0
     lora_adapter: str = ""
+    tokens_per_delta: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,10 @@ class Engine(Protocol):
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """Runs a request and yields what the model writes.
+
+        The first token comes at once, then a delta whenever `EngineRequest.tokens_per_delta` tokens
+        are there, and the end at once. What was written while nobody asked for the next delta
+        comes as one.
 
         However the generator ends (exhausted, closed, cancelled, failed), nothing of the request
         stays in the engine.

@@ -316,6 +316,9 @@ def _sampling_params(request: EngineRequest) -> SamplingParams:
         max_tokens=request.max_tokens,
         structured_outputs=StructuredOutputsParams(json=request.schema),
         output_kind=RequestOutputKind.DELTA,
+        stream_interval=request.tokens_per_delta,
+        # Made for this request alone, so that vLLM need not copy it.
+        skip_clone=True,
     )
 
 

@@ -116,7 +116,9 @@ _PHASES = {
 }
 
 
-def request_from_spec(spec: generation.GenerationSpec, request_id: str) -> GenerationRequest:
+def request_from_spec(
+    spec: generation.GenerationSpec, request_id: str, tokens_per_delta: int = 1
+) -> GenerationRequest:
     """The domain request of a spec, with every default applied.
 
     Raises:
@@ -146,6 +148,7 @@ def request_from_spec(spec: generation.GenerationSpec, request_id: str) -> Gener
         max_attempts=spec.max_attempts if spec.HasField("max_attempts") else DEFAULT_MAX_ATTEMPTS,
         lora_adapter=spec.lora_adapter,
         prompt_format=_known(_PROMPT_FORMATS, spec.prompt_format, "spec.prompt_format"),
+        tokens_per_delta=tokens_per_delta,
     )
 
 

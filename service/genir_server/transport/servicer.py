@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+TOKENS_PER_UNSEEN_DELTA = 32
+"""Tokens that a delta waits for where nobody reads it: rare enough to cost nothing, often enough
+for the log to tell how far a call came that was given up."""
+
 
 class IRServicer(service_grpc.IRServiceServicer):
     """The methods of the contract.
@@ -44,6 +48,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         model: name of the model, known before the engine is.
         configured_backend: the structured-output backend asked for.
         limits: bounds on one request.
+        tokens_per_delta: tokens that a stream's deltas wait for when its caller does not say.
         log_content: whether prompts and outputs go into the log.
     """
 
@@ -55,6 +60,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         model: str,
         configured_backend: str,
         limits: RequestLimits,
+        tokens_per_delta: int = 1,
         log_content: bool = False,
     ) -> None:
         self._lifecycle = lifecycle
@@ -63,6 +69,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         self._configured_backend = configured_backend
         self._versions = status.Versions(**installed_versions())
         self._limits = limits
+        self._tokens_per_delta = tokens_per_delta
         self._log_content = log_content
 
     async def GenerateIR(  # noqa: N802 - the name in the contract.
@@ -71,7 +78,8 @@ class IRServicer(service_grpc.IRServiceServicer):
         context: Context,
     ) -> service.GenerateIRResponse:
         """One IR, whole."""
-        async with aclosing(self._events(request, context)) as events:
+        events = self._events(request, context, TOKENS_PER_UNSEEN_DELTA)
+        async with aclosing(events):
             async for event in events:
                 if isinstance(event, Completed):
                     return convert.completed_to_proto(event)
@@ -83,7 +91,11 @@ class IRServicer(service_grpc.IRServiceServicer):
         context: Context,
     ) -> AsyncGenerator[service.StreamIRResponse, None]:
         """One IR while it is written."""
-        async with aclosing(self._events(request, context)) as events:
+        asked = request.HasField("tokens_per_delta")
+        events = self._events(
+            request, context, request.tokens_per_delta if asked else self._tokens_per_delta
+        )
+        async with aclosing(events):
             async for event in events:
                 yield convert.event_to_proto(event)
 
@@ -193,7 +205,10 @@ class IRServicer(service_grpc.IRServiceServicer):
         response.canary_elapsed.CopyFrom(convert.duration(canary.elapsed))
 
     async def _events(
-        self, request: service.GenerateIRRequest | service.StreamIRRequest, context: Context
+        self,
+        request: service.GenerateIRRequest | service.StreamIRRequest,
+        context: Context,
+        tokens_per_delta: int,
     ) -> AsyncGenerator[GenerationEvent, None]:
         record = current_call()
         if not request.HasField("spec"):
@@ -207,7 +222,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             record.marks.admitted = time.monotonic()
             check_message_count(len(request.spec.conversation.messages), self._limits)
             domain_request = convert.request_from_spec(
-                request.spec, request.spec.request_id or record.request_id
+                request.spec, request.spec.request_id or record.request_id, tokens_per_delta
             )
             async with aclosing(generator.run(domain_request, visit)) as events:
                 async for event in events:

@@ -64,15 +64,17 @@ class ScriptedEngine:
         try:
             if isinstance(text, Exception):
                 raise text
-            for position, character in enumerate(text):
-                last = position == len(text) - 1
+            at = 0
+            while at < len(text):
+                upto = min(len(text), at + (request.tokens_per_delta if at else 1))
                 yield EngineDelta(
-                    character,
-                    1,
-                    self._finish if last else None,
+                    text[at:upto],
+                    upto - at,
+                    self._finish if upto == len(text) else None,
                     cached_prompt_tokens=3,
                     queue_seconds=0.25,
                 )
+                at = upto
         finally:
             self.open_requests -= 1
 

@@ -56,6 +56,20 @@ async def until_idle(engine: VllmEngine) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_deltas_wait_for_tokens_but_the_first_and_the_end_do_not(engine: VllmEngine) -> None:
+    one_by_one = await run(engine, await request(engine, "singly", ENDLESS, max_tokens=24))
+    at_once = await run(
+        engine, await request(engine, "waiting", ENDLESS, max_tokens=24, tokens_per_delta=10)
+    )
+    assert "".join(d.text for d in at_once) == "".join(d.text for d in one_by_one)
+    assert len(at_once) < len(one_by_one)
+    # Those that piled up may make a delta longer, never shorter, but for the first and the last.
+    sizes = [delta.token_count for delta in at_once]
+    assert sum(sizes) == 24
+    assert sizes[0] == 1
+    assert all(size >= 10 for size in sizes[1:-1])
+
+
 async def test_the_output_obeys_the_schema(engine: VllmEngine) -> None:
     deltas = await run(engine, await request(engine, "obeys", CAT))
     jsonschema_rs.validate(CAT, json.loads("".join(delta.text for delta in deltas)))

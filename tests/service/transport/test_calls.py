@@ -24,7 +24,7 @@ from genir_server.settings import ServerSettings
 from genir_server.transport import server as transport_server
 from genir_server.transport.calls import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server
-from genir_server.transport.servicer import IRServicer
+from genir_server.transport.servicer import TOKENS_PER_UNSEEN_DELTA, IRServicer
 from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ async def serving(
     unread_timeout: float = 60.0,
     client_options: Sequence[tuple[str, int]] = (),
     observers: Sequence[CallObserver] = (),
+    tokens_per_delta: int = 1,
 ) -> AsyncIterator[Served]:
     schema = prepared()
     probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
@@ -88,6 +89,7 @@ async def serving(
         model="scripted",
         configured_backend="guidance",
         limits=RequestLimits(),
+        tokens_per_delta=tokens_per_delta,
     )
     calls = CallInterceptor(default_deadline, unread_timeout=unread_timeout, observers=observers)
     health = StandardHealth(lifecycle)
@@ -105,10 +107,14 @@ async def serving(
         await server.stop(0)
 
 
-async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
-    """Code, reason and message of a call that must fail, with the request id checked."""
+async def failure(end: Any, call: Any = None) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and message of a call that must fail, with the request id checked.
+
+    `end` is what fails when it is awaited, where that is not the call itself.
+    """
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call
+        await end
+    call = call or end
     error = raised.value
     status = await rpc_status.aio.from_call(call)
     assert status is not None
@@ -129,6 +135,48 @@ async def test_the_request_id_comes_first_and_last() -> None:
         assert (await call.initial_metadata())["genir-request-id"] == "mine"
         assert (await call).request_id == "mine"
         assert (await call.trailing_metadata())["genir-request-id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "sizes"),
+    [
+        (None, 1, [1] * 7),
+        (None, 3, [1, 3, 3]),
+        (4, 1, [1, 4, 2]),
+        (1, 3, [1] * 7),
+        (1024, 1, [1, 6]),
+    ],
+)
+async def test_a_delta_waits_for_as_many_tokens_as_asked(
+    asked: int | None, default: int, sizes: list[int]
+) -> None:
+    async with serving(ScriptedEngine(GOOD), tokens_per_delta=default) as served:
+        call = served.stub.StreamIR(
+            ir_service_pb2.StreamIRRequest(spec=REQUEST.spec, tokens_per_delta=asked)
+        )
+        events = [event async for event in call]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["accepted", "attempt_started", *["text_delta"] * len(sizes), "completed"]
+    deltas = [event.text_delta for event in events[2:-1]]
+    assert [delta.token_count for delta in deltas] == sizes
+    assert "".join(delta.text for delta in deltas) == GOOD
+
+
+@pytest.mark.parametrize("asked", [0, -1, 1025])
+async def test_a_delta_of_no_or_of_too_many_tokens_is_refused(asked: int) -> None:
+    async with serving(ScriptedEngine(GOOD)) as served:
+        request = ir_service_pb2.StreamIRRequest(spec=REQUEST.spec, tokens_per_delta=asked)
+        call = served.stub.StreamIR(request)
+        code, reason, message = await failure(read_to_the_end(call), call)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert message == f"tokens_per_delta must be between 1 and 1024, not {asked}"
+
+
+async def test_a_call_for_one_answer_does_not_handle_every_token() -> None:
+    engine = ScriptedEngine(GOOD)
+    async with serving(engine) as served:
+        assert (await served.stub.GenerateIR(REQUEST)).ir_json == GOOD
+    assert engine.requests[0].tokens_per_delta == TOKENS_PER_UNSEEN_DELTA
 
 
 async def test_an_unexpected_fault_is_internal_and_tells_nothing() -> None:

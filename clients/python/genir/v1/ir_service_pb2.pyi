@@ -142,6 +142,13 @@ class StreamIRRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_DELTA_FIELD_NUMBER: _builtins.int
+    tokens_per_delta: _builtins.int
+    """How many tokens a delta waits for, 1 to 1024; more makes streams cheaper for both sides. The
+    first token of an attempt and its last do not wait, and what piled up while the connection was
+    busy travels together whatever this is. Default: the server's setting, which is 1 unless its
+    operator changed it.
+    """
     @_builtins.property
     def spec(self) -> _generation_pb2.GenerationSpec:
         """What to generate. Required."""
@@ -150,12 +157,15 @@ class StreamIRRequest(_message.Message):
         self,
         *,
         spec: _generation_pb2.GenerationSpec | None = ...,
+        tokens_per_delta: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tokens_per_delta", b"_tokens_per_delta", "spec", b"spec", "tokens_per_delta", b"tokens_per_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tokens_per_delta", b"_tokens_per_delta", "spec", b"spec", "tokens_per_delta", b"tokens_per_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tokens_per_delta: _TypeAlias = _typing.Literal["tokens_per_delta"]  # noqa: Y015
+    _WhichOneofArgType__tokens_per_delta: _TypeAlias = _typing.Literal["_tokens_per_delta", b"_tokens_per_delta"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_delta) -> _WhichOneofReturnType__tokens_per_delta | None: ...
 
 Global___StreamIRRequest: _TypeAlias = StreamIRRequest  # noqa: Y015
 

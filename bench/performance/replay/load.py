@@ -1,0 +1,94 @@
+"""Calls that read streams and note when each message came."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from genir.v1 import generation_pb2, ir_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+METHOD = "/genir.v1.IRService/StreamIR"
+CHANNELS = 4
+
+
+@dataclass(slots=True)
+class StreamLog:
+    """What came of one call: the time (monotonic) and the bytes of each of its messages."""
+
+    times: list[float] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between one delta and the next."""
+        at = [
+            moment
+            for moment, message in zip(self.times, self.messages, strict=True)
+            if ir_service_pb2.StreamIRResponse.FromString(message).HasField("text_delta")
+        ]
+        return [later - earlier for earlier, later in itertools.pairwise(at)]
+
+
+def tokens_and_deltas(logs: Sequence[StreamLog], since: float, until: float) -> tuple[int, int]:
+    """Tokens that came between two moments, and the messages they came in."""
+    tokens = deltas = 0
+    for log in logs:
+        for moment, message in zip(log.times, log.messages, strict=True):
+            if since <= moment < until:
+                event = ir_service_pb2.StreamIRResponse.FromString(message)
+                if event.HasField("text_delta"):
+                    tokens += event.text_delta.token_count
+                    deltas += 1
+    return tokens, deltas
+
+
+async def keep_streaming(
+    target: str, streams: int, seconds: float, tokens_per_delta: int
+) -> list[StreamLog]:
+    """Keeps so many streams going for so long, each call followed by the next.
+
+    Messages are not decoded while they come in: the caller of a front end that is measured must not
+    be what it waits for.
+    """
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    channels = [grpc.aio.insecure_channel(target, options) for _ in range(CHANNELS)]
+    spec = generation_pb2.GenerationSpec(
+        prompt="Play.",
+        schema_in_prompt=generation_pb2.SCHEMA_IN_PROMPT_NEVER,
+        max_tokens=4096,
+        max_attempts=1,
+    )
+    request = ir_service_pb2.StreamIRRequest(
+        spec=spec, tokens_per_delta=tokens_per_delta
+    ).SerializeToString()
+    until = time.monotonic() + seconds
+    logs: list[StreamLog] = []
+
+    async def one(number: int) -> None:
+        # Spread over a second, so that not every stream begins and ends with the others.
+        await asyncio.sleep(number / streams)
+        method: Any = channels[number % CHANNELS].unary_stream(METHOD)
+        while time.monotonic() < until:
+            log = StreamLog()
+            logs.append(log)
+            call = method(request)
+            try:
+                async with asyncio.timeout(until - time.monotonic()):
+                    while (message := await call.read()) is not grpc.aio.EOF:
+                        log.times.append(time.monotonic())
+                        log.messages.append(message)
+            except TimeoutError:
+                call.cancel()
+
+    await asyncio.gather(*map(one, range(streams)))
+    for channel in channels:
+        await channel.close()
+    return logs
