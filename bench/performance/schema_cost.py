@@ -1,0 +1,93 @@
+"""What a schema costs before the first token: none, one never seen before, one seen before."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.performance.compare import Spread
+from bench.performance.sized_schemas import sized_schema
+from bench.performance.subjects import genir, http, in_process_worker
+from bench.performance.subjects.base import pause, resume
+from bench.performance.subjects.genir import Genir
+from bench.performance.subjects.http import VllmHttp
+from bench.performance.subjects.in_process import InProcess
+from bench.performance.workload import prompt_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.performance.scopes import SchemaCostScope
+    from bench.performance.subjects.base import EngineSetting, FrontEnd
+    from bench.performance.workload import Case
+
+NONE, UNSEEN, REPEATED = "no schema", "never seen before", "repeated"
+_REPEATED_NUMBER = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaCost:
+    """Seconds to the first text of calls made alone, and the front end's processor time a call."""
+
+    front_end: str
+    schema: str
+    size: int
+    ttft: Spread
+    cpu_seconds: Spread
+
+
+async def measure_schema_cost(
+    setting: EngineSetting, scope: SchemaCostScope, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Measures each front end with prompts of the same length, none of them twice."""
+    ways: list[tuple[FrontEnd, str, bool]] = [
+        (InProcess(setting), in_process_worker.STREAM, True),
+        # genir always constrains: what no schema costs is seen beside it.
+        (Genir(setting), genir.STREAM, False),
+        (VllmHttp(setting), http.STREAM, True),
+    ]
+    measured: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+    prompts = _fresh_prompts(setting)
+    unseen = itertools.count(1)
+    async with AsyncExitStack() as stack:
+        for front_end, _, _ in ways:
+            await front_end.start(stack)
+            pause(front_end)
+            stack.callback(resume, front_end)
+        for number, size in itertools.product(range(scope.rounds + 1), scope.sizes):
+            for front_end, way, knows_none in ways:
+                resume(front_end)
+                for kind in (NONE, UNSEEN, REPEATED) if knows_none else (UNSEEN, REPEATED):
+                    schema = {
+                        NONE: None,
+                        UNSEEN: sized_schema(size, next(unseen)),
+                        REPEATED: sized_schema(size, _REPEATED_NUMBER),
+                    }[kind]
+                    case = dataclasses.replace(next(prompts), schema=schema)
+                    load = await front_end.load(way, [case], 1)
+                    if number > 0:  # The first round warms up, and shows the repeated schema.
+                        measured.setdefault((front_end.name, kind, size), []).append(
+                            (load.calls[0].first, load.cpu_seconds)
+                        )
+                pause(front_end)
+            say(f"schema cost: round {number} of {scope.rounds}, {size} bytes: done")
+    return [
+        asdict(
+            SchemaCost(
+                *key,
+                Spread.of([first for first, _ in values]),
+                Spread.of([cpu for _, cpu in values]),
+            )
+        )
+        for key, values in measured.items()
+    ]
+
+
+def _fresh_prompts(setting: EngineSetting) -> Iterator[Case]:
+    """Prompts of which none begins like another, so that no prefix is found in a cache."""
+    return itertools.chain.from_iterable(
+        prompt_cases(setting.model, 1, first=f"Task {number:05}. ") for number in itertools.count()
+    )

@@ -1,0 +1,104 @@
+"""How much is measured: short for every day, full for publication, tiny to try the harness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayScope:
+    """Numbers of streams at `pace` tokens a second each, and seconds of each measurement.
+
+    `fastest` streams get their tokens as fast as they ask for them.
+    """
+
+    streams: tuple[int, ...]
+    seconds: float
+    pace: float = 100.0
+    fastest: int = 64
+    tokens_per_delta: tuple[int, ...] = (1, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaCostScope:
+    """Sizes of schemas in bytes, and rounds."""
+
+    sizes: tuple[int, ...]
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendScope:
+    """What each backend is asked."""
+
+    backends: tuple[str, ...]
+    sizes: tuple[int, ...]
+    temperatures: tuple[float, ...]
+    calls: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """All parts of a run."""
+
+    concurrencies: tuple[int, ...]
+    rounds: int
+    prompts: int
+    calls: Callable[[int], int]
+    replay: ReplayScope
+    schema_cost: SchemaCostScope
+    backends: BackendScope | None
+
+
+def _short_calls(concurrency: int) -> int:
+    return max(4, 2 * concurrency)
+
+
+def _full_calls(concurrency: int) -> int:
+    return max(8, 4 * concurrency)
+
+
+def _tiny_calls(concurrency: int) -> int:
+    return concurrency
+
+
+SCOPES: Mapping[str, Scope] = {
+    "tiny": Scope(
+        concurrencies=(1, 4),
+        rounds=1,
+        prompts=4,
+        calls=_tiny_calls,
+        replay=ReplayScope((64,), 4.0, tokens_per_delta=(1, 16)),
+        schema_cost=SchemaCostScope((2_000,), 2),
+        backends=BackendScope(("guidance", "xgrammar"), (2_000,), (0.0,), 2, 2),
+    ),
+    "short": Scope(
+        concurrencies=(1, 8),
+        rounds=2,
+        prompts=16,
+        calls=_short_calls,
+        replay=ReplayScope((64, 500), 8.0, tokens_per_delta=(1, 16)),
+        schema_cost=SchemaCostScope((2_000, 50_000), 4),
+        backends=None,
+    ),
+    "full": Scope(
+        concurrencies=(1, 2, 4, 8, 16, 32),
+        rounds=5,
+        prompts=64,
+        calls=_full_calls,
+        replay=ReplayScope((64, 125, 250, 500, 1000, 1500), 20.0),
+        schema_cost=SchemaCostScope((500, 2_000, 10_000, 50_000, 200_000), 12),
+        backends=BackendScope(
+            ("guidance", "xgrammar", "auto"),
+            (500, 2_000, 10_000, 50_000),
+            (0.0, 0.3, 1.0),
+            16,
+            4,
+        ),
+    ),
+}

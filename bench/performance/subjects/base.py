@@ -1,0 +1,119 @@
+"""What the harness needs of a subject."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    from bench.performance.server import Server
+    from bench.performance.workload import Case
+
+READY_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as its caller saw it.
+
+    Seconds from sending it to the first text and to the end; `messages` are the pieces the text
+    came in, 1 where it came whole, and then `first` is the end too. `text` is "" where a subject
+    gives token ids only.
+    """
+
+    first: float
+    total: float
+    tokens: int
+    messages: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Calls made with a number of them in flight.
+
+    `seconds` is how long they took together, `cpu_seconds` the processor time that the front end's
+    process alone used meanwhile.
+    """
+
+    concurrency: int
+    seconds: float
+    cpu_seconds: float
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from starting the process until it said that it lives and that it is ready."""
+
+    live: float | None
+    ready: float
+
+
+class FrontEnd(Protocol):
+    """A process that takes requests, with one or more ways of asking it."""
+
+    name: str
+    ways: tuple[str, ...]
+
+    async def start(self, stack: AsyncExitStack) -> Start:
+        """Starts it and waits until it is ready; the stack ends it."""
+        ...
+
+    async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:
+        """Makes the calls with `concurrency` of them in flight."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Memory of the process alone, without the engine's processes."""
+        ...
+
+    @property
+    def process_group(self) -> int:
+        """The group of all its processes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetting:
+    """How every subject's engine is started."""
+
+    model: Path
+    served_name: str
+    backend: str = "guidance"
+    max_model_len: int = 4096
+
+
+def pause(front_end: FrontEnd) -> None:
+    """Takes every processor cycle from a front end that is not being measured."""
+    os.killpg(front_end.process_group, signal.SIGSTOP)
+
+
+def resume(front_end: FrontEnd) -> None:
+    """Lets it go on."""
+    os.killpg(front_end.process_group, signal.SIGCONT)
+
+
+class ServedFrontEnd:
+    """What front ends in a server of their own share."""
+
+    server: Server
+
+    def resident_bytes(self) -> int:
+        """Memory of the server's process."""
+        return self.server.resident_bytes()
+
+    @property
+    def process_group(self) -> int:
+        """The server's."""
+        return int(self.server.process.pid)
+
+    def since_start(self) -> float:
+        """Seconds since the server was started."""
+        return time.monotonic() - self.server.started

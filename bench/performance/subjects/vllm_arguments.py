@@ -1,0 +1,45 @@
+"""vLLM's own arguments for the engine that genir starts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from genir_server.engine.config import CPU_KV_CACHE_GIB, EngineConfig
+
+if TYPE_CHECKING:
+    from bench.performance.subjects.base import EngineSetting
+
+ENVIRONMENT = {
+    "VLLM_TARGET_DEVICE": "cpu",
+    "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB),
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""What genir sets for itself, for the others."""
+
+
+def command_line(setting: EngineSetting) -> list[str]:
+    """For a command of vLLM's: what `genir_server.engine.vllm_arguments` sets too."""
+    structured: dict[str, object] = {"backend": setting.backend}
+    if setting.backend != "auto":
+        structured["disable_any_whitespace"] = True
+    return [
+        *("--model", str(setting.model)),
+        *("--served-model-name", setting.served_name),
+        *("--max-model-len", str(setting.max_model_len)),
+        *("--scheduling-policy", "priority"),
+        *("--structured-outputs-config", json.dumps(structured)),
+        *("--enable-prefix-caching", "--enforce-eager", "--disable-log-stats"),
+    ]
+
+
+def engine_config(setting: EngineSetting) -> EngineConfig:
+    """For genir's own way to vLLM's arguments."""
+    return EngineConfig(
+        model=str(setting.model),
+        served_model_name=setting.served_name,
+        structured_output_backend=setting.backend,  # type: ignore[arg-type]
+        max_model_len=setting.max_model_len,
+    )
