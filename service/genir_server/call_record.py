@@ -79,7 +79,8 @@ class CallRecord:
     """What is known of a call while it runs.
 
     `began` and `deadline`, when it must be done, are on the monotonic clock. `caller` is who made
-    the call. `cut_off` is what the server ends the call with before its time, where it does.
+    the call. `completion_tokens` counts what was written so far, for calls that do not come to
+    their end. `cut_off` is what the server ends the call with before its time, where it does.
     """
 
     method: str
@@ -89,6 +90,7 @@ class CallRecord:
     began: float = field(default_factory=time.monotonic)
     facts: CallFacts = field(default_factory=CallFacts)
     marks: CallMarks = field(default_factory=CallMarks)
+    completion_tokens: int = 0
     cut_off: GenirError | None = None
 
 

@@ -102,6 +102,12 @@ class ReplayEngine:
         finally:
             self._running -= 1
 
+    async def answer(self) -> None:
+        """At once: there is no other process."""
+
+    def kill(self) -> None:
+        """Nothing to end."""
+
     async def shutdown(self) -> None:
         """Nothing to end."""
 

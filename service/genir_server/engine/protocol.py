@@ -7,7 +7,7 @@ this protocol.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -83,8 +83,7 @@ class EngineRequest:
     tokens_per_delta: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class EngineDelta:
+class EngineDelta(NamedTuple):
     """More of a completion: text (may be empty), how many tokens it took, and how it ended.
 
     `finish_reason` is None but on the last delta. `cached_prompt_tokens` and `queue_seconds` (time

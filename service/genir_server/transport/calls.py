@@ -248,6 +248,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._ended(record, code, None)
 
     def _ended(self, record: CallRecord, code: grpc.StatusCode, failure: GenirError | None) -> None:
+        if record.completion_tokens:
+            record.facts.setdefault("completion_tokens", record.completion_tokens)
         if failure is not None:
             record.facts.update(failure_facts(failure, with_text=self._log_content))
         end = CallEnd(code.name, time.monotonic() - record.began, failure)

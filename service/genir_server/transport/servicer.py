@@ -234,9 +234,7 @@ class IRServicer(service_grpc.IRServiceServicer):
     ) -> None:
         match event:
             case TextDelta():
-                record.facts["completion_tokens"] = (
-                    record.facts.get("completion_tokens", 0) + event.token_count
-                )
+                record.completion_tokens += event.token_count
                 if record.marks.first_token is None:
                     record.marks.first_token = time.monotonic()
             case Accepted():

@@ -23,10 +23,12 @@ from genir_server.core.types import (
     SchemaLimit,
     SchemaNotice,
     SchemaShown,
+    TextDelta,
 )
 from genir_server.schema.types import SchemaStatistics
 from genir_server.transport.convert import (
     duration,
+    event_to_proto,
     request_from_spec,
     schema_check_from_request,
     schema_check_to_proto,
@@ -183,3 +185,10 @@ def test_every_count_of_the_schema_layer_is_told() -> None:
     assert dict(told.refused) == {"SCHEMA_INVALID": 11}
     counts = [value for _, value in told.ListFields() if isinstance(value, int)]
     assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14]
+
+
+@pytest.mark.parametrize("delta", [TextDelta("é{", 3), TextDelta("", 1), TextDelta("", 0)])
+def test_a_delta_is_a_delta_even_when_it_is_empty(delta: TextDelta) -> None:
+    sent = service.StreamIRResponse.FromString(event_to_proto(delta).SerializeToString())
+    assert sent.WhichOneof("event") == "text_delta"
+    assert (sent.text_delta.text, sent.text_delta.token_count) == delta
