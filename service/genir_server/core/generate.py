@@ -161,6 +161,8 @@ class IRGenerator:
                 priority=request.priority,
                 lora_adapter=request.lora_adapter,
                 tokens_per_delta=request.tokens_per_delta,
+                # Preparing a schema compiles it, with the model's tokenizer.
+                schema_compiles=True,
             )
             async with aclosing(self._write(run, writing, engine_request)) as deltas:
                 async for delta in deltas:

@@ -8,6 +8,7 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 - sends that process's log through the server's pipe, and its standard output to standard error,
 - has a process that fails to start leave the reason where the server finds it,
 - ends the process when its parent is gone, however the parent died,
+- keeps the engine core from compiling a schema again that it has compiled (`grammar_reuse`),
 - gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
 
 The first is how the structured-output backend is *observed*: it answers with the class of the
@@ -94,6 +95,7 @@ def _enter(
             leave_start_faults(start_fault)
         _end_with_parent()
         _add_utilities()
+        _reuse_grammars()
     return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
 
 
@@ -120,6 +122,13 @@ def _add_utilities() -> None:
     if core is not None:
         setattr(core.EngineCore, BACKEND_UTILITY, _backend_in_use)
         setattr(core.EngineCore, JUMP_FORWARD_UTILITY, _jump_forward_counts)
+
+
+def _reuse_grammars() -> None:
+    if "vllm.v1.structured_output.backend_guidance" in sys.modules:
+        from genir_server.engine.grammar_reuse import reuse_compiled_grammars
+
+        reuse_compiled_grammars()
 
 
 def _backend_in_use(engine_core: EngineCore) -> str:

@@ -69,7 +69,8 @@ class EngineActivity:
 class EngineRequest:
     """One generation. `request_id` must be unique among those in flight.
 
-    `schema` is the text of the JSON Schema that decoding enforces. `priority`: lower goes first.
+    `schema` is the text of the JSON Schema that decoding enforces; `schema_compiles` says that the
+    engine's grammar compiler is known to take it. `priority`: lower goes first.
     `tokens_per_delta`: how many tokens a delta waits for, 1 and up; see `Engine.generate`.
     """
 
@@ -81,6 +82,7 @@ class EngineRequest:
     priority: int = 0
     lora_adapter: str = ""
     tokens_per_delta: int = 1
+    schema_compiles: bool = False
 
 
 class EngineDelta(NamedTuple):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from genir_server.core.types import FinishReason
 from genir_server.engine.chat_tokenizer import ChatTokenizer
 from genir_server.engine.engine_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
+from genir_server.engine.grammar_reuse import mark_checked
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.processes import EngineProcesses
 from genir_server.engine.protocol import (
@@ -304,6 +305,9 @@ def _sampling_params(request: EngineRequest) -> SamplingParams:
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     sampling = request.sampling
+    structured_outputs = StructuredOutputsParams(json=request.schema)
+    if request.schema_compiles:
+        mark_checked(structured_outputs)
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -314,7 +318,7 @@ def _sampling_params(request: EngineRequest) -> SamplingParams:
         presence_penalty=sampling.presence_penalty,
         repetition_penalty=sampling.repetition_penalty,
         max_tokens=request.max_tokens,
-        structured_outputs=StructuredOutputsParams(json=request.schema),
+        structured_outputs=structured_outputs,
         output_kind=RequestOutputKind.DELTA,
         stream_interval=request.tokens_per_delta,
         # Made for this request alone, so that vLLM need not copy it.

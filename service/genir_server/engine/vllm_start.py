@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from genir_server.engine.activity import ActivityRecorder
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.engine_process import EngineProcessConfig
+from genir_server.engine.grammar_reuse import trust_checked_schemas
 from genir_server.engine.library_preload import preload_libraries
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.protocol import EngineStartError
@@ -91,6 +92,7 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
 
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
     vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
+    trust_checked_schemas()
     fault = StartFault()
     vllm_config.additional_config = EngineProcessConfig(
         vllm_config.additional_config, config.configure_process_logging, fault.path
