@@ -20,7 +20,8 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev demo test fuzz hostile serve lint proto format requirements clean distclean
+.PHONY: help setup setup-dev setup-bench demo test fuzz hostile serve lint proto format
+.PHONY: requirements clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -33,6 +34,8 @@ help:
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
+	@echo 'make bench OUT=file.json  genir beside other front ends of vLLM, ten minutes; bench-full: hours'
+	@echo 'make bench-replay     the front end by itself, with recorded streams'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
 	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'
 	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate under some of them'
@@ -45,6 +48,7 @@ help:
 
 setup: $(MADE)-project
 setup-dev: setup $(MADE)-dev
+setup-bench: setup $(MADE)-bench
 
 demo: setup
 	@$(BIN)/python scripts/demo.py
@@ -97,6 +101,18 @@ bench-schemas-suite: setup
 	@test -n "$(TESTS)" || { echo 'make $@ TESTS=folder OUT=file.json'; exit 2; }
 	@$(BIN)/python -m bench.schemas.suite "$(TESTS)" "$(OUT)" $(ARGS)
 
+# For figures to publish, on a machine with nothing else to do. PLOTS names a folder for pictures.
+PLOTS ?= docs/performance
+bench: setup-bench
+	@$(BIN)/python -m bench.performance --scope short --out "$(OUT)" $(ARGS)
+
+bench-full: setup-bench
+	@$(BIN)/python -m bench.performance --scope full --out "$(OUT)" \
+		--plots "$(PLOTS)" $(ARGS)
+
+bench-replay: setup
+	@$(BIN)/python -m bench.performance.replay $(ARGS)
+
 bench-generation: setup
 	@$(BIN)/python -m bench.generation $(ARGS)
 
@@ -131,6 +147,10 @@ $(MADE)-cpu: requirements/cpu.txt $(MADE)-torch
 
 $(MADE)-dev: requirements/dev.txt $(MADE)-cpu
 	@$(INSTALL) requirements $(VENV) requirements/dev.txt
+	@touch $@
+
+$(MADE)-bench: requirements/bench.txt $(MADE)-cpu
+	@$(INSTALL) requirements $(VENV) requirements/bench.txt
 	@touch $@
 
 $(MADE)-project: pyproject.toml $(MADE)-cpu

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Resolves cpu.in and dev.in into cpu.txt and dev.txt, complete and with hashes, for Python 3.11 and
-# up. Needs uv: `UV=/path/to/uv requirements/compile.sh`.
+# Resolves cpu.in, dev.in and bench.in into the .txt files of the same names, complete and with
+# hashes, for Python 3.11 and up. Needs uv: `UV=/path/to/uv requirements/compile.sh`.
 set -eu
 cd "$(dirname "$0")"
-for name in cpu dev; do
+for name in cpu dev bench; do
     "${UV:-uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
         --override overrides.txt --no-header --no-annotate \
         --no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio \
