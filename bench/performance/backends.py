@@ -16,7 +16,6 @@ import grpc
 
 from bench.performance.sized_schemas import sized_schema
 from bench.performance.subjects import genir
-from bench.performance.subjects.base import pause, resume
 from bench.performance.subjects.genir import Genir
 from bench.performance.workload import prompt_cases
 
@@ -60,12 +59,10 @@ async def compare_backends(
     async with AsyncExitStack() as stack:
         servers = {}
         for backend in scope.backends:
-            server = Genir(dataclasses.replace(setting, backend=backend), name=backend)
+            server = Genir(dataclasses.replace(setting, backend=backend))
             await server.start(stack)
             # What "auto" takes is settled by its first request; nobody's first is measured.
             await _measure(server, cases[:1], 1)
-            pause(server)
-            stack.callback(resume, server)
             servers[backend] = server
         for size, temperature in itertools.product(scope.sizes, scope.temperatures):
             unique = [sized_schema(size, next(numbers)) for _ in cases]
@@ -77,9 +74,7 @@ async def compare_backends(
                     for case, schema in zip(cases, schemas, strict=True)
                 ]
                 for backend, server in servers.items():
-                    resume(server)
                     measured = await _measure(server, asked, scope.concurrency)
-                    pause(server)
                     results.append(
                         asdict(BackendResult(backend, kind, size, temperature, **measured))
                     )

@@ -1,4 +1,4 @@
-"""Front ends side by side: every one started once, measured in turns, the others standing still."""
+"""Front ends side by side: each is started once, and they are measured in turns."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
-import psutil
-
-from bench.performance.subjects.base import pause, resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.performance.subjects.base import FrontEnd, Load
+    from bench.performance.subjects.base import Load
+    from bench.performance.subjects.remote import Remote
     from bench.performance.workload import Case
 
-IDLE_SECONDS = 2.0
 WARMUP_CALLS = 2
 
 
@@ -63,7 +60,7 @@ class Measured:
 
 
 async def compare(
-    front_ends: Sequence[FrontEnd],
+    front_ends: Sequence[Remote],
     cases: list[Case],
     *,
     concurrencies: Sequence[int],
@@ -86,13 +83,10 @@ async def compare(
     async with AsyncExitStack() as stack:
         for front_end in front_ends:
             began = time.monotonic()
-            starts[front_end.name] = asdict(await front_end.start(stack))
+            await stack.enter_async_context(front_end)
             for way in front_end.ways:
                 await front_end.load(way, cases[:WARMUP_CALLS], WARMUP_CALLS)
-            starts[front_end.name]["idle_cpu_share"] = _idle_share(front_end)
-            pause(front_end)
-            # A process group that stands still does not hear that it is to end.
-            stack.callback(resume, front_end)
+            starts[front_end.name] = asdict(front_end.started) | await front_end.look()
             say(f"{front_end.name} is up after {time.monotonic() - began:.0f} s")
         turn = 0
         for number in range(rounds):
@@ -104,18 +98,15 @@ async def compare(
                 order = [*front_ends[turn:], *front_ends[:turn]]
                 turn = (turn + 1) % len(front_ends)
                 for front_end in order:
-                    resume(front_end)
                     for way in front_end.ways:
                         load = await front_end.load(way, batch, concurrency)
                         loads.setdefault((front_end.name, way, concurrency), []).append(load)
-                    pause(front_end)
                 say(f"round {number + 1} of {rounds}, {concurrency} in flight: done")
-        memory = {}
         for front_end in front_ends:
-            memory[front_end.name] = front_end.resident_bytes()
+            # Once more, after all the work.
+            starts[front_end.name] |= await front_end.look()
     return {
         "starts": starts,
-        "resident_bytes": memory,
         "measured": [
             asdict(_measured(*key, of_key, cases[0].schema)) for key, of_key in loads.items()
         ],
@@ -195,17 +186,3 @@ def _value(text: str) -> str:
         return json.dumps(json.loads(text), sort_keys=True)
     except ValueError:
         return text
-
-
-def _idle_share(front_end: FrontEnd) -> float:
-    """The share of one core that all processes of a front end use while nobody asks anything."""
-    root = psutil.Process(front_end.process_group)
-    processes = [root, *root.children(recursive=True)]
-
-    def used() -> float:
-        times = [process.cpu_times() for process in processes if process.is_running()]
-        return float(sum(each.user + each.system for each in times))
-
-    before = used()
-    time.sleep(IDLE_SECONDS)
-    return round((used() - before) / IDLE_SECONDS, 4)

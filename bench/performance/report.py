@@ -128,7 +128,7 @@ def start_table(compared: Row) -> str:
                 name,
                 "" if start["live"] is None else f"{start['live']:.1f}",
                 f"{start['ready']:.1f}",
-                f"{compared['resident_bytes'][name] / 2**20:.0f}",
+                f"{start['resident_bytes'] / 2**20:.0f}",
                 f"{start['idle_cpu_share']:.3f}",
             )
             for name, start in compared["starts"].items()

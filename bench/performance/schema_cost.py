@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.performance.compare import Spread
 from bench.performance.sized_schemas import sized_schema
-from bench.performance.subjects import genir, http, in_process_worker
-from bench.performance.subjects.base import pause, resume
-from bench.performance.subjects.genir import Genir
-from bench.performance.subjects.http import VllmHttp
-from bench.performance.subjects.in_process import InProcess
+from bench.performance.subjects import genir, http, in_process
+from bench.performance.subjects.remote import Remote
 from bench.performance.workload import prompt_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.performance.scopes import SchemaCostScope
-    from bench.performance.subjects.base import EngineSetting, FrontEnd
+    from bench.performance.subjects.base import EngineSetting
     from bench.performance.workload import Case
 
 NONE, UNSEEN, REPEATED = "no schema", "never seen before", "repeated"
@@ -43,23 +40,20 @@ async def measure_schema_cost(
     setting: EngineSetting, scope: SchemaCostScope, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Measures each front end with prompts of the same length, none of them twice."""
-    ways: list[tuple[FrontEnd, str, bool]] = [
-        (InProcess(setting), in_process_worker.STREAM, True),
+    ways: list[tuple[Remote, str, bool]] = [
+        (Remote(in_process.NAME, setting), in_process.STREAM, True),
         # genir always constrains: what no schema costs is seen beside it.
-        (Genir(setting), genir.STREAM, False),
-        (VllmHttp(setting), http.STREAM, True),
+        (Remote(genir.NAME, setting), genir.STREAM, False),
+        (Remote(http.NAME, setting), http.STREAM, True),
     ]
     measured: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     prompts = _fresh_prompts(setting)
     unseen = itertools.count(1)
     async with AsyncExitStack() as stack:
         for front_end, _, _ in ways:
-            await front_end.start(stack)
-            pause(front_end)
-            stack.callback(resume, front_end)
+            await stack.enter_async_context(front_end)
         for number, size in itertools.product(range(scope.rounds + 1), scope.sizes):
             for front_end, way, knows_none in ways:
-                resume(front_end)
                 for kind in (NONE, UNSEEN, REPEATED) if knows_none else (UNSEEN, REPEATED):
                     schema = {
                         NONE: None,
@@ -72,7 +66,6 @@ async def measure_schema_cost(
                         measured.setdefault((front_end.name, kind, size), []).append(
                             (load.calls[0].first, load.cpu_seconds)
                         )
-                pause(front_end)
             say(f"schema cost: round {number} of {scope.rounds}, {size} bytes: done")
     return [
         asdict(

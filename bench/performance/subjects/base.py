@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
+
+    import psutil
 
     from bench.performance.server import Server
     from bench.performance.workload import Case
@@ -75,8 +75,8 @@ class FrontEnd(Protocol):
         ...
 
     @property
-    def process_group(self) -> int:
-        """The group of all its processes."""
+    def process(self) -> psutil.Process:
+        """The process."""
         ...
 
 
@@ -90,16 +90,6 @@ class EngineSetting:
     max_model_len: int = 4096
 
 
-def pause(front_end: FrontEnd) -> None:
-    """Takes every processor cycle from a front end that is not being measured."""
-    os.killpg(front_end.process_group, signal.SIGSTOP)
-
-
-def resume(front_end: FrontEnd) -> None:
-    """Lets it go on."""
-    os.killpg(front_end.process_group, signal.SIGCONT)
-
-
 class ServedFrontEnd:
     """What front ends in a server of their own share."""
 
@@ -110,9 +100,9 @@ class ServedFrontEnd:
         return self.server.resident_bytes()
 
     @property
-    def process_group(self) -> int:
+    def process(self) -> psutil.Process:
         """The server's."""
-        return int(self.server.process.pid)
+        return self.server.process
 
     def since_start(self) -> float:
         """Seconds since the server was started."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting, Load
     from bench.performance.workload import Case
 
+NAME = "genir"
 STREAM = "stream"
 COALESCED = "stream, 16 tokens a message"
 UNARY = "unary"
@@ -31,24 +32,20 @@ class Genir(ServedFrontEnd):
 
     Args:
         setting: its engine.
-        arguments: further arguments of ``genir serve``.
-        name: what to call it in results.
     """
 
-    def __init__(
-        self, setting: EngineSetting, arguments: tuple[str, ...] = (), name: str = "genir"
-    ) -> None:
-        self.name = name
-        self.ways: tuple[str, ...] = (STREAM, COALESCED, UNARY)
+    name = NAME
+    ways: tuple[str, ...] = (STREAM, COALESCED, UNARY)
+
+    def __init__(self, setting: EngineSetting) -> None:
         self._setting = setting
-        self._arguments = arguments
 
     async def start(self, stack: AsyncExitStack) -> Start:
         """Starts ``genir serve`` and waits for its readiness."""
         setting = self._setting
         arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
-        arguments += ["--structured-output-backend", setting.backend, *self._arguments]
+        arguments += ["--structured-output-backend", setting.backend]
         self.server = stack.enter_context(genir_server(arguments))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(self.server.target))
         self._stub: Any = ir_service_pb2_grpc.IRServiceStub(channel)

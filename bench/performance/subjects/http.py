@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting, Load
     from bench.performance.workload import Case
 
+NAME = "vLLM HTTP"
 STREAM = "stream"
 UNARY = "unary"
 
@@ -29,7 +30,7 @@ UNARY = "unary"
 class VllmHttp(ServedFrontEnd):
     """``vllm.entrypoints.openai.api_server``, without its access log."""
 
-    name = "vLLM HTTP"
+    name = NAME
     ways: tuple[str, ...] = (STREAM, UNARY)
 
     def __init__(self, setting: EngineSetting) -> None:

@@ -1,95 +1,102 @@
-"""`AsyncLLM.generate` in a process of its own, without any server: the limit."""
+"""`AsyncLLM.generate` in the process of its caller, without any server: the limit."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from bench.performance.subjects.base import Call, Load, Start
-from bench.performance.subjects.in_process_worker import FINAL, IDS, STREAM
-from bench.performance.subjects.vllm_arguments import ENVIRONMENT
+from bench.performance.subjects.base import Call, Start
+from bench.performance.subjects.callers import make_calls
+from bench.performance.subjects.vllm_arguments import ENVIRONMENT, engine_config
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
-    from bench.performance.subjects.base import EngineSetting
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from bench.performance.subjects.base import EngineSetting, Load
     from bench.performance.workload import Case
 
-_LONGEST_LINE = 1 << 26
+NAME = "in process"
+STREAM = "stream"
+WHOLE = "whole"
+IDS = "stream of token ids"
 
 
 class InProcess:
-    """AsyncLLM in a child process that is told over a pipe what to generate."""
+    """AsyncLLM; processor time and memory include those of its caller, which does next to nothing.
 
-    name = "in process"
-    ways: tuple[str, ...] = (STREAM, FINAL, IDS)
+    Args:
+        setting: its engine.
+    """
+
+    name = NAME
+    ways: tuple[str, ...] = (STREAM, WHOLE, IDS)
 
     def __init__(self, setting: EngineSetting) -> None:
         self._setting = setting
+        self._numbers = itertools.count()
 
     async def start(self, stack: AsyncExitStack) -> Start:
-        """Starts the process and waits until its engine is up."""
+        """Starts the engine with genir's own arguments; the time includes vLLM's imports."""
         import os
 
-        setting = self._setting
-        settings = {
-            "model": str(setting.model),
-            "served_name": setting.served_name,
-            "backend": setting.backend,
-            "max_model_len": setting.max_model_len,
-        }
         began = time.monotonic()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "bench.performance.subjects.in_process_worker", json.dumps(settings)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **ENVIRONMENT},
-            limit=_LONGEST_LINE,
-            start_new_session=True,
-        )
-        stack.push_async_callback(self._stop)
-        await self._answer()
+        os.environ.update(ENVIRONMENT)
+
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from genir_server.engine.vllm_arguments import engine_arguments
+
+        setting = self._setting
+        arguments = engine_arguments(engine_config(setting), str(setting.model), on_cpu=True)
+        self._llm: AsyncLLM = AsyncLLM.from_engine_args(arguments)
+        stack.callback(self._llm.shutdown)
+        await self._llm.get_supported_tasks()
         return Start(None, time.monotonic() - began)
 
     async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:
-        """Has the calls made over there, where the time is taken too."""
-        if self._process.stdin is None:
-            raise BrokenPipeError
-        order = {
-            "way": way,
-            "concurrency": concurrency,
-            "cases": [case.to_json() for case in cases],
-        }
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        await self._process.stdin.drain()
-        answer = await self._answer()
-        calls = tuple(Call(**call) for call in answer.pop("calls"))
-        return Load(**answer, calls=calls)
+        """Makes the calls."""
+
+        async def call(case: Case) -> Call:
+            return await self._call(way, case)
+
+        return await make_calls(call, cases, concurrency, time.process_time)
 
     def resident_bytes(self) -> int:
-        """Memory of the process, the caller's part of it included."""
-        return int(psutil.Process(self._process.pid).memory_info().rss)
+        """Memory of this process."""
+        return int(psutil.Process().memory_info().rss)
 
     @property
-    def process_group(self) -> int:
-        """The child's own."""
-        return self._process.pid
+    def process(self) -> psutil.Process:
+        """This one."""
+        return psutil.Process()
 
-    async def _answer(self) -> Any:  # noqa: ANN401 - JSON.
-        if self._process.stdout is None:
-            raise BrokenPipeError
-        line = await self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("AsyncLLM's process ended")
-        return json.loads(line)
+    async def _call(self, way: str, case: Case) -> Call:
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    async def _stop(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
+        params = SamplingParams(
+            temperature=case.temperature,
+            top_p=1.0,
+            seed=case.seed,
+            max_tokens=case.max_tokens,
+            detokenize=way != IDS,
+            output_kind=RequestOutputKind.FINAL_ONLY if way == WHOLE else RequestOutputKind.DELTA,
+            structured_outputs=None
+            if case.schema is None
+            else StructuredOutputsParams(json=case.schema),
+        )
+        prompt: Any = TokensPrompt(prompt_token_ids=list(case.token_ids))
+        began = time.monotonic()
+        first = 0.0
+        texts = []
+        tokens = 0
+        async for output in self._llm.generate(prompt, params, f"bench-{next(self._numbers)}"):
+            first = first or time.monotonic() - began
+            texts.append(output.outputs[0].text)
+            tokens += len(output.outputs[0].token_ids)
+        return Call(first, time.monotonic() - began, tokens, len(texts), "".join(texts))

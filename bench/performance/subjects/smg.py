@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting, Load
     from bench.performance.workload import Case
 
+NAME = "vLLM gRPC"
 STREAM = "stream of token ids"
 
 
@@ -36,7 +37,7 @@ def missing() -> str:
 class VllmGrpc(ServedFrontEnd):
     """``vllm.entrypoints.launchers.grpc_server``."""
 
-    name = "vLLM gRPC"
+    name = NAME
     ways: tuple[str, ...] = (STREAM,)
 
     def __init__(self, setting: EngineSetting) -> None:
