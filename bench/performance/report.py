@@ -28,13 +28,17 @@ def markdown(result: dict[str, Any]) -> str:
         f"it took {result.get('seconds', 0) // 60} minutes."
     )
     parts = [f"`{result['command']}`", machine_line]
+    parts += [f"Left out: {line}." for line in result.get("left_out", ())]
     if "front_ends" in result:
         compared = result["front_ends"]
-        parts += [f"Left out: {line}." for line in result.get("left_out", ())]
         parts += ["### Front ends", front_end_table(compared["measured"])]
         parts += ["### What a front end adds", added_table(compared["measured"])]
         parts += ["### Start and memory", start_table(compared)]
         parts += ["Same value as most, calls made alone at temperature 0: " + _shares(compared)]
+    if "replay_core" in result:
+        replayed = result["replay_core"]["measured"]
+        parts += ["### AsyncLLM with a replayed engine core (a bench tool)"]
+        parts += [front_end_table(replayed), added_table(replayed)]
     if "replay" in result:
         parts += ["### Replay (a bench tool's engine)", replay_table(result["replay"])]
     if "schema_cost" in result:

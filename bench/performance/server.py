@@ -90,14 +90,14 @@ def running(
 def genir_server(
     arguments: Sequence[str] = (),
     *,
-    module: str = "genir_server",
+    module: Sequence[str] = ("-m", "genir_server"),
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Runs genir, or another module that takes genir's arguments, on a free port."""
     with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
         port_file = Path(folder) / "port"
-        command = [*prefix, sys.executable, "-m", module, "--port", "0"]
+        command = [*prefix, sys.executable, *module, "--port", "0"]
         command += ["--port-file", str(port_file), "--log-format", "json", *arguments]
         with running(command, port_file=port_file, environment=environment) as server:
             yield server

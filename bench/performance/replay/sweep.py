@@ -73,7 +73,7 @@ def carry(streams: int, pace: float | None, tokens_per_delta: int, seconds: floa
     try:
         with genir_server(
             ("--max-concurrent-calls", str(streams + 8), "--schema-workers", "1"),
-            module="bench.performance.replay.server",
+            module=("-m", "bench.performance.replay.server"),
             environment={PACE_VARIABLE: str(pace)} if pace else {},
             prefix=("taskset", "-c", SERVER_CORE),
         ) as server:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bench.performance.replay.core import PACE_VARIABLE
+
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
@@ -82,12 +84,28 @@ class FrontEnd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineSetting:
-    """How every subject's engine is started."""
+    """How every subject's engine is started.
+
+    `replay_pace`, where it is not 0, puts an engine core that plays recordings back behind the real
+    AsyncLLM, at so many tokens a second for each request; see `bench.performance.replay.core`.
+    """
 
     model: Path
     served_name: str
     backend: str = "guidance"
     max_model_len: int = 4096
+    replay_pace: float = 0.0
+
+    def module(self, name: str) -> list[str]:
+        """The arguments of Python that run a server's module with this engine."""
+        if self.replay_pace:
+            return ["-m", "bench.performance.replay.core", name]
+        return ["-m", name]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a server's process."""
+        return {PACE_VARIABLE: str(self.replay_pace)} if self.replay_pace else {}
 
 
 class ServedFrontEnd:

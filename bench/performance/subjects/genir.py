@@ -46,7 +46,11 @@ class Genir(ServedFrontEnd):
         arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
         arguments += ["--structured-output-backend", setting.backend]
-        self.server = stack.enter_context(genir_server(arguments))
+        self.server = stack.enter_context(
+            genir_server(
+                arguments, module=setting.module("genir_server"), environment=setting.environment
+            )
+        )
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(self.server.target))
         self._stub: Any = ir_service_pb2_grpc.IRServiceStub(channel)
         health: Any = health_pb2_grpc.HealthStub(channel)

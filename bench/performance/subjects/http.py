@@ -39,10 +39,12 @@ class VllmHttp(ServedFrontEnd):
     async def start(self, stack: AsyncExitStack) -> Start:
         """Starts it and waits for its /health."""
         port = free_port()
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        command = [sys.executable, *self._setting.module("vllm.entrypoints.openai.api_server")]
         command += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
         command += command_line(self._setting)
-        self.server = stack.enter_context(running(command, port=port, environment=ENVIRONMENT))
+        self.server = stack.enter_context(
+            running(command, port=port, environment=ENVIRONMENT | self._setting.environment)
+        )
         self._session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 f"http://{self.server.target}",

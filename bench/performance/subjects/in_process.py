@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bench.performance.replay.core import install
 from bench.performance.subjects.base import Call, Start
 from bench.performance.subjects.callers import make_calls
 from bench.performance.subjects.vllm_arguments import ENVIRONMENT, engine_config
@@ -46,6 +47,8 @@ class InProcess:
 
         began = time.monotonic()
         os.environ.update(ENVIRONMENT)
+        if self._setting.replay_pace:
+            install(self._setting.replay_pace)
 
         from vllm.v1.engine.async_llm import AsyncLLM
 

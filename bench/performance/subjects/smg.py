@@ -48,9 +48,11 @@ class VllmGrpc(ServedFrontEnd):
         from smg_grpc_proto import vllm_engine_pb2_grpc
 
         port = free_port()
-        command = [sys.executable, "-m", "vllm.entrypoints.launchers.grpc_server"]
+        command = [sys.executable, *self._setting.module("vllm.entrypoints.launchers.grpc_server")]
         command += ["--host", "127.0.0.1", "--port", str(port), *command_line(self._setting)]
-        self.server = stack.enter_context(running(command, port=port, environment=ENVIRONMENT))
+        self.server = stack.enter_context(
+            running(command, port=port, environment=ENVIRONMENT | self._setting.environment)
+        )
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(self.server.target))
         health: Any = health_pb2_grpc.HealthStub(channel)
         await until_serving(health, health_pb2.HealthCheckRequest(), self.server)
