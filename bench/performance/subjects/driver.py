@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,13 @@ async def main() -> None:
     os.dup2(2, 1)
     orders = os.fdopen(os.dup(0), "r")
     settings = json.loads(sys.argv[1])
+    # Whoever ends the harness with a signal to all its processes must not leave front ends behind.
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: task and task.cancel())
     front_end = FRONT_ENDS[settings.pop("front_end")](
         EngineSetting(**{**settings, "model": Path(settings["model"])})
     )
-    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         start = await front_end.start(stack)
         answers.write(json.dumps({"ways": front_end.ways, "start": asdict(start)}) + "\n")
@@ -87,4 +91,7 @@ async def _idle_share(front_end: FrontEnd) -> float:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    with suppress(asyncio.CancelledError):
+        uvloop.run(main())
+    # A thread that still reads orders would keep the process alive.
+    os._exit(0)
