@@ -125,6 +125,9 @@ class ReplayCore:
             timestamp=time.monotonic(),
         )
 
+    async def reset_mm_cache_async(self) -> None:
+        """Nothing is kept; vLLM's HTTP server asks for it when it starts."""
+
     def shutdown(self, timeout: float | None = None) -> None:
         """Nothing to end."""
 
