@@ -71,7 +71,9 @@ class ReplayCore:
         self._next_step = 0.0
         self._playing: dict[str, _Playing] = {}
         self._work = asyncio.Event()
-        self.resources = SimpleNamespace(engine_dead=False, ctx=SimpleNamespace(term=lambda: None))
+        self.resources = SimpleNamespace(
+            engine_dead=False, engine_manager=None, ctx=SimpleNamespace(term=lambda: None)
+        )
 
     async def get_supported_tasks_async(self) -> tuple[str, ...]:
         """It generates."""
