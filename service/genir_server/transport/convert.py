@@ -1,6 +1,7 @@
 """Protobuf messages to domain types and back: pure functions, and the only place that does it.
 
-Nothing is checked here beyond what the domain types need; `core.validate` checks values.
+Nothing is checked here beyond what the domain types need; `core.validate` checks values. What
+concerns schemas alone is in `convert_schema`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from genir.v1 import generation_pb2 as generation
 from genir.v1 import ir_service_pb2 as service
-from genir.v1 import schema_pb2 as schema
 from genir.v1 import status_pb2 as status
-from genir_server.core.errors import GenirError, invalid_field
+from genir_server.core.errors import invalid_field
 from genir_server.core.limits import DEFAULT_MAX_ATTEMPTS
-from genir_server.core.schemas import SchemaCheckRequest
 from genir_server.core.types import (
     Accepted,
     AttemptReason,
@@ -28,7 +27,6 @@ from genir_server.core.types import (
     PromptFormat,
     Role,
     Sampling,
-    SchemaCoverage,
     SchemaInPrompt,
     SchemaShown,
     TextDelta,
@@ -38,17 +36,14 @@ from genir_server.lifecycle import Phase
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from genir_server.core.schemas import SchemaCheck
     from genir_server.core.types import (
         Attempt,
         GenerationEvent,
-        SchemaLimit,
         SchemaNotice,
         Timings,
         Usage,
         Violation,
     )
-    from genir_server.schema.types import PreparedSchema, SchemaStatistics
 
 _Domain = TypeVar("_Domain")
 
@@ -78,7 +73,7 @@ _PROMPT_FORMATS: Mapping[int, PromptFormat] = {
     generation.PROMPT_FORMAT_CHAT: PromptFormat.CHAT,
     generation.PROMPT_FORMAT_RAW: PromptFormat.RAW,
 }
-_SCHEMA_SHOWN = {
+SCHEMA_SHOWN = {
     SchemaShown.WHOLE: generation.SCHEMA_SHOWN_WHOLE,
     SchemaShown.WITHOUT_DESCRIPTIONS: generation.SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS,
     SchemaShown.NONE: generation.SCHEMA_SHOWN_NONE,
@@ -99,12 +94,6 @@ _ENFORCEMENTS = {
     Enforcement.ANNOTATION: generation.ENFORCEMENT_ANNOTATION,
     Enforcement.NARROWED: generation.ENFORCEMENT_NARROWED,
 }
-_SCHEMA_COVERAGES = {
-    SchemaCoverage.EXACT: schema.SCHEMA_COVERAGE_EXACT,
-    SchemaCoverage.CHECKED: schema.SCHEMA_COVERAGE_CHECKED,
-}
-_REFUSAL_TEXT_AT_MOST = 200
-_REFUSAL_MESSAGE_AT_MOST = 400
 _PHASES = {
     Phase.STARTING: status.PHASE_STARTING,
     Phase.LOADING_MODEL: status.PHASE_LOADING_MODEL,
@@ -171,7 +160,7 @@ def event_to_proto(event: GenerationEvent) -> service.StreamIRResponse:
                     schema_digest=event.schema_digest,
                     structured_output_backend=event.structured_output_backend,
                     schema_notices=map(notice_to_proto, event.schema_notices),
-                    schema_shown=_SCHEMA_SHOWN[event.schema_shown],
+                    schema_shown=SCHEMA_SHOWN[event.schema_shown],
                     prompt_tokens=event.prompt_tokens,
                     max_tokens=event.max_tokens,
                     lora_adapter=event.lora_adapter,
@@ -201,7 +190,7 @@ def completed_to_proto(completed: Completed) -> service.GenerateIRResponse:
         attempts=map(attempt_to_proto, completed.attempts),
         timings=_timings_to_proto(completed.timings),
         schema_notices=map(notice_to_proto, completed.schema_notices),
-        schema_shown=_SCHEMA_SHOWN[completed.schema_shown],
+        schema_shown=SCHEMA_SHOWN[completed.schema_shown],
         lora_adapter=completed.lora_adapter,
     )
 
@@ -252,71 +241,6 @@ def finish_reason_to_proto(reason: FinishReason | None) -> generation.FinishReas
     return _FINISH_REASONS[reason]
 
 
-def schema_check_from_request(request: service.CheckSchemaRequest) -> SchemaCheckRequest:
-    """What is asked about a schema."""
-    return SchemaCheckRequest(
-        json_schema=request.json_schema if request.HasField("json_schema") else None,
-        schema_digest=request.schema_digest if request.HasField("schema_digest") else None,
-        include_engine_schema=request.include_engine_schema,
-    )
-
-
-def schema_check_to_proto(check: SchemaCheck, request_id: str) -> service.CheckSchemaResponse:
-    """How well a schema can be enforced."""
-    prepared = check.schema
-    return service.CheckSchemaResponse(
-        schema_digest=prepared.digest,
-        draft=prepared.draft,
-        coverage=_SCHEMA_COVERAGES[check.coverage],
-        schema_notices=map(notice_to_proto, prepared.notices),
-        prepare_elapsed=duration(prepared.prepare_seconds),
-        compile_elapsed=duration(prepared.compile_seconds),
-        worst_mask_elapsed=duration(prepared.worst_mask_seconds),
-        limits=map(_limit_to_proto, check.limits),
-        minimal_instance=prepared.minimal_instance or "",
-        min_tokens=prepared.min_tokens,
-        engine_schema=check.engine_schema,
-        cached=check.cached,
-        schema_shown=_SCHEMA_SHOWN[check.schema_shown],
-        request_id=request_id,
-    )
-
-
-def warmed_schema_to_proto(outcome: PreparedSchema | GenirError) -> schema.WarmedSchema:
-    """What became of one schema of a warm-up."""
-    if not isinstance(outcome, GenirError):
-        return schema.WarmedSchema(schema_digest=outcome.digest)
-    return schema.WarmedSchema(
-        refusal=schema.SchemaRefusal(
-            reason=status.ErrorReason.Value(f"ERROR_REASON_{outcome.reason.value}"),
-            message=outcome.message[:_REFUSAL_MESSAGE_AT_MOST],
-            metadata={
-                key: value[:_REFUSAL_TEXT_AT_MOST] for key, value in outcome.metadata.items()
-            },
-        )
-    )
-
-
-def schema_statistics_to_proto(statistics: SchemaStatistics) -> schema.SchemaCacheStats:
-    """What the layer that prepares schemas has done."""
-    return schema.SchemaCacheStats(
-        entries=statistics.entries,
-        kept_bytes=statistics.kept_bytes,
-        most_bytes=statistics.most_bytes,
-        hits=statistics.hits,
-        misses=statistics.misses,
-        joined=statistics.joined,
-        evictions=statistics.evictions,
-        prepared=statistics.prepared,
-        prepare_total=duration(statistics.prepare_total_seconds),
-        prepare_worst=duration(statistics.prepare_worst_seconds),
-        refused={reason.value: count for reason, count in statistics.refused.items()},
-        worker_crashes=statistics.worker_crashes,
-        worker_timeouts=statistics.worker_timeouts,
-        workers_recycled=statistics.workers_recycled,
-    )
-
-
 def phase_to_proto(phase: Phase) -> status.Phase.ValueType:
     """The phase of the server."""
     return _PHASES[phase]
@@ -342,10 +266,6 @@ def _timings_to_proto(timings: Timings) -> generation.Timings:
         time_to_first_token=duration(timings.time_to_first_token),
         total=duration(timings.total),
     )
-
-
-def _limit_to_proto(limit: SchemaLimit) -> schema.SchemaLimit:
-    return schema.SchemaLimit(name=limit.name, most=limit.most, value=limit.value)
 
 
 def _known(table: Mapping[int, _Domain], value: int, field: str) -> _Domain:

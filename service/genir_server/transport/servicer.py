@@ -14,7 +14,7 @@ from genir_server.core.errors import GenirError, invalid_field
 from genir_server.core.types import Accepted, Completed, TextDelta
 from genir_server.core.validate import check_message_count, check_schema_count
 from genir_server.lifecycle import Phase
-from genir_server.transport import convert
+from genir_server.transport import convert, convert_schema
 from genir_server.transport.calls import current_call
 from genir_server.transport.identity import peer_host
 from genir_server.versions import installed_versions
@@ -106,10 +106,10 @@ class IRServicer(service_grpc.IRServiceServicer):
     ) -> service.CheckSchemaResponse:
         """How well a schema can be enforced."""
         checker = self._lifecycle.serving_schema_checker()
-        check = await checker.check(convert.schema_check_from_request(request))
+        check = await checker.check(convert_schema.schema_check_from_request(request))
         record = current_call()
         record.facts.update({"schema_digest": check.schema.digest, "cached": check.cached})
-        return convert.schema_check_to_proto(check, record.request_id)
+        return convert_schema.schema_check_to_proto(check, record.request_id)
 
     async def Health(  # noqa: N802 - the name in the contract.
         self,
@@ -134,7 +134,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         )
         if lifecycle.schema_checker is not None:
             response.schema_cache.CopyFrom(
-                convert.schema_statistics_to_proto(lifecycle.schema_checker.statistics)
+                convert_schema.schema_statistics_to_proto(lifecycle.schema_checker.statistics)
             )
         if lifecycle.probes is not None:
             engine = lifecycle.probes.generator.engine
@@ -188,7 +188,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             schema_digest=completed.schema_digest,
             usage=convert.usage_to_proto(completed.usage),
             request_id=record.request_id,
-            schemas=map(convert.warmed_schema_to_proto, schemas),
+            schemas=map(convert_schema.warmed_schema_to_proto, schemas),
         )
 
     async def _deep_check(self, response: service.HealthResponse) -> None:

@@ -30,6 +30,8 @@ from genir_server.transport.convert import (
     duration,
     event_to_proto,
     request_from_spec,
+)
+from genir_server.transport.convert_schema import (
     schema_check_from_request,
     schema_check_to_proto,
     schema_statistics_to_proto,

@@ -1,0 +1,94 @@
+"""Checks, warm-ups and counts of schemas as protobuf messages; the other half of `convert`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir.v1 import ir_service_pb2 as service
+from genir.v1 import schema_pb2 as schema
+from genir.v1 import status_pb2 as status
+from genir_server.core.errors import GenirError
+from genir_server.core.schemas import SchemaCheckRequest
+from genir_server.core.types import SchemaCoverage
+from genir_server.transport.convert import SCHEMA_SHOWN, duration, notice_to_proto
+
+if TYPE_CHECKING:
+    from genir_server.core.schemas import SchemaCheck
+    from genir_server.core.types import SchemaLimit
+    from genir_server.schema.types import PreparedSchema, SchemaStatistics
+
+_SCHEMA_COVERAGES = {
+    SchemaCoverage.EXACT: schema.SCHEMA_COVERAGE_EXACT,
+    SchemaCoverage.CHECKED: schema.SCHEMA_COVERAGE_CHECKED,
+}
+_REFUSAL_TEXT_AT_MOST = 200
+_REFUSAL_MESSAGE_AT_MOST = 400
+
+
+def schema_check_from_request(request: service.CheckSchemaRequest) -> SchemaCheckRequest:
+    """What is asked about a schema."""
+    return SchemaCheckRequest(
+        json_schema=request.json_schema if request.HasField("json_schema") else None,
+        schema_digest=request.schema_digest if request.HasField("schema_digest") else None,
+        include_engine_schema=request.include_engine_schema,
+    )
+
+
+def schema_check_to_proto(check: SchemaCheck, request_id: str) -> service.CheckSchemaResponse:
+    """How well a schema can be enforced."""
+    prepared = check.schema
+    return service.CheckSchemaResponse(
+        schema_digest=prepared.digest,
+        draft=prepared.draft,
+        coverage=_SCHEMA_COVERAGES[check.coverage],
+        schema_notices=map(notice_to_proto, prepared.notices),
+        prepare_elapsed=duration(prepared.prepare_seconds),
+        compile_elapsed=duration(prepared.compile_seconds),
+        worst_mask_elapsed=duration(prepared.worst_mask_seconds),
+        limits=map(_limit_to_proto, check.limits),
+        minimal_instance=prepared.minimal_instance or "",
+        min_tokens=prepared.min_tokens,
+        engine_schema=check.engine_schema,
+        cached=check.cached,
+        schema_shown=SCHEMA_SHOWN[check.schema_shown],
+        request_id=request_id,
+    )
+
+
+def warmed_schema_to_proto(outcome: PreparedSchema | GenirError) -> schema.WarmedSchema:
+    """What became of one schema of a warm-up."""
+    if not isinstance(outcome, GenirError):
+        return schema.WarmedSchema(schema_digest=outcome.digest)
+    return schema.WarmedSchema(
+        refusal=schema.SchemaRefusal(
+            reason=status.ErrorReason.Value(f"ERROR_REASON_{outcome.reason.value}"),
+            message=outcome.message[:_REFUSAL_MESSAGE_AT_MOST],
+            metadata={
+                key: value[:_REFUSAL_TEXT_AT_MOST] for key, value in outcome.metadata.items()
+            },
+        )
+    )
+
+
+def schema_statistics_to_proto(statistics: SchemaStatistics) -> schema.SchemaCacheStats:
+    """What the layer that prepares schemas has done."""
+    return schema.SchemaCacheStats(
+        entries=statistics.entries,
+        kept_bytes=statistics.kept_bytes,
+        most_bytes=statistics.most_bytes,
+        hits=statistics.hits,
+        misses=statistics.misses,
+        joined=statistics.joined,
+        evictions=statistics.evictions,
+        prepared=statistics.prepared,
+        prepare_total=duration(statistics.prepare_total_seconds),
+        prepare_worst=duration(statistics.prepare_worst_seconds),
+        refused={reason.value: count for reason, count in statistics.refused.items()},
+        worker_crashes=statistics.worker_crashes,
+        worker_timeouts=statistics.worker_timeouts,
+        workers_recycled=statistics.workers_recycled,
+    )
+
+
+def _limit_to_proto(limit: SchemaLimit) -> schema.SchemaLimit:
+    return schema.SchemaLimit(name=limit.name, most=limit.most, value=limit.value)
