@@ -282,7 +282,19 @@ async def test_min_p_is_what_the_engine_says_it_does_not_support(pair: Pair) -> 
         await answer(pair.jumping, SCHEMAS["cat"], Sampling(temperature=1.0, min_p=0.1))
 
 
-async def test_on_the_real_model_forced_tokens_cost_no_step(engine: VllmEngine) -> None:
+@pytest.fixture
+async def real() -> AsyncIterator[VllmEngine]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.vllm_start import start_vllm_engine
+
+        engine = await start_vllm_engine(EngineConfig(jump_forward="on"))
+    yield engine
+    await engine.shutdown()
+
+
+async def test_on_the_real_model_forced_tokens_cost_no_step(real: VllmEngine) -> None:
+    engine = real
     assert engine.info.jump_forward
     before = await engine.jump_forward_counts()
     prompt = await engine.render_chat(

@@ -45,20 +45,30 @@ async def test_this_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (EngineConfig(jump_forward="off"), "--jump-forward is off"),
-        (EngineConfig(structured_output_backend="xgrammar"), "not xgrammar"),
-        (EngineConfig(structured_output_backend="auto"), "not auto"),
+        (EngineConfig(), "--jump-forward is off"),
+        (EngineConfig(jump_forward="auto", structured_output_backend="xgrammar"), "not xgrammar"),
+        (EngineConfig(jump_forward="auto", structured_output_backend="auto"), "not auto"),
         (
             EngineConfig(
+                jump_forward="auto",
                 engine_args={
                     "speculative_config": '{"method": "ngram", "num_speculative_tokens": 2}'
-                }
+                },
             ),
             "speculative_config",
         ),
-        (EngineConfig(engine_args={"scheduler_cls": "some.Scheduler"}), "scheduler_cls"),
-        (EngineConfig(engine_args={"async_scheduling": "true"}), "async_scheduling"),
-        (EngineConfig(engine_args={"pipeline_parallel_size": "2"}), "pipeline parallelism"),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"scheduler_cls": "some.Scheduler"}),
+            "scheduler_cls",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"async_scheduling": "true"}),
+            "async_scheduling",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"pipeline_parallel_size": "2"}),
+            "pipeline parallelism",
+        ),
     ],
 )
 async def test_what_excludes_it_is_named(
@@ -68,7 +78,9 @@ async def test_what_excludes_it_is_named(
 
 
 async def test_on_an_accelerator_it_has_to_be_asked_for(jump_forward: ModuleType) -> None:
-    assert "--jump-forward on" in await refusal(jump_forward, EngineConfig(), on_cpu=False)
+    assert "--jump-forward on" in await refusal(
+        jump_forward, EngineConfig(jump_forward="auto"), on_cpu=False
+    )
     assert await refusal(jump_forward, EngineConfig(jump_forward="on"), on_cpu=False) == ""
 
 
@@ -97,7 +109,7 @@ async def test_the_configuration_that_jumps(jump_forward: ModuleType) -> None:
     from genir_server.engine.vllm_arguments import engine_arguments
     from genir_server.engine.vllm_start import _configuration
 
-    config = EngineConfig()
+    config = EngineConfig(jump_forward="auto")
     arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
     made = _configuration(arguments, config, on_cpu=True)
     assert jump_forward.is_used(made)
