@@ -20,7 +20,7 @@ MADE := $(VENV)/.made
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev setup-bench demo test fuzz hostile serve lint proto format
+.PHONY: help setup setup-dev setup-bench demo test soak fuzz hostile serve lint proto format
 .PHONY: requirements clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
@@ -30,6 +30,7 @@ help:
 	@echo 'make demo          start the server on a real model, generate, show the results, stop'
 	@echo 'make test          run the whole test suite'
 	@echo 'make serve         run the server (ARGS="--port 50051")'
+	@echo 'make soak          the tests that take long (four cores or more)'
 	@echo 'make fuzz          send the server thousands of senseless inputs (INPUTS=10000 SEED=)'
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
@@ -59,6 +60,9 @@ test: setup-dev
 # How many inputs, and the seed that repeats a run.
 INPUTS ?= 10000
 SEED ?=
+soak: setup-dev
+	@$(BIN)/python -m pytest -m soak $(ARGS)
+
 fuzz: setup-dev
 	@GENIR_FUZZ_INPUTS="$(INPUTS)" GENIR_FUZZ_SEED="$(SEED)" $(BIN)/python -m pytest -s \
 		--timeout 7200 tests/security/test_fuzz.py $(ARGS)
