@@ -30,7 +30,7 @@ help:
 	@echo 'make demo          start the server on a real model, generate, show the results, stop'
 	@echo 'make test          run the whole test suite'
 	@echo 'make serve         run the server (ARGS="--port 50051")'
-	@echo 'make soak          the tests that take long (four cores or more)'
+	@echo 'make soak          the tests that take long'
 	@echo 'make fuzz          send the server thousands of senseless inputs (INPUTS=10000 SEED=)'
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
