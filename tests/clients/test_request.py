@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genir import GenerationOptions, Message, PromptFormat, Role, SchemaInPrompt
@@ -51,6 +51,8 @@ def test_every_field_of_the_contract_is_an_option() -> None:
     assert set(GenerationOptions.__annotations__) == fields - arguments == set(OPTIONS)
 
 
+# Twenty optional fields take a second to draw, on a slow machine longer than hypothesis likes.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {}, optional={name: st.none() | values for name, values in OPTIONS.items()}
