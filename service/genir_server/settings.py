@@ -83,7 +83,7 @@ class ServerSettings(BaseSettings):
         "guidance", description="What constrains the decoding."
     )
     jump_forward: Literal["auto", "on", "off"] = Field(
-        "off",
+        "auto",
         description="Whether forced tokens are proposed instead of generated one by one; needs "
         "guidance and excludes min_p. auto: on a CPU.",
     )

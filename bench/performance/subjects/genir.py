@@ -45,7 +45,8 @@ class Genir(ServedFrontEnd):
         setting = self._setting
         arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
-        arguments += ["--structured-output-backend", setting.backend]
+        # The same engine as everyone: jump-forward has a bench of its own.
+        arguments += ["--structured-output-backend", setting.backend, "--jump-forward", "off"]
         self.server = stack.enter_context(
             genir_server(
                 arguments, module=setting.module("genir_server"), environment=setting.environment

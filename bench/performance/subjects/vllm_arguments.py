@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from genir_server.engine.config import CPU_KV_CACHE_GIB, EngineConfig
+from genir_server.engine.vllm_environment import threads_environment
 
 if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting
@@ -17,6 +18,7 @@ ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    **threads_environment(),
 }
 """What genir sets for itself, for the others."""
 

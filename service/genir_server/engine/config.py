@@ -37,6 +37,8 @@ class EngineConfig:
         jump_forward: whether tokens that the grammar forces are proposed to the model instead of
             costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
+        engine_metrics: whether vLLM counts what it does in metrics of its own, which takes
+            processor time for every token.
         cache_dir: folder for the embedded model; None means the user's cache folder.
         configure_process_logging: called first thing in each of the engine's own processes, to
             send their log through the same pipe as the server's. It is sent there by pickle, so it
@@ -52,6 +54,7 @@ class EngineConfig:
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
     jump_forward: JumpForwardMode = "off"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    engine_metrics: bool = False
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None
 

@@ -8,6 +8,18 @@ import os
 from genir_server.engine.config import CPU_KV_CACHE_GIB
 from genir_server.engine.protocol import EngineStartError
 
+_FEW_CPUS = 2
+
+
+def threads_environment() -> dict[str, str]:
+    """What lets vLLM's model have every CPU where there are few.
+
+    Left to itself it keeps one free of the model's threads, which is half of two. On two cores,
+    both make the embedded model a third faster.
+    """
+    few = len(os.sched_getaffinity(0)) <= _FEW_CPUS
+    return {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0"} if few else {}
+
 
 def installed_vllm() -> tuple[str, bool]:
     """The version of the installed vLLM, and whether it is a build for CPUs.
@@ -56,6 +68,8 @@ def prepare_environment(*, sized: bool = False) -> bool:
     on_cpu = os.environ.get("VLLM_TARGET_DEVICE", defaults.get("VLLM_TARGET_DEVICE")) == "cpu"
     if on_cpu and not sized:
         defaults["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_KV_CACHE_GIB)
+    if on_cpu:
+        defaults |= threads_environment()
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return on_cpu

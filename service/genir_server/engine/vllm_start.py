@@ -8,6 +8,7 @@ starts its own tasks when the event loop first asks it for something.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing.resource_tracker
 import signal
@@ -71,7 +72,21 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
     engine = VllmEngine(llm, config, activity)
     # The first thing asked of it from the event loop starts the task that notices its death.
     await llm.get_supported_tasks()
+    _settle()
     return engine
+
+
+def _settle() -> None:
+    """Makes cheap, for this process, what vLLM does with each token: its own processes do the same.
+
+    It reads environment variables, and leaves garbage to a collector that would look through all of
+    vLLM's modules again and again.
+    """
+    from vllm.envs import enable_envs_cache
+
+    enable_envs_cache()
+    gc.collect()
+    gc.freeze()
 
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
@@ -90,6 +105,7 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
 
     from genir_server.engine.vllm_arguments import engine_arguments
 
+    _look_at_environment_again()
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
     vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
     trust_checked_schemas()
@@ -103,7 +119,7 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         lambda record: "Passing raw prompts" not in record.getMessage()
     )
     try:
-        return AsyncLLM(
+        llm = AsyncLLM(
             vllm_config=vllm_config,
             executor_class=Executor.get_class(vllm_config),
             log_stats=False,
@@ -116,6 +132,27 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         ) from error
     finally:
         fault.close()
+    if not config.engine_metrics:
+        _without_metrics(llm)
+    return llm
+
+
+def _without_metrics(llm: AsyncLLM) -> None:
+    """Takes out the logger of metrics that vLLM adds to whichever it is given."""
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+
+    manager = llm.logger_manager
+    if manager is not None:
+        manager.stat_loggers = [
+            each for each in manager.stat_loggers if not isinstance(each, PrometheusStatLogger)
+        ]
+
+
+def _look_at_environment_again() -> None:
+    """Undoes what `_settle` did for an engine before this one."""
+    from vllm.envs import disable_envs_cache
+
+    disable_envs_cache()
 
 
 def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:

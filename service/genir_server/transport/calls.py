@@ -16,6 +16,7 @@ import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -29,6 +30,7 @@ from genir_server.fault_log import log_fault
 from genir_server.transport.authentication import Authentication, method_permission
 from genir_server.transport.messages import MESSAGE_SECONDS, read_message
 from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
+from genir_server.transport.unread import UnreadWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -127,9 +129,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 request = _decoded(await self._admit(context, record), decode, record)
                 # At once, so that the id is known even if the call never comes to an end.
                 await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
-                async with aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        await self._write(context, response)
+                unread = UnreadWatch(
+                    self._unread_timeout, partial(self._give_up_unread, _this_task(), record)
+                )
+                with unread.on():
+                    async with aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            # Waits while the caller's window is full.
+                            unread.waits_since = time.monotonic()
+                            await context.write(response)
+                            unread.waits_since = None
 
         return call
 
@@ -145,19 +154,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             record.caller.require(permission)
         return await read_message(context, self._message_timeout)
 
-    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], response: Message) -> None:
-        """Sends a response, which waits while the caller's window is full."""
-        try:
-            async with asyncio.timeout(self._unread_timeout) as bound:
-                await context.write(response)
-        except TimeoutError as fault:
-            if not bound.expired():
-                raise
-            # The caller may see its own deadline instead: it does not read this either.
-            raise GenirError(
-                Reason.DEADLINE_EXCEEDED,
-                f"the stream was not read for {self._unread_timeout:g} s",
-            ) from fault
+    def _give_up_unread(self, task: asyncio.Task[Any], record: CallRecord) -> None:
+        # The caller may see its own deadline instead: it does not read this either.
+        record.cut_off = GenirError(
+            Reason.DEADLINE_EXCEEDED,
+            f"the stream was not read for {self._unread_timeout:g} s",
+        )
+        task.cancel()
 
     @asynccontextmanager
     async def _guard(
@@ -170,9 +173,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         for observer in self._observers:
             observer.call_began(record, _trace_context(context))
         failure: GenirError | None = None
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("gRPC runs handlers in tasks")
+        task = _this_task()
         self._running[task] = record
         deadline = asyncio.timeout(self._default_deadline if remaining is None else None)
         try:
@@ -258,6 +259,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 observer.call_ended(record, end)
             except Exception:  # What is only watched must not fail because of the watching.
                 log.exception("an observer failed", request_id=record.request_id)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("gRPC runs handlers in tasks")
+    return task
 
 
 def _trace_context(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
