@@ -21,7 +21,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,8 @@ class Comparison:
     forced_share: float
     forced_saved_share: float
     accepted_share: float
+    guessed: int
+    guesses_right_share: float
     identical: int
     stock_against_itself: int
     texts: int
@@ -94,12 +96,19 @@ def main() -> int:
     parser.add_argument(
         "--schemas", default="ir", choices=("ir", "varied"), help="the built-in one, or many shapes"
     )
+    parser.add_argument("--draft-repetitions", action="store_true", help="guess, too")
     options = parser.parse_args()
-    results = asyncio.run(_measure(options.at_once, options.rounds, _tasks(options), options.dtype))
+    config = EngineConfig(
+        jump_forward="on",
+        draft_repetitions=options.draft_repetitions,
+        engine_args={"dtype": options.dtype},
+    )
+    results = asyncio.run(_measure(options.at_once, options.rounds, _tasks(options), config))
     if options.out:
         report = {
             "dtype": options.dtype,
             "schemas": options.schemas,
+            "draft_repetitions": options.draft_repetitions,
             "rounds": options.rounds,
             "comparisons": [asdict(result) for result in results],
         }
@@ -123,13 +132,12 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
 
 
 async def _measure(
-    at_once: Sequence[int], rounds: int, tasks: list[Task], dtype: str
+    at_once: Sequence[int], rounds: int, tasks: list[Task], config: EngineConfig
 ) -> list[Comparison]:
     from genir_server.engine.vllm_start import start_vllm_engine
 
-    engine_args = {"dtype": dtype}
-    stock = await start_vllm_engine(EngineConfig(jump_forward="off", engine_args=engine_args))
-    jump = await start_vllm_engine(EngineConfig(jump_forward="on", engine_args=engine_args))
+    stock = await start_vllm_engine(replace(config, jump_forward="off"))
+    jump = await start_vllm_engine(config)
     if not jump.info.jump_forward:
         raise SystemExit("jump-forward is off; the log says why")
     results = []
@@ -167,6 +175,8 @@ async def _compare(
         forced_share=round(counts["forced"] / counts["tokens"], 4),
         forced_saved_share=round(counts["forced_saved"] / counts["forced"], 4),
         accepted_share=round(counts["accepted"] / max(1, counts["drafted"]), 4),
+        guessed=counts["guessed"],
+        guesses_right_share=round(counts["guessed_accepted"] / max(1, counts["guessed"]), 4),
         identical=_same(stock_rounds[-1], jump_rounds[-1]),
         stock_against_itself=_same(stock_rounds[0], stock_rounds[-1]),
         texts=len(tasks),
@@ -205,14 +215,15 @@ async def _round(engine: VllmEngine, tasks: list[Task], at_once: int) -> Round:
 def _table(results: Sequence[Comparison]) -> str:
     columns = (
         *("at once", "stock tok/s", "jump tok/s", "ratio (range)", "steps/token", "forced"),
-        *("forced saved", "drafts accepted", "identical", "stock against itself"),
+        *("forced saved", "drafts accepted", "guesses", "identical", "stock against itself"),
     )
     rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     rows += [
         f"| {r.at_once} | {r.stock_tokens_per_second} | {r.jump_tokens_per_second} "
         f"| {r.ratio:.2f} ({r.lowest_ratio:.2f} to {r.highest_ratio:.2f}) "
         f"| {r.steps_per_token:.3f} | {r.forced_share:.0%} | {r.forced_saved_share:.1%} "
-        f"| {r.accepted_share:.1%} | {r.identical}/{r.texts} | {r.stock_against_itself}/{r.texts} |"
+        f"| {r.accepted_share:.1%} | {r.guessed} ({r.guesses_right_share:.0%} right) "
+        f"| {r.identical}/{r.texts} | {r.stock_against_itself}/{r.texts} |"
         for r in results
     ]
     return "\n".join(rows)

@@ -56,7 +56,7 @@ class Scope:
 
 
 def _short_calls(concurrency: int) -> int:
-    return max(4, 2 * concurrency)
+    return max(2, concurrency)
 
 
 def _full_calls(concurrency: int) -> int:
@@ -80,10 +80,10 @@ SCOPES: Mapping[str, Scope] = {
     "short": Scope(
         concurrencies=(1, 8),
         rounds=2,
-        prompts=16,
+        prompts=8,
         calls=_short_calls,
-        replay=ReplayScope((64, 500), 8.0, tokens_per_delta=(1, 16)),
-        schema_cost=SchemaCostScope((2_000, 50_000), 4),
+        replay=ReplayScope((64, 500), 6.0, tokens_per_delta=(1, 16)),
+        schema_cost=SchemaCostScope((2_000, 50_000), 3),
         backends=None,
     ),
     "full": Scope(

@@ -87,6 +87,11 @@ class ServerSettings(BaseSettings):
         description="Whether forced tokens are proposed instead of generated one by one; needs "
         "guidance and excludes min_p. auto: on a CPU.",
     )
+    draft_repetitions: bool = Field(
+        False,
+        description="Whether jump-forward also proposes, where nothing is forced, what came before "
+        "after the same tokens.",
+    )
     max_model_len: int | None = Field(
         None,
         ge=16,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PACE_VARIABLE = "REPLAY_CORE_TOKENS_PER_SECOND"
 _CANARY = '{"intent":{"summary":"It plays recordings."}}'
 _CANARY_MAX_TOKENS = 64
+_LONGEST = 800
+"""Tokens of the longest recording played: a load should not end with one stream alone."""
 
 
 def install(pace: float) -> None:
@@ -65,7 +67,8 @@ class ReplayCore:
         def ids(text: str) -> list[int]:
             return [*tokenizer.encode(text), tokenizer.eos_token_id]
 
-        self._recordings = itertools.cycle([ids(recorded.text) for recorded in load()])
+        recordings = [recorded for recorded in load() if recorded.tokens <= _LONGEST]
+        self._recordings = itertools.cycle([ids(recorded.text) for recorded in recordings])
         self._canary = ids(_CANARY)
         self._pause = 1 / pace
         self._next_step = 0.0

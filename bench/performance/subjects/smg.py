@@ -27,6 +27,10 @@ NAME = "vLLM gRPC"
 STREAM = "stream of token ids"
 
 
+_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+"""Its port opens late, and grpc's own pauses before it tries again grow to two minutes."""
+
+
 def missing() -> str:
     """Why it cannot be measured; "" when it can."""
     if importlib.util.find_spec("smg_grpc_servicer") and importlib.util.find_spec("smg_grpc_proto"):
@@ -53,7 +57,9 @@ class VllmGrpc(ServedFrontEnd):
         self.server = stack.enter_context(
             running(command, port=port, environment=ENVIRONMENT | self._setting.environment)
         )
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(self.server.target))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(self.server.target, _OPTIONS)
+        )
         health: Any = health_pb2_grpc.HealthStub(channel)
         await until_serving(health, health_pb2.HealthCheckRequest(), self.server)
         self._stub: Any = vllm_engine_pb2_grpc.VllmEngineStub(channel)

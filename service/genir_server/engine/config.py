@@ -36,6 +36,8 @@ class EngineConfig:
         lora_adapters: name of each LoRA adapter to serve, and the folder it is in.
         jump_forward: whether tokens that the grammar forces are proposed to the model instead of
             costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
+        draft_repetitions: whether, where jump-forward is on and nothing is forced, what came before
+            after the same tokens is proposed.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
         engine_metrics: whether vLLM counts what it does in metrics of its own, which takes
             processor time for every token.
@@ -53,6 +55,7 @@ class EngineConfig:
     max_model_len: int | None = None
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
     jump_forward: JumpForwardMode = "off"
+    draft_repetitions: bool = False
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     engine_metrics: bool = False
     cache_dir: Path | None = None

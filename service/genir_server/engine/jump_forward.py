@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from genir_server.engine.config import EngineConfig
 
 SCHEDULER = "genir_server.engine.jump_forward_scheduler.JumpForwardScheduler"
+REPETITION_SCHEDULER = "genir_server.engine.jump_forward_scheduler.RepetitionScheduler"
 PROPOSER = "genir_server.engine.jump_forward_scheduler.NoDrafts"
 
 MOST_DRAFTS = 12
@@ -77,11 +78,13 @@ def interface_fault(*, on_cpu: bool) -> str:
     return f"this version of vLLM does not fit it ({missing[0]})" if missing else ""
 
 
-def with_jump_forward(arguments: AsyncEngineArgs) -> AsyncEngineArgs:
+def with_jump_forward(
+    arguments: AsyncEngineArgs, *, draft_repetitions: bool = False
+) -> AsyncEngineArgs:
     """The same arguments, with the scheduler and the proposer of jump-forward."""
     return dataclasses.replace(
         arguments,
-        scheduler_cls=SCHEDULER,
+        scheduler_cls=REPETITION_SCHEDULER if draft_repetitions else SCHEDULER,
         speculative_config={
             "method": "custom_class",
             "model": PROPOSER,
@@ -93,7 +96,7 @@ def with_jump_forward(arguments: AsyncEngineArgs) -> AsyncEngineArgs:
 
 def is_used(vllm_config: VllmConfig) -> bool:
     """Whether an engine with this configuration jumps forward."""
-    return bool(vllm_config.scheduler_config.scheduler_cls == SCHEDULER)
+    return vllm_config.scheduler_config.scheduler_cls in (SCHEDULER, REPETITION_SCHEDULER)
 
 
 def lift_drafting_limit(vllm_config: VllmConfig) -> None:

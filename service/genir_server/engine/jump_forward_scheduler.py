@@ -18,6 +18,7 @@ from vllm.v1.structured_output.backend_guidance import GuidanceGrammar
 
 from genir_server.engine.expand_kernel import ensure_expand_kernel
 from genir_server.engine.forced_tokens import CONTEXT_TOKENS, count_forced, forced_continuation
+from genir_server.engine.repeated_text import RepeatedText
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 logger = logging.getLogger(__name__)
+
+_MOST_GUESSED = 4
+"""Tokens of one guess: it is wrong more often than not, and each costs some arithmetic."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class JumpForwardCounts:
         forced_with_prompt: those of the forced that came out of the step that ended the prompt.
         drafted: tokens proposed.
         accepted: tokens proposed that the model agreed with.
+        guessed: those of the proposed that nothing forced (see `RepetitionScheduler`).
+        guessed_accepted: those of the guessed that the model agreed with.
     """
 
     steps: int = 0
@@ -49,6 +55,8 @@ class JumpForwardCounts:
     forced_with_prompt: int = 0
     drafted: int = 0
     accepted: int = 0
+    guessed: int = 0
+    guessed_accepted: int = 0
 
 
 class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not typed for mypy.
@@ -105,13 +113,23 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
             # The step itself gives one token more than there are drafts.
             left = request.max_tokens - request.num_output_tokens - 1
             most = min(self.num_spec_tokens, left, budget)
-            if not forced or most <= 0:
+            if most <= 0:
                 continue
-            drafts = forced_continuation(
-                grammar.ll_tokenizer, request.output_token_ids[-CONTEXT_TOKENS:], forced, most
+            drafts = (
+                forced_continuation(
+                    grammar.ll_tokenizer, request.output_token_ids[-CONTEXT_TOKENS:], forced, most
+                )
+                if forced
+                else self._guess(request, most)
             )
+            if not drafts:
+                continue
             request.spec_token_ids = grammar.validate_tokens(drafts)
             budget -= len(request.spec_token_ids)
+
+    def _guess(self, request: Request, most: int) -> list[int]:  # noqa: ARG002
+        """What may come where nothing is forced: here no guess is made."""
+        return []
 
     def _count(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
@@ -142,6 +160,9 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
                 counts.forced_with_prompt += forced
             counts.drafted += len(drafts)
             counts.accepted += len(tokens) - 1
+            if known == b"":
+                counts.guessed += len(drafts)
+                counts.guessed_accepted += len(tokens) - 1
 
     def _grammar(self, request: Request) -> GuidanceGrammar | None:
         constraint = request.structured_output_request
@@ -151,6 +172,23 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
         if not isinstance(grammar, GuidanceGrammar) or grammar.is_terminated():
             return None
         return grammar
+
+
+class RepetitionScheduler(JumpForwardScheduler):
+    """Where nothing is forced, proposes what came after the last tokens when they came before."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - vLLM's arguments.
+        super().__init__(*args, **kwargs)
+        self._texts: dict[str, RepeatedText] = {}
+
+    def _propose(self) -> None:
+        super()._propose()
+        for request_id in self._texts.keys() - self.requests.keys():
+            del self._texts[request_id]
+
+    def _guess(self, request: Request, most: int) -> list[int]:
+        text = self._texts.setdefault(request.request_id, RepeatedText())
+        return text.continuation(request.all_token_ids, min(most, _MOST_GUESSED))
 
 
 class NoDrafts:

@@ -163,7 +163,10 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
     reason = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
     if not reason:
         try:
-            made = engine_configuration(jump_forward.with_jump_forward(arguments), config)
+            jumping = jump_forward.with_jump_forward(
+                arguments, draft_repetitions=config.draft_repetitions
+            )
+            made = engine_configuration(jumping, config)
         except EngineStartError as error:
             # Whatever else is wrong, vLLM will say again.
             reason = str(error)

@@ -1,10 +1,11 @@
 """Jump-forward changes how many steps a text takes, and nothing about the text.
 
 Two engines run side by side on the tiny model, in float32, where the shape of a batch does not
-change what is written: one as vLLM is, one that jumps forward. The tiny model's choices are noise,
-so it cuts forced bytes into all sorts of tokens and disagrees with most drafts: the hard case for
-exactness. Memory and steps are kept so small that prompts are read in chunks and requests are
-preempted. What is saved is measured on the real model, in the engine that all tests share.
+change what is written: one as vLLM is, one that jumps forward and guesses repetitions too. The tiny
+model's choices are noise, so it cuts forced bytes into all sorts of tokens and disagrees with most
+drafts: the hard case for exactness. Memory and steps are kept so small that prompts are read in
+chunks and requests are preempted. What is saved is measured on the real model, in the engine that
+all tests share.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ async def pair() -> AsyncIterator[Pair]:
             },
         )
         stock = await start_vllm_engine(config)
-        jumping = await start_vllm_engine(replace(config, jump_forward="on"))
+        jumping = await start_vllm_engine(
+            replace(config, jump_forward="on", draft_repetitions=True)
+        )
     yield Pair(stock, jumping)
     await stock.shutdown()
     await jumping.shutdown()
@@ -134,6 +137,9 @@ async def test_at_temperature_0_every_text_is_the_same(pair: Pair, sampling: Sam
     drafted = after["drafted"] - before["drafted"]
     assert drafted > 200
     assert 20 < after["accepted"] - before["accepted"] < drafted
+    guessed = after["guessed"] - before["guessed"]
+    right = after["guessed_accepted"] - before["guessed_accepted"]
+    assert 0 < right < guessed
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 5, 8, 13])
