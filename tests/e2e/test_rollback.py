@@ -56,6 +56,19 @@ def rolled_back(
         server.close()
 
 
+UNFIT_FOR_XGRAMMAR: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": 12},
+        "kinds": {"enum": ["a", "b"]},
+        "marks": {"type": "array", "items": {"const": 1}, "uniqueItems": True, "maxItems": 1},
+    },
+    "required": ["name", "kinds", "marks"],
+    "additionalProperties": False,
+}
+"""vLLM refuses a length beside a pattern, and uniqueItems, where xgrammar is asked for."""
+
+
 def _shape(answer: ir_service_pb2.GenerateIRResponse) -> set[str]:
     return {field.name for field, _ in answer.ListFields()}
 
@@ -114,3 +127,16 @@ async def test_the_lower_priority_number_goes_first(
             calls.create_task(call("middle", 0))
             calls.create_task(call("first", -5))
     assert finished == ["running", "first", "middle", "last"]
+
+
+def test_what_xgrammar_does_not_enforce_is_no_reason_to_refuse(
+    rolled_back: tuple[str, ServerProcess],
+) -> None:
+    configured, server = rolled_back
+    with IRClient(server.target) as client:
+        answer = client.generate("Name a thing.", schema=UNFIT_FOR_XGRAMMAR, max_attempts=3)
+        ir = json.loads(answer.ir_json)
+        assert len(ir["name"]) <= 12
+        unenforced = {(notice.keyword, notice.pointer) for notice in answer.schema_notices}
+        if configured == "xgrammar":
+            assert ("uniqueItems", "/properties/marks") in unenforced

@@ -22,6 +22,7 @@ from genir_server.schema.sampling import SmallestWriter
 from genir_server.schema.shown import shown
 from genir_server.schema.tokens import Vocabulary, fewest_tokens
 from genir_server.schema.verifier import SchemaVerifier
+from genir_server.schema.xgrammar_form import xgrammar_form
 
 if TYPE_CHECKING:
     import llguidance
@@ -124,6 +125,7 @@ class Analyser:
         tokenizer: the model's.
         limits: what is refused.
         bounds: how far output is bounded.
+        for_xgrammar: whether the engine schema is for xgrammar, which enforces less.
 
     """
 
@@ -132,7 +134,10 @@ class Analyser:
         tokenizer: llguidance.LLTokenizer,
         limits: SchemaLimits,
         bounds: NarrowingBounds,
+        *,
+        for_xgrammar: bool = False,
     ) -> None:
+        self._for_xgrammar = for_xgrammar
         self._limits = limits
         self._bounds = bounds
         self._probe = Probe(tokenizer, limits)
@@ -174,12 +179,16 @@ class Analyser:
             "shown_whole": shown(schema, descriptions=True),
             "shown_without_descriptions": shown(schema, descriptions=False),
         }
+        engine_text, notices = trial.compiled.engine_text, trial.compiled.notices
+        if self._for_xgrammar:
+            form, taken = xgrammar_form(json.loads(engine_text), schema)
+            engine_text, notices = _text(form), (*notices, *taken)
         seconds = time.process_time() - start
         return Analysis(
             draft=int(draft),
-            engine_schema=trial.compiled.engine_text,
+            engine_schema=engine_text,
             relaxed_schema=trial.compiled.relaxed_text,
-            notices=trial.compiled.notices,
+            notices=notices,
             **texts,
             minimal_instance=trial.example,
             min_tokens=min_tokens,

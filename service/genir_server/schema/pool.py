@@ -79,6 +79,7 @@ class WorkerPool:
         limits: what is refused.
         bounds: how far output is bounded.
         workers: processes for every schema, 1 and up.
+        for_xgrammar: whether the engine schemas are for the backend xgrammar.
 
     """
 
@@ -88,6 +89,8 @@ class WorkerPool:
         limits: SchemaLimits,
         bounds: NarrowingBounds,
         workers: int,
+        *,
+        for_xgrammar: bool = False,
     ) -> None:
         self._limits = limits
         self._count = max(1, workers)
@@ -96,6 +99,7 @@ class WorkerPool:
                 "tokenizer": None if tokenizer is None else str(tokenizer),
                 "limits": asdict(limits),
                 "bounds": asdict(bounds),
+                "for_xgrammar": for_xgrammar,
             }
         ).encode()
         self._quick: asyncio.Queue[_Worker | None] = asyncio.Queue()

@@ -61,6 +61,7 @@ class Preparer:
             None stands for a tokenizer of single bytes.
         limits: what is refused.
         bounds: how far output is bounded where a schema sets no bound.
+        for_xgrammar: whether the engine schemas are for the backend xgrammar.
         workers: worker processes, 1 and up.
         cache_bytes: bound on all that is kept, in bytes.
         on_prepared: is told the seconds that a schema took that was not known, and of these the
@@ -74,6 +75,7 @@ class Preparer:
         limits: SchemaLimits | None = None,
         *,
         bounds: NarrowingBounds | None = None,
+        for_xgrammar: bool = False,
         workers: int = 1,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         on_prepared: Callable[[float, float], None] | None = None,
@@ -81,7 +83,11 @@ class Preparer:
         self._on_prepared = on_prepared
         self._limits = limits or SchemaLimits()
         self._pool = WorkerPool(
-            tokenizer_source, self._limits, bounds or NarrowingBounds(), workers
+            tokenizer_source,
+            self._limits,
+            bounds or NarrowingBounds(),
+            workers,
+            for_xgrammar=for_xgrammar,
         )
         self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
         self._under_way: dict[str, asyncio.Task[PreparedSchema]] = {}

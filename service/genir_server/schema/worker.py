@@ -44,7 +44,12 @@ def main() -> None:
     from genir_server.schema.analysis import Analyser
 
     tokenizer = engine.load_tokenizer(settings["tokenizer"])
-    analyser = Analyser(tokenizer, limits, NarrowingBounds(**settings["bounds"]))
+    analyser = Analyser(
+        tokenizer,
+        limits,
+        NarrowingBounds(**settings["bounds"]),
+        for_xgrammar=settings["for_xgrammar"],
+    )
     # What is loaded stays shared with the children.
     gc.freeze()
     write_frame(replies, b"{}")
