@@ -136,7 +136,8 @@ class BringUp:
             engine.info.tokenizer_source or None,
             SchemaLimits(schema_bytes=self._settings.max_schema_bytes),
             bounds=NarrowingBounds(enabled=self._settings.bound_output),
-            for_xgrammar=engine.info.configured_backend == "xgrammar",
+            # With "auto", vLLM holds every schema to the backend that it chose for the first.
+            for_xgrammar=engine.info.configured_backend != "guidance",
             workers=self._settings.schema_workers,
             cache_bytes=self._settings.schema_cache_bytes,
             on_prepared=self._metrics.schema_prepared,

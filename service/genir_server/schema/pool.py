@@ -79,7 +79,7 @@ class WorkerPool:
         limits: what is refused.
         bounds: how far output is bounded.
         workers: processes for every schema, 1 and up.
-        for_xgrammar: whether the engine schemas are for the backend xgrammar.
+        for_xgrammar: whether the engine schemas have to suit the backend xgrammar.
 
     """
 

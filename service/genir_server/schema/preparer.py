@@ -61,7 +61,7 @@ class Preparer:
             None stands for a tokenizer of single bytes.
         limits: what is refused.
         bounds: how far output is bounded where a schema sets no bound.
-        for_xgrammar: whether the engine schemas are for the backend xgrammar.
+        for_xgrammar: whether the engine schemas have to suit the backend xgrammar.
         workers: worker processes, 1 and up.
         cache_bytes: bound on all that is kept, in bytes.
         on_prepared: is told the seconds that a schema took that was not known, and of these the
