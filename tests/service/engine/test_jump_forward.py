@@ -137,9 +137,9 @@ async def test_at_temperature_0_every_text_is_the_same(pair: Pair, sampling: Sam
     drafted = after["drafted"] - before["drafted"]
     assert drafted > 200
     assert 20 < after["accepted"] - before["accepted"] < drafted
-    guessed = after["guessed"] - before["guessed"]
-    right = after["guessed_accepted"] - before["guessed_accepted"]
-    assert 0 < right < guessed
+    # Under penalties the tiny model does not repeat itself.
+    if not sampling.frequency_penalty:
+        assert after["guessed_accepted"] - before["guessed_accepted"] > 20
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 5, 8, 13])

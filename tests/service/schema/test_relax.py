@@ -114,6 +114,23 @@ def test_what_can_be_said_in_other_words_is_exact(schema: dict[str, object], key
 
 
 @pytest.mark.parametrize(
+    ("schema", "engine_schema"),
+    [
+        ({"type": "integer", "enum": [0.5, 1, 2.0]}, {"type": "integer", "enum": [1, 2]}),
+        ({"type": ["integer", "null"], "const": 0.5}, False),
+        ({"type": ["integer", "number"], "enum": [0.5, 1]}, {"type": "number", "enum": [0.5, 1]}),
+        ({"type": ["integer", "string"], "enum": [0.5]}, False),
+    ],
+)
+def test_fractions_that_the_type_excludes_are_left_out(
+    schema: dict[str, object], engine_schema: object
+) -> None:
+    result = relaxed(schema)
+    assert result.schema == engine_schema
+    assert result.exact
+
+
+@pytest.mark.parametrize(
     ("schema", "pointer"),
     [
         ({"items": {"type": "array", "uniqueItems": True}}, "/items/uniqueItems"),

@@ -70,10 +70,31 @@ def _type(_: Context, node: Node, schema: dict[str, object], __: list[EngineSche
         schema["type"] = value
 
 
-def _enum(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
+def _enum(_: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]) -> None:
     values = node.keywords["enum"]
     assert isinstance(values, list)  # noqa: S101 - the meta-schema was checked
-    schema["enum"] = [whole(value) for value in values]
+    fitting = [whole(value) for value in values if not _misses_integer(node, value)]
+    if fitting or not values:
+        schema["enum"] = fitting
+    else:
+        extra.append(False)
+
+
+def _const(_: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]) -> None:
+    value = node.keywords["const"]
+    if _misses_integer(node, value):
+        extra.append(False)
+    else:
+        schema["const"] = whole(value)
+
+
+def _misses_integer(node: Node, value: object) -> bool:
+    """Whether a value is a fraction where only integers may be: the engine's compiler stumbles."""
+    if not isinstance(value, float) or value.is_integer():
+        return False
+    types = node.keywords.get("type", "number")
+    names = types if isinstance(types, list) else [types]
+    return "integer" in names and "number" not in names
 
 
 def _pattern(
@@ -112,7 +133,7 @@ def _add(schema: dict[str, object], extra: list[EngineSchema], keyword: str, val
 
 CONVERTERS: dict[str, Callable[..., None]] = {
     "type": _type,
-    "const": _copy("const"),
+    "const": _const,
     "enum": _enum,
     "minimum": _edge("minimum", -1),
     "maximum": _edge("maximum", 1),
