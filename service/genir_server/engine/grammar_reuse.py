@@ -37,6 +37,10 @@ KEPT_SCHEMA_CHARACTERS = 1 << 20
 """Bound on the text of the schemas whose grammars are kept; a compiled grammar takes about 60 bytes
 for each character of it."""
 
+_LEAST_CHARACTERS = 2_500
+"""What every schema counts for on top: its grammar's tables and the states of its lexer, together
+some 150 kB, are there however short it is."""
+
 _MARK = "genir_checked"
 
 
@@ -98,7 +102,7 @@ def reuse_compiled_grammars() -> None:
             return GuidanceGrammar(matcher, self.ll_tokenizer, self.vocab_size)
         grammar = compile_anew(self, request_type, grammar_spec, stop_token_ids)
         if not grammar.ll_matcher.is_error():
-            kept.keep((request_type, grammar_spec), grammar.ll_matcher, len(grammar_spec))
+            kept.keep((request_type, grammar_spec), grammar.ll_matcher, _size(grammar_spec))
         return grammar
 
     GuidanceBackend.compile_grammar = copy_or_compile
@@ -158,6 +162,10 @@ class CompiledGrammars:
         dropped = self._kept.pop(key, None)
         if dropped is not None:
             self._characters -= dropped.size
+
+
+def _size(grammar_spec: str) -> int:
+    return _LEAST_CHARACTERS + len(grammar_spec)
 
 
 def _takes(function: Callable[..., object], *names: str) -> bool:
