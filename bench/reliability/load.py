@@ -34,6 +34,9 @@ CALL_SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
+DROPPED = "RESOURCE_EXHAUSTED when its turn came"
+"""What became of a call that was let in, and dropped when its turn came too late."""
+
 DEADLINE_SECONDS = 10.0
 OVERRUN_SLACK_SECONDS = 0.25
 """A call counts as past its deadline when it ends later than this after it; the load generator
@@ -56,9 +59,6 @@ class Phase:
     overruns: int = 0
     memory_before: int = 0
     memory_after: int = 0
-
-
-DROPPED = "RESOURCE_EXHAUSTED when its turn came"
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -143,7 +143,6 @@ async def _call(stub: Stub) -> tuple[str, float]:
     began = time.monotonic()
     call = stub.GenerateIR(request, timeout=DEADLINE_SECONDS)
     code = (await call.code()).name
-    # Let in, and dropped when its turn came too late: no refusal at the door.
     if code == "RESOURCE_EXHAUSTED" and "this call's turn" in await call.details():
         code = DROPPED
     return code, time.monotonic() - began

@@ -26,8 +26,8 @@ BACKENDS = ("guidance", "xgrammar")
 """The backends that are measured."""
 
 COMPILE_SECONDS = {"guidance": 1.0, "xgrammar": 10.0}
-"""Processor time for checking and compiling one schema: for guidance what genir allows itself, for
-xgrammar more, because it would seldom finish otherwise."""
+"""Processor time for checking and compiling one schema: for guidance a little more than genir
+allows itself, for xgrammar much more, because it would seldom finish otherwise."""
 
 MEMORY_BYTES = SchemaLimits().probe_bytes
 """Memory for one schema, beyond what vLLM itself takes."""

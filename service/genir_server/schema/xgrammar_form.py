@@ -9,7 +9,7 @@ pattern.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import child, lookup
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Schema = dict[str, object]
+Held: TypeAlias = tuple[Any, str | int, str]
+"""A part of a schema: what holds it (a dict or a list), under what, and its pointer."""
 
 _MOST_NOTICES = 100
 _ITEM_KEYWORDS = ("uniqueItems", "contains", "minContains", "maxContains")
@@ -49,10 +51,10 @@ def xgrammar_form(schema: Schema, original: object) -> tuple[Schema, tuple[Schem
     pending = list(_children(form, ""))
     while pending:
         holder, key, pointer = pending.pop()
-        part = holder[key]  # type: ignore[index] # a name for a dict, a number for a list
+        part = holder[key]
         if isinstance(part, dict):
             loosened = _loosened(part, pointer, taken)
-            holder[key] = loosened  # type: ignore[index]
+            holder[key] = loosened
             pending.extend(_children(loosened, pointer))
     places = dict.fromkeys(
         (keyword, _place(original, pointer, keyword)) for keyword, pointer in taken
@@ -119,9 +121,7 @@ def _bounded_pattern(schema: Schema) -> str | None:
     return f"^{found['head']}{found['kind']}{bounds}$"
 
 
-def _children(
-    schema: Schema, pointer: str
-) -> Iterator[tuple[dict[str, object] | list[object], str | int, str]]:
+def _children(schema: Schema, pointer: str) -> Iterator[Held]:
     """Where parts of a schema are held, copied so that they can be changed."""
     for keyword in ("properties", "patternProperties", "$defs"):
         named = schema.get(keyword)
