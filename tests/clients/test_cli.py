@@ -323,10 +323,15 @@ def test_control_c_is_quiet_cancels_the_call_and_is_130(server: ContractServer) 
         [*COMMAND, "generate", "hello", "--target", server.target],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # As in a terminal: whoever runs the tests in a shell's background ignores the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    assert arrived.wait(20)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=20)
+    try:
+        assert arrived.wait(20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
     assert server.calls[0].ended.wait(5)
 

@@ -260,6 +260,51 @@ async def test_a_call_that_cannot_be_done_in_time_is_refused_at_the_door() -> No
         await call.cancel()
 
 
+async def test_a_place_is_not_given_to_a_call_that_needs_luck() -> None:
+    clock = Clock()
+    gate = Admission(AdmissionLimits(running=1), clock)
+    for seconds in (2.0, 6.0) * 20:
+        await worked(gate, clock, seconds)
+    running = await Call(gate).start()
+    # The mean is about 4 s: every second call like this one would run out of time inside.
+    lucky = await Call(gate, deadline=clock.now + 9.0).start()
+    safe = await Call(gate, deadline=clock.now + 13.0).start()
+    assert lucky.error is not None
+    assert lucky.error.reason is Reason.OVERLOADED
+    assert safe.waits
+    for call in (running, safe):
+        await call.cancel()
+
+
+async def test_a_call_that_was_broken_off_is_no_sign_of_speed() -> None:
+    clock = Clock()
+    gate = Admission(AdmissionLimits(running=1), clock)
+    await worked(gate, clock, 4.0)
+    for _ in range(20):
+        left = await Call(gate).start()
+        clock.now += 0.1
+        await left.cancel()
+    running = await Call(gate).start()
+    hopeless = await Call(gate, deadline=clock.now + 4.0).start()
+    assert hopeless.error is not None
+    assert hopeless.error.reason is Reason.OVERLOADED
+    await running.cancel()
+
+
+async def test_calls_that_run_out_of_time_make_the_estimate_longer() -> None:
+    clock = Clock()
+    gate = Admission(AdmissionLimits(running=1), clock)
+    await worked(gate, clock, 1.0)
+    for _ in range(20):
+        late = await Call(gate).start()
+        clock.now += 8.0
+        await late.cancel()
+    running = await Call(gate).start()
+    hopeless = await Call(gate, deadline=clock.now + 12.0).start()
+    assert hopeless.error is not None
+    await running.cancel()
+
+
 async def test_an_idle_server_tries_everything() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=2), clock)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from bench.performance.subjects.base import EngineSetting
-from bench.performance.subjects.genir import Genir
+from bench.performance.subjects.genir import Genir, GenirEverythingOn
 from bench.performance.subjects.http import VllmHttp
 from bench.performance.subjects.in_process import InProcess
 from bench.performance.subjects.smg import VllmGrpc
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FRONT_ENDS: dict[str, Callable[[EngineSetting], FrontEnd]] = {
     InProcess.name: InProcess,
     Genir.name: Genir,
+    GenirEverythingOn.name: GenirEverythingOn,
     VllmHttp.name: VllmHttp,
     VllmGrpc.name: VllmGrpc,
 }

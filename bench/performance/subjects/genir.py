@@ -1,8 +1,16 @@
-"""genir from another process: a stream with a message per token, one in larger messages, unary."""
+"""genir from another process: a stream with a message per token, one in larger messages, unary.
+
+Twice: as it starts by default but without jump-forward, so that all have the same engine; and with
+everything on that an operator can switch on in production.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,6 +21,7 @@ from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd,
 from bench.performance.subjects.callers import make_calls
 from bench.performance.subjects.waiting import until_serving
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+from tests.security.certificates import LOCALHOST, Authority
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from bench.performance.workload import Case
 
 NAME = "genir"
+EVERYTHING_ON_NAME = "genir, everything on"
 STREAM = "stream"
 COALESCED = "stream, 16 tokens a message"
 UNARY = "unary"
@@ -34,7 +44,7 @@ class Genir(ServedFrontEnd):
         setting: its engine.
     """
 
-    name = NAME
+    name: str = NAME
     ways: tuple[str, ...] = (STREAM, COALESCED, UNARY)
 
     def __init__(self, setting: EngineSetting) -> None:
@@ -45,20 +55,27 @@ class Genir(ServedFrontEnd):
         setting = self._setting
         arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
-        # The same engine as everyone: jump-forward has a bench of its own.
-        arguments += ["--structured-output-backend", setting.backend, "--jump-forward", "off"]
+        arguments += ["--structured-output-backend", setting.backend]
+        arguments += self._arguments(stack)
         self.server = stack.enter_context(
             genir_server(
                 arguments, module=setting.module("genir_server"), environment=setting.environment
             )
         )
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(self.server.target))
+        channel = await stack.enter_async_context(self._channel())
         self._stub: Any = ir_service_pb2_grpc.IRServiceStub(channel)
         health: Any = health_pb2_grpc.HealthStub(channel)
         await until_serving(health, health_pb2.HealthCheckRequest(service="liveness"), self.server)
         live = self.since_start()
         await until_serving(health, health_pb2.HealthCheckRequest(), self.server)
         return Start(live, self.since_start())
+
+    def _arguments(self, stack: AsyncExitStack) -> list[str]:  # noqa: ARG002 - others need it.
+        # The same engine as everyone: jump-forward has a bench of its own.
+        return ["--jump-forward", "off"]
+
+    def _channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self.server.target)
 
     async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:
         """Makes the calls."""
@@ -89,6 +106,36 @@ class Genir(ServedFrontEnd):
         answer = await self._stub.GenerateIR(request, timeout=READY_SECONDS)
         total = time.monotonic() - began
         return Call(total, total, answer.usage.completion_tokens, 1, answer.ir_json)
+
+
+class GenirEverythingOn(Genir):
+    """A genir server with TLS, a caller's token, Prometheus metrics and jump-forward."""
+
+    name: str = EVERYTHING_ON_NAME
+    ways: tuple[str, ...] = (STREAM, UNARY)
+
+    def _arguments(self, stack: AsyncExitStack) -> list[str]:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="genir-bench-")))
+        authority = Authority()
+        self._authority_certificate = authority.certificate
+        authority.issue("localhost", *LOCALHOST).write(folder / "cert.pem", folder / "key.pem")
+        self._token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(self._token.encode()).hexdigest()
+        (folder / "callers.toml").write_text(
+            f'[callers.bench]\ntokens = ["sha256:{digest}"]\npermissions = ["generate"]\n'
+        )
+        return [
+            *("--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")),
+            *("--auth-file", str(folder / "callers.toml")),
+            *("--metrics-port", "0", "--jump-forward", "auto"),
+        ]
+
+    def _channel(self) -> grpc.aio.Channel:
+        credentials = grpc.composite_channel_credentials(
+            grpc.ssl_channel_credentials(self._authority_certificate),
+            grpc.access_token_call_credentials(self._token),
+        )
+        return grpc.aio.secure_channel(f"localhost:{self.server.port}", credentials)
 
 
 def _spec(case: Case) -> generation_pb2.GenerationSpec:

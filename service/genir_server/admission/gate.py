@@ -132,10 +132,12 @@ class Admission:
         self._next_number += 1
         self._inside[caller] += 1
         self._idle.clear()
+        done = False
         try:
             yield visit
+            done = True
         finally:
-            self._leave(visit)
+            self._leave(visit, done=done)
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
@@ -264,12 +266,12 @@ class Admission:
         self._waiting.remove(visit)
         visit.state = _State.INSIDE
 
-    def _leave(self, visit: Visit) -> None:
+    def _leave(self, visit: Visit, *, done: bool) -> None:
         _take_away(self._inside, visit.caller)
         if visit.state is _State.RUNNING:
             _take_away(self._running, visit.caller)
             self._running_tokens -= visit.tokens
-            self._pace.note(self._clock() - visit.turn_began, visit.tokens)
+            self._pace.note(self._clock() - visit.turn_began, visit.tokens, done=done)
         visit.state = _State.LEFT
         self._give_turns()
         self._note_idle()

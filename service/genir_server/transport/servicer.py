@@ -79,11 +79,15 @@ class IRServicer(service_grpc.IRServiceServicer):
     ) -> service.GenerateIRResponse:
         """One IR, whole."""
         events = self._events(request, context, TOKENS_PER_UNSEEN_DELTA)
+        completed: Completed | None = None
         async with aclosing(events):
+            # To its end: a generation that is closed before counts as broken off.
             async for event in events:
                 if isinstance(event, Completed):
-                    return convert.completed_to_proto(event)
-        raise AssertionError("a generation ends with Completed or raises")
+                    completed = event
+        if completed is None:
+            raise AssertionError("a generation ends with Completed or raises")
+        return convert.completed_to_proto(completed)
 
     async def StreamIR(  # noqa: N802 - the name in the contract.
         self,
