@@ -8,6 +8,7 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 - sends that process's log through the server's pipe, and its standard output to standard error,
 - has a process that fails to start leave the reason where the server finds it,
 - ends the process when its parent is gone, however the parent died,
+- gives memory that it has freed back to the system (`memory_return`),
 - keeps the engine core from compiling a schema again that it has compiled (`grammar_reuse`),
 - gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
 
@@ -31,6 +32,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from genir_server.engine.memory_return import return_memory_from_now_on
 from genir_server.engine.start_fault import leave_start_faults
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def _enter(
         if start_fault:
             leave_start_faults(start_fault)
         _end_with_parent()
+        return_memory_from_now_on()
         _add_utilities()
         _reuse_grammars()
     return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
