@@ -1,5 +1,7 @@
 """Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
 
+First come as many ordinary calls as the flood has, each with a schema of its own: vLLM keeps
+something for every shape of batch that it has met, and what is to come back is what the attack takes.
 Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
 schemas at once; one schema with a large grammar again and again; a flood of small ones; and honest
 callers alone again. Prints Markdown, writes JSON
@@ -71,6 +73,9 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
     phases: list[Phase] = []
     traffic = Traffic(server.target)
     async with Attacker(server.target) as attacker, traffic.running():
+        await attacker.volley(
+            [_small(-number) for number in range(1, options.flood + 1)], FLOOD_AT_ONCE, also=_BUSY
+        )
         await asyncio.sleep(WARM_SECONDS)
         before = observe(server.process.pid)
 
