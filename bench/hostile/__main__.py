@@ -1,7 +1,7 @@
 """Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
 
 First come as many ordinary calls as the flood has, each with a schema of its own: vLLM keeps
-something for every shape of batch that it has met, and what is to come back is what the attack takes.
+something for every shape of batch that it has met. What an attack takes must come back.
 Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
 schemas at once; one schema with a large grammar again and again; a flood of small ones; and honest
 callers alone again. Prints Markdown, writes JSON
