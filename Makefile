@@ -108,7 +108,8 @@ bench-schemas-suite: setup
 # For figures to publish, on a machine with nothing else to do. PLOTS names a folder for pictures.
 PLOTS ?= docs/performance
 bench: setup-bench
-	@$(BIN)/python -m bench.performance --scope short --out "$(OUT)" $(ARGS)
+	@$(BIN)/python -m bench.performance --scope short --out "$(OUT)" \
+		--plots "$(PLOTS)" $(ARGS)
 
 bench-full: setup-bench
 	@$(BIN)/python -m bench.performance --scope full --out "$(OUT)" \

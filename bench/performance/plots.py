@@ -28,6 +28,8 @@ def draw(result: dict[str, Any], folder: Path) -> None:
             _by_concurrency(result["front_ends"]["measured"], key, label, factor, folder)
     if "replay" in result:
         _replay(result["replay"], folder)
+    if "schema_cost" in result:
+        _schema_cost(result["schema_cost"], folder)
 
 
 def _by_concurrency(
@@ -76,6 +78,29 @@ def _replay(carried: list[dict[str, Any]], folder: Path) -> None:
     axes.set_yscale("log")
     axes.legend()
     _save(figure, folder / "replay-gaps.svg")
+
+
+def _schema_cost(costs: list[dict[str, Any]], folder: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5))
+    for front_end, schema in dict.fromkeys((row["front_end"], row["schema"]) for row in costs):
+        rows = sorted(
+            (row for row in costs if (row["front_end"], row["schema"]) == (front_end, schema)),
+            key=lambda row: row["size"],
+        )
+        axes.plot(
+            [row["size"] for row in rows],
+            [1000 * row["ttft"]["median"] for row in rows],
+            marker="o",
+            label=f"{front_end}, {schema}",
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("bytes of schema")
+    axes.set_ylabel("TTFT, ms")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize="small")
+    _save(figure, folder / "schema-cost.svg")
 
 
 def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib is optional.

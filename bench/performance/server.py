@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PORT_SECONDS = 120.0
 STOP_SECONDS = 60.0
+_ENGINE_TITLE = "VLLM::"
+"""What vLLM calls the processes of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,31 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """Processor time of the server process alone, not of the engine's processes below it."""
+        """Processor time of the server and its helpers, not of the engine's processes below it."""
         times = self.process.cpu_times()
-        return float(times.user + times.system)
+        used = float(times.user + times.system)
+        for helper in self._helpers():
+            with contextlib.suppress(psutil.Error):
+                # A helper's own children end before they can be asked; it has their times.
+                used += sum(helper.cpu_times()[:4])
+        return used
 
     def resident_bytes(self) -> int:
-        """Memory that the server process alone holds."""
-        return int(self.process.memory_info().rss)
+        """Memory that the server and its helpers hold."""
+        resident = int(self.process.memory_info().rss)
+        for helper in self._helpers():
+            with contextlib.suppress(psutil.Error):
+                resident += int(helper.memory_info().rss)
+        return resident
+
+    def _helpers(self) -> list[psutil.Process]:
+        """Children that are not the engine's, such as genir's schema workers."""
+        helpers = []
+        for child in self.process.children():
+            with contextlib.suppress(psutil.Error):
+                if not " ".join(child.cmdline()).startswith(_ENGINE_TITLE):
+                    helpers.append(child)
+        return helpers
 
 
 @contextlib.contextmanager
