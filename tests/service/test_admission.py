@@ -260,6 +260,19 @@ async def test_a_call_that_cannot_be_done_in_time_is_refused_at_the_door() -> No
         await call.cancel()
 
 
+async def test_what_a_call_asks_for_counts_at_the_door() -> None:
+    clock = Clock()
+    gate = Admission(AdmissionLimits(running=1), clock)
+    await worked(gate, clock, 4.0, tokens=100)
+    running = await Call(gate).start()
+    deadline = clock.now + 6.0
+    with pytest.raises(GenirError, match="deadline"), gate.admit("a", deadline, least_tokens=100):
+        raise AssertionError("let in")
+    with gate.admit("a", deadline, least_tokens=10):
+        pass
+    await running.cancel()
+
+
 async def test_a_place_is_not_given_to_a_call_that_needs_luck() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)

@@ -115,7 +115,12 @@ class Admission:
 
     @contextmanager
     def admit(
-        self, caller: str = "", deadline: float | None = None, priority: int = 0
+        self,
+        caller: str = "",
+        deadline: float | None = None,
+        priority: int = 0,
+        *,
+        least_tokens: int = 0,
     ) -> Iterator[Visit]:
         """Lets one call into the house for the length of the block.
 
@@ -123,11 +128,13 @@ class Admission:
             caller: who calls; counted and treated fairly by this name.
             deadline: when the call must be done, on the clock; None for never.
             priority: the lower number goes first.
+            least_tokens: what it asks for, as far as that is known before its prompt is made. The
+                more of the refusals happen here, the less they cost.
 
         Raises:
             GenirError: OVERLOADED when there is no room, or not in time.
         """
-        self._check_door(caller, deadline, priority)
+        self._check_door(caller, deadline, priority, least_tokens)
         visit = Visit(self, self._next_number, caller, deadline, priority)
         self._next_number += 1
         self._inside[caller] += 1
@@ -182,7 +189,9 @@ class Admission:
                 self._stop_waiting(visit)
                 self._give_turns()
 
-    def _check_door(self, caller: str, deadline: float | None, priority: int) -> None:
+    def _check_door(
+        self, caller: str, deadline: float | None, priority: int, least_tokens: int
+    ) -> None:
         limits = self.limits
         inside = self._inside.total()
         if inside >= limits.calls:
@@ -200,7 +209,7 @@ class Admission:
         # Those who are still being prepared will stand in the queue too.
         preparing = inside - self.running - self.waiting
         ahead = preparing + sum(visit.priority <= priority for visit in self._waiting)
-        self._check_in_time(ahead + 1, deadline, 0.0)
+        self._check_in_time(ahead + 1, deadline, self._pace.seconds_inside(least_tokens))
 
     def _check_may_wait(self, visit: Visit) -> None:
         most = self.limits.waiting_tokens

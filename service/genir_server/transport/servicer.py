@@ -220,7 +220,10 @@ class IRServicer(service_grpc.IRServiceServicer):
         # Cheap refusals first: converting a hostile message takes time that others would miss.
         generator = self._lifecycle.serving_generator()
         admitted = self._admission.admit(
-            record.caller.name or peer_host(context), record.deadline, request.spec.priority
+            record.caller.name or peer_host(context),
+            record.deadline,
+            request.spec.priority,
+            least_tokens=request.spec.max_tokens,
         )
         with admitted as visit:
             record.marks.admitted = time.monotonic()
