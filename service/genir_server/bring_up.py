@@ -19,7 +19,7 @@ from genir_server.core.probes import Probes
 from genir_server.core.schemas import SchemaChecker
 from genir_server.engine.protocol import EngineStartError
 from genir_server.lifecycle import Phase
-from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.limits import NarrowingBounds
 from genir_server.schema.preparer import Preparer
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class BringUp:
     def _preparer(self, engine: Engine) -> Preparer:
         return Preparer(
             engine.info.tokenizer_source or None,
-            SchemaLimits(schema_bytes=self._settings.max_schema_bytes),
+            self._settings.limits_on_schemas(),
             bounds=NarrowingBounds(enabled=self._settings.bound_output),
             # With "auto", vLLM holds every schema to the backend that it chose for the first.
             for_xgrammar=engine.info.configured_backend != "guidance",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,9 +19,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from genir_server.admission import AdmissionLimits
 from genir_server.core.limits import LARGEST_TOKENS_PER_DELTA
 from genir_server.engine_supervisor import RestartPolicy
+from genir_server.schema.limits import SchemaLimits
 
 MEBIBYTE = 1 << 20
 DEFAULT_PORT = 50051
+
+# The bound on the text has a setting of its own: it is held against a request before anything else.
+_SCHEMA_LIMITS = {
+    name: default for name, default in asdict(SchemaLimits()).items() if name != "schema_bytes"
+}
 
 
 class ServerSettings(BaseSettings):
@@ -203,6 +211,11 @@ class ServerSettings(BaseSettings):
         MEBIBYTE, ge=1, description="Largest prompt, conversation and system message together."
     )
     max_schema_bytes: int = Field(MEBIBYTE, ge=2, description="Largest schema text.")
+    schema_limits: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Any other limit that docs/schemas.md lists, in place of its default: "
+        "NAME=NUMBER, repeatable, or a JSON object, which the variable always takes.",
+    )
     schema_workers: int = Field(
         2, ge=1, description="Processes that check and compile schemas, each for one at a time."
     )
@@ -249,6 +262,10 @@ class ServerSettings(BaseSettings):
             waiting_tokens=self.max_waiting_tokens,
         )
 
+    def limits_on_schemas(self) -> SchemaLimits:
+        """Bounds that callers' schemas must keep."""
+        return SchemaLimits(schema_bytes=self.max_schema_bytes, **self.schema_limits)
+
     def restart_policy(self) -> RestartPolicy:
         """What is done when an engine is lost."""
         return RestartPolicy(
@@ -286,6 +303,12 @@ class ServerSettings(BaseSettings):
         """Reads NAME=VALUE pairs as JSON where they are JSON, so that numbers are numbers."""
         return {name: _json_or_text(value) for name, value in engine_args.items()}
 
+    @field_validator("schema_limits")
+    @classmethod
+    def _read_limits(cls, schema_limits: dict[str, Any]) -> dict[str, int | float]:
+        """Reads NAME=NUMBER pairs, and refuses limits that there are not."""
+        return dict(_read_limit(name, value) for name, value in schema_limits.items())
+
 
 def _is_loopback(host: str) -> bool:
     try:
@@ -301,3 +324,23 @@ def _json_or_text(value: Any) -> Any:  # noqa: ANN401 - any engine argument.
         return json.loads(value)
     except ValueError:
         return value
+
+
+def _read_limit(name: str, value: Any) -> tuple[str, int | float]:  # noqa: ANN401 - from outside.
+    """A limit by its name in `SchemaLimits`, as the kind of number that it is there."""
+    name = name.replace("-", "_")
+    if name not in _SCHEMA_LIMITS:
+        raise ValueError(
+            f"there is no limit {name!r}; there are {', '.join(_SCHEMA_LIMITS)} "
+            "(schema_bytes is --max-schema-bytes)"
+        )
+    number = _json_or_text(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{name} must be a number, not {number!r}")  # noqa: TRY004 - a setting.
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{name} must be above 0, not {number!r}")
+    if isinstance(_SCHEMA_LIMITS[name], float):
+        return name, float(number)
+    if number != int(number):
+        raise ValueError(f"{name} must be a whole number, not {number!r}")
+    return name, int(number)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Stub = ir_service_pb2_grpc.IRServiceStub
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,10 @@ def good_call_afterwards(stub: Stub, client: IRClient) -> Iterator[None]:
     assert json.loads(generate(stub, schema=SMALL_SCHEMA).ir_json)["name"]
 
 
-def assert_refused(refusal: Refusal, reason: str, field: str) -> None:
-    assert (refusal.code, refusal.reason) == (INVALID, reason)
+def assert_refused(
+    refusal: Refusal, reason: str, field: str, code: grpc.StatusCode = INVALID
+) -> None:
+    assert (refusal.code, refusal.reason) == (code, reason)
     assert field in refusal.fields
     assert refusal.message
     assert refusal.request_id
@@ -169,18 +172,15 @@ def test_everything_wrong_is_said_at_once(stub: Stub) -> None:
 
 def test_an_unknown_model_names_those_served(stub: Stub) -> None:
     refusal = refused(stub, model="gpt-17")
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")
+    assert_refused(refusal, "MODEL_NOT_FOUND", "spec.model", NOT_FOUND)
     assert "smollm2-135m-instruct" in refusal.message
 
 
 def test_an_unknown_adapter_and_an_unknown_digest(stub: Stub) -> None:
     adapter = refused(stub, lora_adapter="none-such")
-    assert (adapter.code, adapter.reason) == (
-        grpc.StatusCode.NOT_FOUND,
-        "LORA_ADAPTER_NOT_FOUND",
-    )
+    assert_refused(adapter, "LORA_ADAPTER_NOT_FOUND", "spec.lora_adapter", NOT_FOUND)
     digest = refused(stub, schema_digest="sha256:" + "0" * 64)
-    assert (digest.code, digest.reason) == (grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND")
+    assert_refused(digest, "SCHEMA_NOT_FOUND", "spec.schema_digest", NOT_FOUND)
 
 
 def test_a_prompt_beyond_the_context_tells_both_numbers(stub: Stub) -> None:
@@ -206,4 +206,5 @@ def test_undecodable_bytes(channel: grpc.Channel) -> None:
     raw_stream: Any = channel.unary_stream("/genir.v1.IRService/StreamIR")
     with pytest.raises(grpc.RpcError) as error:
         list(raw_stream(b"\x0a\x05ab", timeout=10))
-    assert refusal_from(error.value).reason == "MESSAGE_UNDECODABLE"
+    refusal = refusal_from(error.value)
+    assert (refusal.code, refusal.reason) == (INVALID, "MESSAGE_UNDECODABLE")

@@ -249,6 +249,7 @@ def _check_schema_size(json_schema: str | None, limits: RequestLimits, field: st
             f"the schema has {size} bytes; this server takes at most {limits.schema_bytes}",
             fields=(FieldViolation(field, f"must have at most {limits.schema_bytes} bytes"),),
             metadata={
+                "pointer": "",
                 "limit": "schema_bytes",
                 "most": str(limits.schema_bytes),
                 "value": str(size),

@@ -8,6 +8,9 @@ from pathlib import Path
 import jsonschema_rs
 import llguidance
 
+LIMITS = llguidance.LLParserLimits()
+"""The limits that a matcher has in the engine: the library's defaults."""
+
 
 def load_tokenizer(source: str | None) -> llguidance.LLTokenizer:
     """The tokenizer of a model folder, or one of single bytes when there is none."""

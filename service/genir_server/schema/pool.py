@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -217,7 +218,6 @@ class WorkerPool:
                 "Preparing the schema takes too long",
                 "probe_seconds",
                 limits.probe_seconds,
-                f"more than {limits.probe_seconds:g}",
             )
         self.counters.crashes += 1
         if death is Death.MEMORY:
@@ -225,12 +225,15 @@ class WorkerPool:
                 "Preparing the schema takes too much memory",
                 "probe_bytes",
                 limits.probe_bytes,
-                f"more than {limits.probe_bytes}",
             )
+        most = _stack_bytes(limits.probe_bytes)
         return SchemaRefusedError(
             Reason.SCHEMA_TOO_COMPLEX,
-            "The schema is too complex: the process that prepares it ran out of stack or memory",
+            "The schema is too complex: the process that prepares it died, most likely for want "
+            f"of stack, of which it has {most} bytes",
+            pointer="",
             limit="worker",
+            most=str(most),
         )
 
     async def _spawn(self) -> _Worker:
@@ -259,6 +262,12 @@ class WorkerPool:
             worker.kill()
             raise
         return worker
+
+
+def _stack_bytes(memory: int) -> int:
+    """The stack of a worker's child: bounded as this process's is, and by the child's memory."""
+    most, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return memory if most == resource.RLIM_INFINITY else min(most, memory)
 
 
 def _overloaded() -> GenirError:

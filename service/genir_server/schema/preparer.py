@@ -171,17 +171,17 @@ class Preparer:
         return kept
 
     def _digest(self, text: str) -> str:
-        if len(text) > self._limits.schema_bytes:
-            raise too_complex(
-                "The schema's text is too long",
-                "schema_bytes",
-                self._limits.schema_bytes,
-                len(text),
-            ).to_error()
         try:
             raw = text.encode()
         except UnicodeEncodeError:
             raise invalid("The schema's text holds half of a surrogate pair.").to_error() from None
+        if len(raw) > self._limits.schema_bytes:
+            raise too_complex(
+                "The schema's text is too long",
+                "schema_bytes",
+                self._limits.schema_bytes,
+                len(raw),
+            ).to_error()
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
     async def _join(self, digest: str, text: str) -> PreparedSchema:

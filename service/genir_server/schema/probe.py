@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 _MOST_MASKS = 12
 _FREE_STEPS = 6
+# How the engine tells its limits. It does not tell the first, which is then its default.
+_ENGINE_LIMITS = tuple(
+    (name, re.compile(form))
+    for name, form in (
+        ("step_lexer_fuel", r"too many expressions"),
+        ("max_items_in_row", r"has (?P<value>\d+) items; max is (?P<most>\d+)"),
+        ("step_max_items", r"Too many items \(limit (?P<most>\d+)"),
+        ("max_lexer_states", r"too many states: (?P<value>\d+) >= (?P<most>\d+)"),
+    )
+)
 
 
 class GrammarError(Exception):
@@ -56,7 +67,7 @@ class Probe:
                 "Compiling the schema takes too long",
                 "compile_seconds",
                 self._limits.compile_seconds,
-                f"{seconds:.3f}",
+                f"{seconds:.3g}",
             )
         return matcher, seconds
 
@@ -100,11 +111,7 @@ class Probe:
         if matcher.is_error():
             # What follows the first line is the matcher's state.
             reason = matcher.get_error().partition("\n")[0][:200]
-            raise SchemaRefusedError(
-                Reason.SCHEMA_TOO_COMPLEX,
-                f"The engine reaches a limit of its own: {reason}",
-                limit="engine_limit",
-            )
+            raise engine_limit(reason)
 
     def _mask(self, matcher: llguidance.LLMatcher) -> tuple[bytes, float]:
         # By the clock, which costs little to read; a mask that seems slow on a machine that is
@@ -118,7 +125,7 @@ class Probe:
                 "Deciding which tokens may come next takes too long",
                 "mask_seconds",
                 self._limits.mask_seconds,
-                f"{seconds:.3f}",
+                f"{seconds:.3g}",
             )
         return mask, seconds
 
@@ -136,3 +143,22 @@ class Probe:
                 if token != self._end:
                     return token
         return None
+
+
+def engine_limit(reason: str) -> SchemaRefusedError:
+    """The refusal of a schema under which the engine reaches a limit of its own.
+
+    Its numbers are in the refusal where the engine is known to tell them.
+
+    Args:
+        reason: what the engine says.
+
+    """
+    what = f"The engine reaches a limit of its own ({reason})"
+    for name, form in _ENGINE_LIMITS:
+        found = form.search(reason)
+        if found is not None:
+            numbers = found.groupdict()
+            most = int(numbers.get("most") or getattr(engine.LIMITS, name))
+            return too_complex(what, "engine_limit", most, numbers.get("value"))
+    return SchemaRefusedError(Reason.SCHEMA_TOO_COMPLEX, what, pointer="", limit="engine_limit")

@@ -11,6 +11,7 @@ import math
 import re
 from typing import TYPE_CHECKING, NoReturn
 
+from genir_server.schema.pointer import join
 from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _TYPE_NAMES = {list: "an array", str: "a string", int: "a number", float: "a num
 
 _MOST_DIGITS = 400
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_STRUCTURE_AND_COMMAS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -68,7 +70,8 @@ def _check_nesting(text: str, most: int) -> None:
             depth += 1
             if depth > deepest:
                 deepest = depth
-                where = match.start()
+                if depth == most + 1:
+                    where = match.start()
         elif first in "]}":
             depth -= 1
     if deepest > most:
@@ -79,7 +82,39 @@ def _check_nesting(text: str, most: int) -> None:
             "nesting",
             most,
             deepest,
+            _pointer_to(text, where),
         )
+
+
+def _pointer_to(text: str, end: int) -> str:
+    """The pointer to the value that begins at `end` of a text, which need not be JSON."""
+    path: list[str | int] = []
+    for match in _STRUCTURE_AND_COMMAS.finditer(text, 0, end):
+        part = match.group()
+        if part in "[{":
+            path.append(0 if part == "[" else "")
+        elif part in "]}":
+            # A text that is not JSON may close what it never opened.
+            del path[-1:]
+        elif not path:
+            continue
+        elif part == ",":
+            if isinstance(last := path[-1], int):
+                path[-1] = last + 1
+        elif isinstance(path[-1], str):
+            # The last string before a value that holds others is that value's name.
+            path[-1] = part
+    return join(_name(part) if isinstance(part, str) else part for part in path)
+
+
+def _name(token: str) -> str:
+    """What a JSON string says, or the string as it stands when it says nothing sendable."""
+    try:
+        name = str(json.loads(token))
+        name.encode()
+    except ValueError:
+        return token.strip('"')
+    return name
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -57,27 +57,33 @@ def unsupported(message: str, pointer: str) -> SchemaRefusedError:
 
 
 def too_complex(
-    what: str, limit: str, most: float, value: float | str, pointer: str | None = None
+    what: str,
+    limit: str,
+    most: float,
+    value: float | str | None = None,
+    pointer: str | None = None,
 ) -> SchemaRefusedError:
     """The refusal of something beyond a limit.
 
     Args:
         what: what is too large, in words.
-        limit: name of the limit in `SchemaLimits`.
+        limit: name of the limit in `SchemaLimits`, or of one that is not the operator's.
         most: the limit's value.
-        value: the value that broke it.
-        pointer: where, when one place is to blame.
+        value: the value that broke it; None where it ended the work before it could be measured.
+        pointer: where, when one place is to blame. When it is the document as a whole, callers'
+            programs are told the root, and the sentence says nothing of a place.
 
     """
     where = "" if pointer is None else f" at {place(pointer)}"
-    metadata = {"limit": limit, "most": f"{most:g}" if isinstance(most, float) else str(most)}
-    metadata["value"] = str(value)
-    if pointer is not None:
-        metadata["pointer"] = pointer
+    bound = f"{most:g}" if isinstance(most, float) else str(most)
+    found = f"more than {bound}" if value is None else str(value)
     return SchemaRefusedError(
         Reason.SCHEMA_TOO_COMPLEX,
-        f"{what}{where}: {limit} is {value}, at most {metadata['most']} is allowed",
-        **metadata,
+        f"{what}{where}: {limit} is {found}, at most {bound} is allowed",
+        pointer=pointer or "",
+        limit=limit,
+        most=bound,
+        value=found,
     )
 
 

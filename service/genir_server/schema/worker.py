@@ -17,10 +17,9 @@ import sys
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
-from genir_server.core.errors import Reason
 from genir_server.schema.isolation import in_child
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.refusal import SchemaRefusedError
+from genir_server.schema.refusal import SchemaRefusedError, too_complex
 
 if TYPE_CHECKING:
     from genir_server.schema.analysis import Analyser
@@ -73,18 +72,24 @@ def _analysis(analyser: Analyser, text: str) -> bytes:
     try:
         reply: dict[str, object] = asdict(analyser.analyse(text))
     except SchemaRefusedError as refusal:
-        reply = {
-            "reason": refusal.reason.value,
-            "message": refusal.message,
-            "metadata": refusal.metadata,
-        }
+        reply = _refused(refusal)
     except RecursionError:
-        reply = {
-            "reason": Reason.SCHEMA_TOO_COMPLEX.value,
-            "message": "The schema is nested too deeply",
-            "metadata": {},
-        }
+        reply = _refused(
+            too_complex(
+                "Preparing the schema calls too many functions one inside the next",
+                "recursion",
+                sys.getrecursionlimit(),
+            )
+        )
     return json.dumps(reply).encode()
+
+
+def _refused(refusal: SchemaRefusedError) -> dict[str, object]:
+    return {
+        "reason": refusal.reason.value,
+        "message": refusal.message,
+        "metadata": refusal.metadata,
+    }
 
 
 def read_frame(stream: IO[bytes]) -> bytes | None:

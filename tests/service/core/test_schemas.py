@@ -134,6 +134,12 @@ async def test_a_refusal_names_the_field_of_this_request(
     assert (error.reason, [violation.field for violation in error.fields]) == (reason, [field])
 
 
+async def test_a_text_beyond_the_limit_is_told_with_place_and_numbers() -> None:
+    subject, _, _ = checker(limits=RequestLimits(schema_bytes=3))
+    error = await refused(subject, SchemaCheckRequest("{  }"))
+    assert error.metadata == {"pointer": "", "limit": "schema_bytes", "most": "3", "value": "4"}
+
+
 async def test_checks_leave_workers_to_the_generate_calls_and_are_bounded() -> None:
     schemas = [prepared(f'{{"title":"{number}"}}') for number in range(70)]
     subject, careful, _ = checker(*schemas, at_once=2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
 from genir_server.core.errors import GenirError, Reason
+from genir_server.schema import worker
 from genir_server.schema.isolation import Death, in_child
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import WorkerPool
@@ -17,6 +19,8 @@ from genir_server.schema.refusal import SchemaRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from genir_server.schema.analysis import Analyser
 
 SLOW = 5
 
@@ -104,6 +108,51 @@ async def test_a_worker_that_is_gone_is_replaced(pool: WorkerPool) -> None:
     assert caught.value.reason is Reason.OVERLOADED
     assert await pool.analyse('{"title": "found"}')
     assert pool.counters.replaced == 1
+
+
+def test_every_death_is_refused_with_the_bound() -> None:
+    limits = SchemaLimits(probe_seconds=0.5, probe_bytes=1 << 20)
+    pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
+    told = {}
+    for death in (Death.TIME, Death.MEMORY, Death.CRASH):
+        refusal = pool._refusal(death)
+        assert isinstance(refusal, SchemaRefusedError)
+        assert refusal.reason is Reason.SCHEMA_TOO_COMPLEX
+        assert refusal.metadata["most"] in refusal.message
+        told[death] = refusal.metadata
+    assert told == {
+        Death.TIME: {
+            "pointer": "",
+            "limit": "probe_seconds",
+            "most": "0.5",
+            "value": "more than 0.5",
+        },
+        Death.MEMORY: {
+            "pointer": "",
+            "limit": "probe_bytes",
+            "most": "1048576",
+            "value": "more than 1048576",
+        },
+        # Nobody knows what it took, and more stack than memory there is not.
+        Death.CRASH: {"pointer": "", "limit": "worker", "most": "1048576"},
+    }
+
+
+class Deep:
+    def analyse(self, text: str) -> NoReturn:
+        raise RecursionError(text)
+
+
+def test_recursion_without_end_is_refused_with_the_bound() -> None:
+    reply = json.loads(worker._analysis(cast("Analyser", Deep()), "{}"))
+    most = str(sys.getrecursionlimit())
+    assert reply["reason"] == "SCHEMA_TOO_COMPLEX"
+    assert reply["metadata"] == {
+        "pointer": "",
+        "limit": "recursion",
+        "most": most,
+        "value": f"more than {most}",
+    }
 
 
 def test_a_child_that_dies_says_of_what() -> None:

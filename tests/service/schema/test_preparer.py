@@ -11,8 +11,11 @@ from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Enforcement
 from genir_server.schema.verification import Verification
 from genir_server.schema.vocabulary import Draft
+from tests.service.schema.elsewhere import NAME, elsewhere
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from genir_server.schema.preparer import Preparer
 
 OBJECT = {
@@ -152,11 +155,20 @@ async def test_what_is_not_a_usable_schema_is_invalid(
     assert said in error.message
 
 
-async def test_nothing_is_fetched(preparer: Preparer) -> None:
-    for reference in ("http://127.0.0.1:9/a.json", "file:///etc/hostname", "other.json"):
-        error = await refusal(preparer, json.dumps({"items": {"$ref": reference}}))
-        assert error.reason is Reason.SCHEMA_UNSUPPORTED
-        assert error.metadata["pointer"] == "/items/$ref"
+async def test_nothing_is_fetched(preparer: Preparer, tmp_path: Path) -> None:
+    """A server that would give a schema is not asked, and a file that has one is not used."""
+    with elsewhere(tmp_path) as there:
+        for folder in there.folders():
+            cases: list[tuple[dict[str, object], str]] = [
+                ({"items": {"$ref": f"{folder}{NAME}"}}, "/items/$ref"),
+                ({"$id": f"{folder}root.json", "items": {"$ref": NAME}}, "/items/$ref"),
+                ({"$schema": f"{folder}{NAME}"}, "/$schema"),
+            ]
+            for schema, pointer in cases:
+                error = await refusal(preparer, json.dumps(schema))
+                assert error.reason is Reason.SCHEMA_UNSUPPORTED
+                assert error.metadata["pointer"] == pointer
+        there.prove_that_it_is_there(tmp_path)
 
 
 async def test_a_cancelled_caller_does_not_take_others_along(preparer: Preparer) -> None:

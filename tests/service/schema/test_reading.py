@@ -58,6 +58,24 @@ def test_nesting_is_counted_outside_of_strings(depth: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ('{"a": 1, "b": [[], [1, {"c": [[]]}]]}', "/b/1/1/c"),
+        ('{"a": {"b": {"c": {"d": {"e": 5}}}}}', "/a/b/c/d"),
+        # A name is what it says, not how it is written; a comma in one counts for nothing.
+        ('{"x/y": {"~": {"a,b": {"\\u00e9": [[]]}}}}', "/x~1y/~0/a,b/\u00e9"),
+        # What cannot be sent, or is no JSON, is told as it stands.
+        ('{"\\ud800": {"\\q": {"c": {"d": [[]]}}}}', "/\\ud800/\\q/c/d"),
+        ("[} {[[[[[", "//0/0/0"),
+    ],
+)
+def test_the_place_where_nesting_is_too_deep_is_told(text: str, pointer: str) -> None:
+    with pytest.raises(SchemaRefusedError) as caught:
+        reader.read(text, SchemaLimits(nesting=4))
+    assert caught.value.metadata["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
     ("schema", "draft"),
     [
         ({}, Draft.DRAFT202012),

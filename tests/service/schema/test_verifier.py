@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
+import re
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from genir_server.schema.verification import GuardedVerifier, Verification
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
+from tests.service.schema.elsewhere import NAME, elsewhere
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_violations_say_where_and_what() -> None:
@@ -57,27 +61,19 @@ def test_every_known_format_is_asserted_in_every_draft(
     assert verifier.violations(5) == []
 
 
-def test_nothing_is_fetched() -> None:
-    """A listener sees no connection, and a file that is there is not read."""
-    asked = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.5)
-
-        def listen() -> None:
-            try:
-                listener.accept()
-            except TimeoutError:
-                return
-            asked.set()
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        port = listener.getsockname()[1]
-        for reference in (f"http://127.0.0.1:{port}/a.json", "file:///etc/hostname"):
-            with pytest.raises(ValueError, match=r".+"):
-                SchemaVerifier({"$ref": reference}, Draft.DRAFT202012)
-        thread.join()
-    assert not asked.is_set()
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    """A server that would give a schema is not asked, and a file that has one is not used."""
+    with elsewhere(tmp_path) as there:
+        for folder in there.folders():
+            schemas: list[dict[str, object]] = [
+                {"$ref": f"{folder}{NAME}"},
+                {"$id": f"{folder}root.json", "$ref": NAME},
+                {"properties": {"a": {"$dynamicRef": f"{folder}{NAME}"}}},
+            ]
+            for schema in schemas:
+                with pytest.raises(ValueError, match=re.escape(NAME)):
+                    SchemaVerifier(schema, Draft.DRAFT202012)
+        there.prove_that_it_is_there(tmp_path)
 
 
 @pytest.mark.parametrize(
