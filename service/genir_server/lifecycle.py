@@ -64,6 +64,7 @@ class Lifecycle:
         self.schema_checker: SchemaChecker | None = None
         self.lame_duck = False
         self.expected_ready_at: float | None = None
+        self._failed = False
         self._listeners: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
 
@@ -79,8 +80,11 @@ class Lifecycle:
 
     @property
     def alive(self) -> bool:
-        """Whether nothing has gone wrong that only a restart of the process mends: liveness."""
-        return self.phase is not Phase.FAILED
+        """Whether nothing has gone wrong that only a restart of the process mends: liveness.
+
+        A server that has failed drains before it exits, and does not come to life by that.
+        """
+        return not self._failed
 
     @property
     def stopping(self) -> bool:
@@ -99,6 +103,7 @@ class Lifecycle:
         if phase is self.phase:
             return
         self.phase = phase
+        self._failed = self._failed or phase is Phase.FAILED
         self.phase_began_at = time.monotonic()
         self._tell()
 

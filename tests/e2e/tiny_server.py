@@ -107,13 +107,14 @@ def streams(target: str, count: int, **options: Any) -> Iterator[list[Stream]]:
                 thread.join()
 
 
-class ReadinessWatch:
-    """A `Watch` on readiness in a thread: each status with the moment it came."""
+class HealthWatch:
+    """A `Watch` of the standard health service in a thread: each status with the moment it came."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, name: str) -> None:
+        self.name = name
         self._channel = grpc.insecure_channel(target)
         stub: Any = health_pb2_grpc.HealthStub(self._channel)
-        self._call = stub.Watch(health_pb2.HealthCheckRequest(service="readiness"))
+        self._call = stub.Watch(health_pb2.HealthCheckRequest(service=name))
         self.seen: list[tuple[float, int]] = []
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
@@ -127,14 +128,14 @@ class ReadinessWatch:
         self._channel.close()
 
     def not_serving_at(self, since: float) -> float:
-        """When readiness was first seen to be off after `since`."""
+        """When it was first seen to be off after `since`."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             for moment, status in tuple(self.seen):
                 if moment >= since and status == health_pb2.HealthCheckResponse.NOT_SERVING:
                     return moment
             time.sleep(0.01)
-        raise AssertionError(f"readiness stayed on: {self.seen}")
+        raise AssertionError(f"{self.name} stayed on: {self.seen}")
 
     def _follow(self) -> None:
         try:
@@ -142,3 +143,10 @@ class ReadinessWatch:
                 self.seen.append((time.monotonic(), answer.status))
         except grpc.RpcError:
             return
+
+
+class ReadinessWatch(HealthWatch):
+    """A `Watch` on readiness."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target, "readiness")

@@ -10,12 +10,14 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
 from genir.v1 import generation_pb2, ir_service_pb2
+from genir_server.core.limits import RequestLimits
 from tests.service.schema.strategies import schemas
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
+OWN = "/genir.v1.IRService"
 SMALL_SCHEMA = '{"type":"object","properties":{"a":{"type":"boolean"}},"required":["a"]}'
 
 _INT32 = st.one_of(st.integers(-(2**31), 2**31 - 1), st.integers(-2, 5))
@@ -73,10 +75,13 @@ _SCHEMA = st.one_of(
 # Names of fields whose values would nearly never be plausible otherwise.
 _HINTS: dict[str, st.SearchStrategy[Any]] = {
     "json_schema": _SCHEMA,
+    "json_schemas": _SCHEMA,
     "schema_digest": st.one_of(_TEXT, st.just("sha256:" + "0" * 64)),
     "model": st.one_of(st.sampled_from(["", "tiny"]), _TEXT),
     "max_tokens": st.one_of(st.integers(1, 24), _INT32),
     "request_id": st.one_of(st.just(""), _TEXT),
+    # A forced warm-up writes up to 2,048 tokens; what damages a good one's bytes forces enough.
+    "force": st.just(False),
 }
 
 
@@ -157,6 +162,34 @@ specs: st.SearchStrategy[Any] = st.one_of(
 )
 """Specs of every kind: odd but legal, good but for one field, good but for many, and arbitrary."""
 
+_CHECKS = messages(ir_service_pb2.CheckSchemaRequest.DESCRIPTOR, ir_service_pb2.CheckSchemaRequest)
+_TOO_MANY = [SMALL_SCHEMA] * (RequestLimits().warmup_schemas + 1)
+_WARM_UPS: st.SearchStrategy[Message] = st.one_of(
+    messages(ir_service_pb2.WarmupRequest.DESCRIPTOR, ir_service_pb2.WarmupRequest),
+    st.lists(_SCHEMA, min_size=1, max_size=4).map(
+        lambda texts: ir_service_pb2.WarmupRequest(json_schemas=texts)
+    ),
+    st.just(ir_service_pb2.WarmupRequest(json_schemas=_TOO_MANY)),
+)
+
+
+def _calls_of(
+    method: str, requests: st.SearchStrategy[Any]
+) -> st.SearchStrategy[tuple[str, bytes]]:
+    """The path of a method with bytes to send there."""
+    return st.tuples(
+        st.just(f"{OWN}/{method}"), requests.map(lambda request: request.SerializeToString())
+    )
+
+
+calls: st.SearchStrategy[tuple[str, bytes]] = st.one_of(
+    _calls_of("GenerateIR", specs.map(lambda spec: ir_service_pb2.GenerateIRRequest(spec=spec))),
+    _calls_of("StreamIR", specs.map(lambda spec: ir_service_pb2.StreamIRRequest(spec=spec))),
+    _calls_of("CheckSchema", _CHECKS),
+    _calls_of("Warmup", _WARM_UPS),
+)
+"""Calls of every method that takes a schema, each as often as the others."""
+
 
 class Damage:
     """Damages bytes, always the same way for the same seed."""
@@ -205,16 +238,21 @@ def _good_inputs() -> list[tuple[str, bytes]]:
         temperature=0.5,
         request_id="fuzz",
     )
-    own = "/genir.v1.IRService"
     generate = ir_service_pb2.GenerateIRRequest(spec=spec).SerializeToString()
+    check = ir_service_pb2.CheckSchemaRequest(
+        json_schema=SMALL_SCHEMA, include_engine_schema=True
+    ).SerializeToString()
+    warm_up = ir_service_pb2.WarmupRequest(json_schemas=[SMALL_SCHEMA, "true"]).SerializeToString()
     return [
-        (f"{own}/GenerateIR", generate),
-        (f"{own}/GenerateIR", generate),
-        (f"{own}/StreamIR", generate),
-        (f"{own}/StreamIR", generate),
-        (f"{own}/Health", b"\x08\x00"),
-        (f"{own}/Warmup", b"\x08\x00"),
-        (f"{own}/NoSuchMethod", generate),
+        (f"{OWN}/GenerateIR", generate),
+        (f"{OWN}/GenerateIR", generate),
+        (f"{OWN}/StreamIR", generate),
+        (f"{OWN}/StreamIR", generate),
+        (f"{OWN}/Health", b"\x08\x00"),
+        (f"{OWN}/Warmup", b"\x08\x00"),
+        (f"{OWN}/Warmup", warm_up),
+        (f"{OWN}/CheckSchema", check),
+        (f"{OWN}/NoSuchMethod", generate),
         ("/grpc.health.v1.Health/Check", b"\x0a\x09readiness"),
         ("/grpc.health.v1.Health/Watch", b"\x0a\x09readiness"),
         ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", b"\x3a\x00"),

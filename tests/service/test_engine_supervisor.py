@@ -129,6 +129,9 @@ async def test_the_budget_of_restarts_is_kept() -> None:
         await server.task
     assert not server.lifecycle.alive
     assert server.bring_up.engine is None
+    # What the process does next, on its way out.
+    server.lifecycle.enter(Phase.DRAINING, "It drains.")
+    assert not server.lifecycle.alive
 
 
 async def test_restarts_that_fail_count_too() -> None:
@@ -220,6 +223,25 @@ async def test_short_calls_do_not_hide_a_stopped_engine() -> None:
         clock.now += 1.0
         await asyncio.sleep(0)
     assert longest > 10.0
+    watch.close()
+
+
+async def test_an_idle_engine_is_given_a_quarter_of_the_bound_more() -> None:
+    """It may stop right after an answer, and is asked again only after a while."""
+    engine, clock = WatchedEngine(), Clock()
+    watch = StallWatch(engine, 10.0, clock)
+    tick = 0.1
+    while clock.now < 5.0:
+        watch.silent_for()
+        clock.now += tick
+        for _ in range(3):
+            await asyncio.sleep(0)
+    engine.answers = False
+    stopped_at = clock.now
+    while watch.silent_for() <= 10.0:
+        clock.now += tick
+        await asyncio.sleep(0)
+    assert 10.0 < clock.now - stopped_at <= 12.5 + 3 * tick
     watch.close()
 
 
