@@ -182,7 +182,8 @@ class Analyser:
         engine_text, notices = trial.compiled.engine_text, trial.compiled.notices
         if self._for_xgrammar:
             form, taken = xgrammar_form(json.loads(engine_text), schema)
-            engine_text, notices = _text(form), (*notices, *taken)
+            # Like the others that are checked after decoding, before all that is narrowed.
+            engine_text, notices = _text(form), (*taken, *notices)
         seconds = time.process_time() - start
         return Analysis(
             draft=int(draft),

@@ -34,7 +34,8 @@ class SchemaLimits:
         probe_seconds: processor time for reading, checking and compiling one schema there.
         compile_seconds: the part of it that compiling the grammar takes, which the engine spends
             again for every request.
-        probe_wall_seconds: the same by the clock, for when the machine is overloaded.
+        probe_wall_seconds: time by the clock for all of it, with the wait for workers, for when the
+            machine is overloaded.
         mask_seconds: processor time for the set of allowed tokens at one place of the output.
         probe_bytes: memory of the process that does this.
     """

@@ -1,8 +1,8 @@
 """Worker processes for callers' schemas: whatever a schema does, the server and others live on.
 
 Most schemas take a few milliseconds. One that takes longer than `SchemaLimits.quick_seconds` starts
-again in a worker that is kept for such schemas, so that however many of them there are, they only
-wait for one another.
+again in a worker that is kept for such schemas, so that however many of them there are, others wait
+for their first `quick_seconds` only.
 """
 
 from __future__ import annotations
@@ -136,28 +136,30 @@ class WorkerPool:
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
                 `SchemaLimits.probe_seconds`, or more memory or stack than there is.
-            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed in waiting for a
-                worker or in the work; DRAINING when the server is going down.
+            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed in waiting for
+                workers and in their work, all together; DRAINING when the server is going down.
 
         """
+        deadline = asyncio.get_running_loop().time() + self._limits.probe_wall_seconds
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
-        reply = await self._ask(self._quick, text, quick)
+        reply = await self._ask(self._quick, text, quick, deadline)
         death = _death(reply)
         if death is Death.TIME and quick < self._limits.probe_seconds:
             self.counters.slow += 1
-            reply = await self._ask(self._slow, text, self._limits.probe_seconds)
+            reply = await self._ask(self._slow, text, self._limits.probe_seconds, deadline)
             death = _death(reply)
         self.counters.analysed += 1
         if death is not None:
             raise self._refusal(death)
         return reply
 
-    async def _ask(self, queue: asyncio.Queue[_Worker | None], text: str, seconds: float) -> bytes:
-        """What the next free worker of a queue replies."""
-        wall = self._limits.probe_wall_seconds
+    async def _ask(
+        self, queue: asyncio.Queue[_Worker | None], text: str, seconds: float, deadline: float
+    ) -> bytes:
+        """What the next free worker of a queue replies before the event loop's clock is there."""
         try:
             # Who waits that long had better try elsewhere.
-            async with asyncio.timeout(wall):
+            async with asyncio.timeout_at(deadline):
                 worker = await queue.get()
         except TimeoutError:
             raise _overloaded() from None
@@ -167,11 +169,12 @@ class WorkerPool:
             # A replacement did not start; try again rather than let callers wait for ever.
             self._replace_soon(queue, None)
             raise _overloaded()
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
         healthy = False
         try:
             # A worker itself sees to the limits: one that keeps silent is out of order.
-            async with asyncio.timeout(wall + _SILENCE_SECONDS):
-                reply = await worker.ask(f"{seconds}\n{text}".encode())
+            async with asyncio.timeout(left + _SILENCE_SECONDS):
+                reply = await worker.ask(f"{seconds} {left}\n{text}".encode())
             healthy = True
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             raise _overloaded() from None

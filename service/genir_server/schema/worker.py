@@ -1,9 +1,10 @@
 """The process in which callers' schemas are read and compiled.
 
 Speaks in frames over standard input and output: four bytes of length, big-endian, and a body. The
-first frame in is the configuration, as JSON; then each frame in is the processor time allowed, in
-seconds, a line end, and a schema's text; each frame out is JSON: an analysis or a refusal,
-with ``resident_bytes``, or ``death``, a `genir_server.schema.isolation.Death`.
+first frame in is the configuration, as JSON; then each frame in is the processor time allowed and
+the time by the clock, in seconds with a space between, a line end, and a schema's text; each frame
+out is JSON: an analysis or a refusal, with ``resident_bytes``, or ``death``, a
+`genir_server.schema.isolation.Death`.
 
 Every schema gets a child of its own, so that whatever it does leaves this process as it was.
 """
@@ -53,12 +54,13 @@ def main() -> None:
     gc.freeze()
     write_frame(replies, b"{}")
     while (frame := read_frame(requests)) is not None:
-        seconds, _, text = frame.partition(b"\n")
+        times, _, text = frame.partition(b"\n")
+        seconds, wall_seconds = map(float, times.split())
         outcome = in_child(
             lambda text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
-            seconds=float(seconds),
+            seconds=seconds,
             memory=limits.probe_bytes,
-            wall_seconds=limits.probe_wall_seconds,
+            wall_seconds=wall_seconds,
         )
         if outcome.death is None:
             # An analysis may be large: it is not read here.

@@ -81,6 +81,27 @@ async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
     assert all(error.retry_after for error in late)
 
 
+async def test_one_bound_holds_for_both_waits_and_both_workers() -> None:
+    """A schema that comes late to the worker for slow ones has only what is left of its time."""
+    limits = SchemaLimits(probe_wall_seconds=3.0, quick_seconds=0.02)
+    pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
+    await pool.start()
+    quick, slow_one = pool._quick.get_nowait(), pool._slow.get_nowait()
+    loop = asyncio.get_running_loop()
+    # One worker comes free when half of the time is over, the other never.
+    loop.call_later(1.5, pool._quick.put_nowait, quick)
+    start = loop.time()
+    with pytest.raises(GenirError) as caught:
+        await pool.analyse(slow(0))
+    seconds = loop.time() - start
+    pool._slow.put_nowait(slow_one)
+    await pool.close()
+    assert caught.value.reason is Reason.OVERLOADED
+    assert pool.counters.slow == 1
+    # With a bound for each wait, the two would take more than 4.5.
+    assert 2.9 < seconds < 4.0
+
+
 def exhausts_memory() -> bytes:
     return bytes(1 << 30)
 

@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genir.schemas import builtin_ir_schema_text
+from genir_server.core.types import Enforcement
 from genir_server.schema import engine
+from genir_server.schema.analysis import Analyser
 from genir_server.schema.document import Document
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.relax import relax
 from genir_server.schema.vocabulary import Draft
 from genir_server.schema.xgrammar_form import xgrammar_form
@@ -109,3 +112,27 @@ def test_what_is_taken_out_is_told_with_its_place() -> None:
         ("multipleOf", "/properties/step"),
         ("maxLength", "/properties/word"),
     }
+
+
+def test_what_is_checked_comes_before_what_is_narrowed() -> None:
+    analyser = Analyser(
+        engine.load_tokenizer(None), SchemaLimits(), NarrowingBounds(), for_xgrammar=True
+    )
+    schema = {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+            "price": {"type": "integer", "minimum": 0, "multipleOf": 5},
+        },
+    }
+    notices = analyser.analyse(json.dumps(schema)).notices
+    told = [notice.enforcement for notice in notices]
+    # The first is left out for any engine, the second for this one.
+    checked = {
+        notice.pointer
+        for notice in notices
+        if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+    }
+    assert len(checked) == 2
+    assert told == sorted(told, key=lambda kind: kind is Enforcement.NARROWED)
+    assert Enforcement.NARROWED in told

@@ -30,7 +30,10 @@ class _SchemaCoverageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Schema
     SCHEMA_COVERAGE_UNSPECIFIED: _SchemaCoverage.ValueType  # 0
     """Not known."""
     SCHEMA_COVERAGE_EXACT: _SchemaCoverage.ValueType  # 1
-    """All of it: what the model writes is valid at the first attempt, if it comes to an end."""
+    """No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
+    an end. Rare exceptions have no notice: a name written twice where an object is open to other
+    names, and a text in the form of its format that is none, such as the date 2027-02-29.
+    """
     SCHEMA_COVERAGE_CHECKED: _SchemaCoverage.ValueType  # 2
     """Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""
 
@@ -42,7 +45,10 @@ class SchemaCoverage(_SchemaCoverage, metaclass=_SchemaCoverageEnumTypeWrapper):
 SCHEMA_COVERAGE_UNSPECIFIED: SchemaCoverage.ValueType  # 0
 """Not known."""
 SCHEMA_COVERAGE_EXACT: SchemaCoverage.ValueType  # 1
-"""All of it: what the model writes is valid at the first attempt, if it comes to an end."""
+"""No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
+an end. Rare exceptions have no notice: a name written twice where an object is open to other
+names, and a text in the form of its format that is none, such as the date 2027-02-29.
+"""
 SCHEMA_COVERAGE_CHECKED: SchemaCoverage.ValueType  # 2
 """Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""
 Global___SchemaCoverage: _TypeAlias = SchemaCoverage  # noqa: Y015
