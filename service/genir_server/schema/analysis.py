@@ -53,7 +53,7 @@ _FORMS = (
     (Options(plain_patterns=True), False),
 )
 _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
-_BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf"})
+_BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf", "format"})
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
 # What takes longer to compile also takes room, and would hold the server up when it is compiled

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import child
+from genir_server.schema.relax.formats import USUAL_FORMS, USUAL_PATTERNS
 from genir_server.schema.vocabulary import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -36,10 +37,7 @@ _KINDS = {
     "string": STRING_KEYWORDS,
     "number": NUMBER_KEYWORDS,
 }
-_UNBOUNDED_FORMATS = frozenset({"email", "hostname", "uri"})
-# Beyond these the engine writes what is no longer valid: 64 characters before the @ (RFC 5321),
-# 253 in a host name (RFC 1035).
-_FORMAT_CHARACTERS = {"email": 64, "hostname": 253}
+_UNBOUNDED_FORMATS = frozenset({"uri"})
 
 
 def narrow(
@@ -162,6 +160,7 @@ class _Narrowing:
             return
         if whole and "type" not in schema and self._bounds.infer_types:
             self._infer_type(schema, pointer)
+        self._use_usual_form(schema, pointer)
         types = schema.get("type")
         names = types if isinstance(types, list) else [types]
         alone = whole and not any(keyword in schema for keyword in _IN_PLACE)
@@ -182,15 +181,24 @@ class _Narrowing:
             schema["type"] = kinds[0]
             self._note(pointer, "type", f"{kinds[0]}, as the keywords are about that type")
 
+    def _use_usual_form(self, schema: Schema, pointer: str) -> None:
+        usual = USUAL_FORMS.get(str(schema.get("pattern")))
+        if usual is None:
+            return
+        form, detail = usual
+        least, own = form.get("maxLength"), schema.get("maxLength")
+        schema.update(form)
+        if isinstance(least, int) and isinstance(own, int):
+            schema["maxLength"] = min(least, own)
+        self._note(pointer, "format", detail)
+
     def _bound_string(self, schema: Schema, pointer: str) -> None:
         if "maxLength" in schema or schema.get("format", "uri") not in _UNBOUNDED_FORMATS:
             return
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and not _open_ended(pattern):
+        if isinstance(pattern, str) and (pattern in USUAL_PATTERNS or not _open_ended(pattern)):
             return
-        usual = self._bounds.string_characters
-        usual = min(usual, _FORMAT_CHARACTERS.get(str(schema.get("format")), usual))
-        most = max(usual, 2 * self._least.get("minLength", 0))
+        most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
         schema["maxLength"] = most
         self._note(pointer, "maxLength", f"at most {most} characters")
 

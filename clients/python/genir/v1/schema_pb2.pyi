@@ -31,8 +31,8 @@ class _SchemaCoverageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Schema
     """Not known."""
     SCHEMA_COVERAGE_EXACT: _SchemaCoverage.ValueType  # 1
     """No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
-    an end. Rare exceptions have no notice: a name written twice where an object is open to other
-    names, and a text in the form of its format that is none, such as the date 2027-02-29.
+    an end. One rare exception has no notice: a name written twice where an object is open to other
+    names.
     """
     SCHEMA_COVERAGE_CHECKED: _SchemaCoverage.ValueType  # 2
     """Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""
@@ -46,8 +46,8 @@ SCHEMA_COVERAGE_UNSPECIFIED: SchemaCoverage.ValueType  # 0
 """Not known."""
 SCHEMA_COVERAGE_EXACT: SchemaCoverage.ValueType  # 1
 """No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
-an end. Rare exceptions have no notice: a name written twice where an object is open to other
-names, and a text in the form of its format that is none, such as the date 2027-02-29.
+an end. One rare exception has no notice: a name written twice where an object is open to other
+names.
 """
 SCHEMA_COVERAGE_CHECKED: SchemaCoverage.ValueType  # 2
 """Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""

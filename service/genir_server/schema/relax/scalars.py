@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.core.types import Enforcement
-from genir_server.schema.relax.formats import ENGINE_FORMATS, EXACT_PATTERNS, STANDARD_FORMATS
+from genir_server.schema.relax.formats import (
+    ENGINE_FORMATS,
+    EXACT_PATTERNS,
+    STANDARD_FORMATS,
+    WIDE_PATTERNS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +123,10 @@ def _format(
     elif name in EXACT_PATTERNS:
         _add(schema, extra, "pattern", EXACT_PATTERNS[name])
         context.rewritten(node, "format", f"{name} as a regular expression")
+    elif name in WIDE_PATTERNS:
+        # Narrowing makes an exact one of it.
+        _add(schema, extra, "pattern", WIDE_PATTERNS[name])
+        context.unchecked(node, "format", f"the engine lets through what only looks like {name}")
     elif name in STANDARD_FORMATS:
         context.unchecked(node, "format", f"the engine does not know the format {name}")
     else:
