@@ -112,6 +112,18 @@ class RawCaller:
                 break
         return found
 
+    def all_events(self, seconds: float) -> list[Event]:
+        """What arrives until nothing has for some seconds, on however many streams."""
+        found: list[Event] = []
+        while more := self.events(seconds):
+            found += more
+        return found
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Whether the server closes within some seconds. Answers nothing that it sends."""
+        self.closed = self.closed or closes(self.socket, seconds)
+        return self.closed
+
     def status(self, seconds: float) -> tuple[int, str] | None:
         """The gRPC status that arrives within some seconds, and its message."""
         for event in self.events(seconds):
@@ -126,3 +138,27 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """One HTTP/2 frame (RFC 9113, section 4.1), whatever it says."""
     head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
     return head + stream.to_bytes(4, "big") + payload
+
+
+def field(name: bytes, size: int) -> bytes:
+    """A header field in HPACK (RFC 7541, section 6.2.2); its value has `size` bytes, 127 and up."""
+    length, left = b"\x7f", size - 127
+    while left >= 128:
+        length += bytes((left % 128 + 128,))
+        left //= 128
+    return bytes((0, len(name))) + name + length + bytes((left,)) + b"a" * size
+
+
+def closes(connection: socket.socket, seconds: float) -> bool:
+    """Whether the other end closes within some seconds, whatever it says before."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        connection.settimeout(left)
+        try:
+            if not connection.recv(1 << 16):
+                return True
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+    return False

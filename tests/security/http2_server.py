@@ -18,6 +18,8 @@ async def main() -> None:
         auth_file=Path(sys.argv[1]),
         message_timeout=2,
         max_connections=32,
+        # More than all the connections of one test may have streams.
+        max_concurrent_calls=2100,
         max_streams_per_connection=64,
         default_deadline=20,
     ) as served:

@@ -1,6 +1,7 @@
 """What grpc-core, and what surrounds it here, does about abuse of HTTP/2. SECURITY.md lists it.
 
-Each test abuses a server in this process's neighbour and then calls it properly.
+Each test abuses a server in this process's neighbour, whose memory is looked at all the while, and
+then calls it properly.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import grpc
 import psutil
 import pytest
+from h2.errors import ErrorCodes
+from h2.events import StreamReset
 
 from genir.v1 import ir_service_pb2_grpc
-from tests.security.http2 import PREFACE, RawCaller, frame
+from tests.security.http2 import PREFACE, RawCaller, closes, field, frame
 from tests.security.served import GOOD, REQUEST, digest
 
 if TYPE_CHECKING:
@@ -28,6 +33,14 @@ STREAM = "/genir.v1.IRService/StreamIR"
 CHECK = "/grpc.health.v1.Health/Check"
 TOKEN = ("authorization", "Bearer t")
 MEMORY_MIB = 192
+MEMORY_MEANWHILE_MIB = 448
+"""What has been read and not yet looked at counts here; less than the most that a test sends."""
+MEBIBYTE = 1 << 20
+SETTINGS_SECONDS = 5.0
+"""How long the server waits for the acknowledgement of its settings."""
+SLACK_SECONDS = 10.0
+STREAMS = 64
+"""How many streams the server allows on a connection."""
 
 Server = tuple[str, psutil.Process]
 
@@ -40,19 +53,48 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield f"127.0.0.1:{int(process.stdout.readline())}", psutil.Process(process.pid)
+            port = int(process.stdout.readline())
+            # A line for each call comes there, too, and a pipe that is full would stop the server.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            yield f"127.0.0.1:{port}", psutil.Process(process.pid)
         finally:
             process.terminate()
 
 
+class MemoryWatch(threading.Thread):
+    """The most memory that a process has while this runs."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        super().__init__()
+        self._process = process
+        self._over = threading.Event()
+        self.before = self.most = process.memory_info().rss
+
+    def run(self) -> None:
+        while not self._over.wait(0.01):
+            self.most = max(self.most, self._process.memory_info().rss)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
 @pytest.fixture(autouse=True)
-def serves_afterwards(server: Server) -> Iterator[None]:
+def holds_little_and_serves_afterwards(server: Server) -> Iterator[None]:
     target, process = server
-    before = process.memory_info().rss
-    yield
+    watch = MemoryWatch(process)
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.stop()
     assert answers(target)
-    grown = (process.memory_info().rss - before) >> 20
-    assert grown < MEMORY_MIB, f"the server's memory grew by {grown} MiB"
+    most = (watch.most - watch.before) / MEBIBYTE
+    left = (process.memory_info().rss - watch.before) / MEBIBYTE
+    # Shown by `-rP`: the figures of SECURITY.md, of one test at a time.
+    print(f"the server's memory grew by {most:.0f} MiB at most, {left:.0f} stay")  # noqa: T201
+    assert most < MEMORY_MEANWHILE_MIB
+    assert left < MEMORY_MIB
 
 
 def answers(target: str) -> bool:
@@ -101,12 +143,9 @@ def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
         for said in (b"", PREFACE[:10], PREFACE, PREFACE + frame(4, 0, 0, b"")):
             connection = stack.enter_context(socket.create_connection((host, int(port))))
             connection.sendall(said)
-            connection.settimeout(30)
             quiet.append(connection)
         for connection in quiet:
-            with contextlib.suppress(ConnectionError):
-                while connection.recv(1 << 16):
-                    pass
+            assert closes(connection, 30)
 
 
 def test_more_connections_than_allowed_are_closed(server: Server) -> None:
@@ -129,29 +168,35 @@ def test_more_connections_than_allowed_are_closed(server: Server) -> None:
 def test_rapid_reset(server: Server) -> None:
     """CVE-2023-44487: calls that are begun and reset at once, as fast as may be."""
     with RawCaller(server[0]) as caller:
-        for _ in range(200):
+        for number in range(400):
             for _ in range(50):
                 stream = caller.start(GENERATE, (TOKEN,))
                 caller.h2.reset_stream(stream)
             caller.flush()
-            if caller.closed:
-                break
-        caller.events(2)
+            if number % 100 == 0:
+                assert answers(server[0])
+        caller.all_events(1)
+        assert not caller.closed
 
 
 def test_more_streams_than_allowed_are_refused(server: Server) -> None:
+    streams = 2000
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
-        assert caller.h2.remote_settings.max_concurrent_streams == 64
+        assert caller.h2.remote_settings.max_concurrent_streams == STREAMS
         caller.h2.remote_settings[3] = 2**31 - 1  # SETTINGS_MAX_CONCURRENT_STREAMS: ignore it.
         caller.h2.remote_settings.acknowledge()
-        for _ in range(2000):
+        for _ in range(streams):
             caller.start(STREAM, (TOKEN,))
         caller.flush()
-        caller.events(2)
+        resets = Counter(
+            event.error_code for event in caller.all_events(4) if isinstance(event, StreamReset)
+        )
+    # On a slow machine the first may have been given up before the last came, and leave room.
+    assert resets[ErrorCodes.REFUSED_STREAM] >= streams - 2 * STREAMS
 
 
-def test_huge_and_endless_headers(server: Server) -> None:
+def test_metadata_over_the_limit_is_refused(server: Server) -> None:
     with RawCaller(server[0]) as caller:
         caller.events(0.5)  # Acknowledges the server's settings: from then on its limits count.
         caller.start(CHECK, (("x-large", "a" * 20_000),), end=True)
@@ -159,16 +204,39 @@ def test_huge_and_endless_headers(server: Server) -> None:
         status = caller.status(10)
     assert status is not None
     assert status[0] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-    # CVE-2024-27316: a header block that goes on and on in CONTINUATION frames.
+
+
+def test_headers_without_end_are_not_kept(server: Server) -> None:
+    """CVE-2024-27316: a header block that goes on and on in CONTINUATION frames."""
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
+        _endless_headers(caller, 500 * MEBIBYTE)
+        caller.all_events(1)
+
+
+def test_headers_without_end_before_the_settings_are_acknowledged(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        _endless_headers(caller, 500 * MEBIBYTE)
+        assert caller.wait_closed(SETTINGS_SECONDS + SLACK_SECONDS)
+
+
+def test_large_metadata_before_the_settings_are_acknowledged(server: Server) -> None:
+    """grpc-core stops none of it until the block ends; that it lasts no longer is what helps."""
+    with RawCaller(server[0]) as caller:
         caller.write(frame(1, 0, 1, b"\x83\x86\x44\x04/a/b"))
-        for _ in range(5_000):
-            caller.write(frame(9, 0, 1, b"\x00\x01x\x7f\x81\x07" + b"a" * 1024))
-            if caller.closed:
-                break
-        # It is not kept: the memory afterwards is looked at.
-        caller.events(1)
+        for number in range(52 * MEBIBYTE // 1024):
+            caller.write(frame(9, 0, 1, field(b"x%07d" % number, 1024)))
+        caller.write(frame(9, 4, 1, field(b"last", 127)))
+        assert caller.wait_closed(SETTINGS_SECONDS + SLACK_SECONDS)
+
+
+def _endless_headers(caller: RawCaller, size: int) -> None:
+    caller.write(frame(1, 0, 1, b"\x83\x86\x44\x04/a/b"))
+    more = frame(9, 0, 1, field(b"x", 1024)) * 64
+    for _ in range(size // len(more)):
+        caller.write(more)
+        if caller.closed:
+            break
 
 
 def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
@@ -181,23 +249,47 @@ def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
         assert caller.closed or caller.gone
 
 
-def test_a_flood_of_settings(server: Server) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [frame(4, 0, 0, b""), frame(2, 0, 1, b"\0\0\0\0\x10")],
+    ids=["SETTINGS", "PRIORITY"],
+)
+def test_a_flood_of_settings_or_priorities_is_ignored(server: Server, what: bytes) -> None:
     with RawCaller(server[0]) as caller:
-        for _ in range(20_000):
-            caller.write(frame(4, 0, 0, b""))
+        caller.events(0.5)
+        for _ in range(1_000):
+            caller.write(what * 100)
+        # The same connection goes on being served.
+        caller.message(caller.start(CHECK), b"")
+        caller.flush()
+        status = caller.status(10)
+    assert status is not None
+    assert status[0] == grpc.StatusCode.OK.value[0]
+
+
+def test_empty_data_without_end_is_cut_off(server: Server) -> None:
+    with RawCaller(server[0]) as caller:
+        caller.events(0.5)
+        stream = caller.start(GENERATE, (TOKEN,))
+        caller.flush()
+        for _ in range(100_000):
+            caller.write(frame(0, 0, stream, b""))
             if caller.closed:
                 break
-        caller.events(1)
+        assert caller.wait_closed(SLACK_SECONDS)
 
 
-def test_a_reader_with_a_closed_window_holds_only_its_own(server: Server) -> None:
-    with RawCaller(server[0]) as caller:
-        caller.h2.update_settings({4: 0})  # SETTINGS_INITIAL_WINDOW_SIZE
-        for _ in range(30):
-            stream = caller.start(STREAM, (TOKEN,))
-            caller.message(stream, REQUEST.SerializeToString())
-        caller.flush()
-        caller.events(2)
+def test_readers_with_a_closed_window_hold_only_their_own(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            caller = stack.enter_context(RawCaller(server[0]))
+            caller.h2.update_settings({4: 0})  # SETTINGS_INITIAL_WINDOW_SIZE
+            for _ in range(60):
+                stream = caller.start(STREAM, (TOKEN,))
+                caller.message(stream, REQUEST.SerializeToString())
+            caller.flush()
+            caller.events(0.1)
+        time.sleep(1)
         assert answers(server[0])
 
 
@@ -209,12 +301,14 @@ def test_a_reader_with_a_closed_window_holds_only_its_own(server: Server) -> Non
         PREFACE + b"\xff" * 4096,
         b"\0" * 65536,
     ],
+    ids=["HTTP/1.1", "TLS", "frames of garbage", "zeros"],
 )
 def test_what_is_not_http2_is_dropped(server: Server, garbage: bytes) -> None:
-    with RawCaller(server[0]) as caller:
-        caller.write(garbage)
-        with contextlib.suppress(Exception):  # The answer is no HTTP/2 either.
-            caller.events(12)
+    host, _, port = server[0].rpartition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(garbage)
+        # A handshake that does not get on is given 10 s.
+        assert closes(connection, 10 + SLACK_SECONDS)
 
 
 @pytest.mark.parametrize(
