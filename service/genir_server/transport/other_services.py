@@ -1,6 +1,6 @@
-"""Guards the standard services, health and reflection, whose code is grpcio's own.
+"""Guards the standard services, health and reflection.
 
-That code leaves undecodable messages to become UNKNOWN with the text of an exception, and waits
+grpcio leaves undecodable messages to become UNKNOWN with the text of an exception, and waits
 without limit for a message that does not come. Health is open to everybody; reflection is for
 callers who may debug.
 """

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir_server.transport.health_service import HealthService
 from genir_server.transport.other_services import OtherServicesInterceptor
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class StandardHealth:
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
-        self.servicer = health_aio.HealthServicer()
+        self.servicer = HealthService()
         self._lifecycle = lifecycle
         self._changes: asyncio.Queue[tuple[bool, bool]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Sets every name, before the port opens, and follows the lifecycle from then on."""
-        await self._publish(*self._state())
+        self._publish(*self._state())
         self._lifecycle.listen(lambda: self._changes.put_nowait(self._state()))
         self._task = asyncio.create_task(self._follow(), name="standard-health")
 
@@ -64,20 +64,20 @@ class StandardHealth:
         """Turns every name to NOT_SERVING for good."""
         if self._task is not None:
             self._task.cancel()
-        await self.servicer.enter_graceful_shutdown()
+        self.servicer.stop()
 
     def _state(self) -> tuple[bool, bool]:
         return self._lifecycle.advertised, self._lifecycle.alive
 
     async def _follow(self) -> None:
         while True:
-            await self._publish(*await self._changes.get())
+            self._publish(*await self._changes.get())
 
-    async def _publish(self, ready: bool, alive: bool) -> None:
+    def _publish(self, ready: bool, alive: bool) -> None:
         statuses = health_pb2.HealthCheckResponse
         for name in _READINESS_NAMES:
-            await self.servicer.set(name, statuses.SERVING if ready else statuses.NOT_SERVING)
-        await self.servicer.set(LIVENESS, statuses.SERVING if alive else statuses.NOT_SERVING)
+            self.servicer.set(name, statuses.SERVING if ready else statuses.NOT_SERVING)
+        self.servicer.set(LIVENESS, statuses.SERVING if alive else statuses.NOT_SERVING)
 
 
 def build_server(
