@@ -304,6 +304,19 @@ async def test_a_call_that_was_broken_off_is_no_sign_of_speed() -> None:
     await running.cancel()
 
 
+async def test_a_call_that_was_broken_off_is_no_beginning() -> None:
+    clock = Clock()
+    gate = Admission(AdmissionLimits(running=1), clock)
+    left = await Call(gate).start()
+    clock.now += 0.1
+    await left.cancel()
+    await worked(gate, clock, 4.0)
+    running = await Call(gate).start()
+    hopeless = await Call(gate, deadline=clock.now + 4.0).start()
+    assert hopeless.error is not None
+    await running.cancel()
+
+
 async def test_calls_that_run_out_of_time_make_the_estimate_longer() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)

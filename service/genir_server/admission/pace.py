@@ -37,7 +37,8 @@ class Pace:
             self._stay = seconds
         self._stay += _WEIGHT * (seconds - self._stay)
         if self._work is None:
-            self._work, self._tokens = seconds, float(tokens)
+            if done:
+                self._work, self._tokens = seconds, float(tokens)
             return
         error = seconds - self._work
         if not done and error < 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import child
-from genir_server.schema.relax.formats import USUAL_FORMS, USUAL_PATTERNS
+from genir_server.schema.relax.formats import USUAL_FORMS
 from genir_server.schema.vocabulary import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -37,7 +37,7 @@ _KINDS = {
     "string": STRING_KEYWORDS,
     "number": NUMBER_KEYWORDS,
 }
-_UNBOUNDED_FORMATS = frozenset({"uri"})
+_UNBOUNDED_FORMAT = "uri"
 
 
 def narrow(
@@ -65,6 +65,7 @@ class _Narrowing:
         self._origins = relaxed.origins
         self._capped = relaxed.capped
         self._divisors = relaxed.divisors
+        self._formats = relaxed.formats
         self._bounds = bounds
         self._compiles = compiles
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
@@ -182,10 +183,10 @@ class _Narrowing:
             self._note(pointer, "type", f"{kinds[0]}, as the keywords are about that type")
 
     def _use_usual_form(self, schema: Schema, pointer: str) -> None:
-        usual = USUAL_FORMS.get(str(schema.get("pattern")))
-        if usual is None:
+        name = self._formats.get(id(schema))
+        if name is None:
             return
-        form, detail = usual
+        form, detail = USUAL_FORMS[name]
         least, own = form.get("maxLength"), schema.get("maxLength")
         schema.update(form)
         if isinstance(least, int) and isinstance(own, int):
@@ -193,10 +194,10 @@ class _Narrowing:
         self._note(pointer, "format", detail)
 
     def _bound_string(self, schema: Schema, pointer: str) -> None:
-        if "maxLength" in schema or schema.get("format", "uri") not in _UNBOUNDED_FORMATS:
+        if "maxLength" in schema or schema.get("format", _UNBOUNDED_FORMAT) != _UNBOUNDED_FORMAT:
             return
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and (pattern in USUAL_PATTERNS or not _open_ended(pattern)):
+        if id(schema) in self._formats or (isinstance(pattern, str) and not _open_ended(pattern)):
             return
         most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
         schema["maxLength"] = most

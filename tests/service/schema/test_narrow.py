@@ -141,6 +141,15 @@ def test_what_has_a_format_for_the_engine_has_it_for_the_verifier(
     assert SchemaVerifier(schema, Draft.DRAFT202012).is_valid(text)
 
 
+def test_a_pattern_of_the_callers_own_is_no_format() -> None:
+    for pattern in ("^.+@.+$", "^[A-Za-z0-9.-]{1,253}$"):
+        relaxed = relax(Document({"type": "string", "pattern": pattern}, Draft.DRAFT202012), ORACLE)
+        narrowed, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles)
+        assert isinstance(narrowed, dict)
+        assert narrowed["pattern"] == pattern
+        assert "format" not in [notice.keyword for notice in notices]
+
+
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
 def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written: str) -> None:
     assert accepts({"type": "string", "format": "ipv6"}, json.dumps(getattr(address, written)))

@@ -67,6 +67,7 @@ class Context:
         opened: parts to be replaced by what is at a pointer, once that is converted.
         capped: maximum numbers of items too large for the engine, by the `id` of the schema.
         divisors: `multipleOf` that the engine enforces for numbers from 0 up only, likewise.
+        formats: names of formats that a wide pattern stands for, likewise.
 
     """
 
@@ -81,6 +82,7 @@ class Context:
     opened: list[tuple[dict[str, object], str]] = field(default_factory=list)
     capped: dict[int, int] = field(default_factory=dict)
     divisors: dict[int, object] = field(default_factory=dict)
+    formats: dict[int, str] = field(default_factory=dict)
 
     def note(self, node: Node, keyword: str, enforcement: Enforcement, detail: str = "") -> None:
         """Reports a keyword of `node`."""

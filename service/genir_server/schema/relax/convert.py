@@ -30,6 +30,7 @@ class Relaxed:
         origins: the caller's pointer for each part of `schema`, by the part's `id`.
         capped: maximum numbers of items that are left out, by the part's `id`.
         divisors: `multipleOf` that are left out because of negative numbers, by the part's `id`.
+        formats: names of formats that a wide pattern stands for, by the part's `id`.
 
     """
 
@@ -38,6 +39,7 @@ class Relaxed:
     origins: dict[int, str]
     capped: dict[int, int]
     divisors: dict[int, object]
+    formats: dict[int, str]
 
     @property
     def exact(self) -> bool:
@@ -70,7 +72,9 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     }
     if isinstance(schema, dict):
         origins[id(schema)] = ""
-    return Relaxed(schema, _notices(context), origins, context.capped, context.divisors)
+    return Relaxed(
+        schema, _notices(context), origins, context.capped, context.divisors, context.formats
+    )
 
 
 def _name_definitions(context: Context) -> None:

@@ -88,17 +88,15 @@ WIDE_PATTERNS = {
 _SECONDS = "a leap second in UTC only, and at most nine digits of a fraction"
 
 USUAL_FORMS: dict[str, tuple[dict[str, object], str]] = {
-    WIDE_PATTERNS["date-time"]: ({"pattern": f"^{_DATE}[Tt]{_USUAL_TIME}$"}, _SECONDS),
-    WIDE_PATTERNS["time"]: ({"pattern": f"^{_USUAL_TIME}$"}, _SECONDS),
-    WIDE_PATTERNS["email"]: (
+    "date-time": ({"pattern": f"^{_DATE}[Tt]{_USUAL_TIME}$"}, _SECONDS),
+    "time": ({"pattern": f"^{_USUAL_TIME}$"}, _SECONDS),
+    "email": (
         {"pattern": rf"^(?:{_MAILBOX})@{_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL}){{0,3}}$"},
         "nothing in quotes or brackets, and at most three dots on either side",
     ),
-    WIDE_PATTERNS["hostname"]: (
+    "hostname": (
         {"pattern": rf"^{_LABEL}(?:\.{_LABEL})*$", "maxLength": 253},
         "no label with hyphens in third and fourth place, as those in other alphabets have",
     ),
 }
-"""By wide pattern: keywords that only texts of the format match, and what they leave out."""
-
-USUAL_PATTERNS = frozenset(form["pattern"] for form, _ in USUAL_FORMS.values())
+"""Keywords that only texts of a format match, and what of the format they leave out."""

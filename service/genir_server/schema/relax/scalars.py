@@ -125,7 +125,8 @@ def _format(
         context.rewritten(node, "format", f"{name} as a regular expression")
     elif name in WIDE_PATTERNS:
         # Narrowing makes an exact one of it.
-        _add(schema, extra, "pattern", WIDE_PATTERNS[name])
+        part = _add(schema, extra, "pattern", WIDE_PATTERNS[name])
+        context.formats[id(part)] = name
         context.unchecked(node, "format", f"the engine lets through what only looks like {name}")
     elif name in STANDARD_FORMATS:
         context.unchecked(node, "format", f"the engine does not know the format {name}")
@@ -133,11 +134,16 @@ def _format(
         context.note(node, "format", Enforcement.ANNOTATION, "no standard defines this format")
 
 
-def _add(schema: dict[str, object], extra: list[EngineSchema], keyword: str, value: object) -> None:
+def _add(
+    schema: dict[str, object], extra: list[EngineSchema], keyword: str, value: object
+) -> dict[str, object]:
+    """Adds a keyword to a schema, or to a part beside it if it has that keyword; gives which."""
+    part = schema
     if keyword in schema:
-        extra.append({keyword: value})
-    else:
-        schema[keyword] = value
+        part = {}
+        extra.append(part)
+    part[keyword] = value
+    return part
 
 
 CONVERTERS: dict[str, Callable[..., None]] = {
