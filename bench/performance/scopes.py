@@ -60,7 +60,7 @@ def _short_calls(concurrency: int) -> int:
 
 
 def _full_calls(concurrency: int) -> int:
-    return max(8, 4 * concurrency)
+    return max(4, concurrency)
 
 
 def _tiny_calls(concurrency: int) -> int:
@@ -88,17 +88,17 @@ SCOPES: Mapping[str, Scope] = {
     ),
     "full": Scope(
         concurrencies=(1, 2, 4, 8, 16, 32),
-        rounds=5,
-        prompts=64,
+        rounds=3,
+        prompts=32,
         calls=_full_calls,
-        replay=ReplayScope((64, 125, 250, 500, 1000, 1500), 20.0),
-        schema_cost=SchemaCostScope((500, 2_000, 10_000, 50_000, 200_000), 12),
+        replay=ReplayScope((64, 250, 500, 1000), 10.0),
+        schema_cost=SchemaCostScope((500, 2_000, 10_000, 50_000), 5),
         backends=BackendScope(
             ("guidance", "xgrammar", "auto"),
-            (500, 2_000, 10_000, 50_000),
+            (500, 10_000, 50_000),
             (0.0, 0.3, 1.0),
-            16,
-            4,
+            calls=8,
+            concurrency=4,
         ),
     ),
 }

@@ -54,6 +54,8 @@ _FORMS = (
 )
 _IMPOSSIBLE = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
 _BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf", "format"})
+# Bounds that are told of. Those of the relaxed schema that they replace are replaced all the same.
+_MOST_NARROWED = 100
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
 # What takes longer to compile also takes room, and would hold the server up when it is compiled
@@ -279,7 +281,7 @@ class Analyser:
             # What was left out of the relaxed schema is enforced more strictly by the narrowed.
             if not (notice.keyword in _BOUNDS and notice.pointer in narrowed)
         ]
-        return _Compiled(relaxed_text, text, (*kept, *notices), matcher, seconds)
+        return _Compiled(relaxed_text, text, (*kept, *notices[:_MOST_NARROWED]), matcher, seconds)
 
     def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
         schema = json.loads(engine_text)

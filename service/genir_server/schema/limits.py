@@ -56,7 +56,7 @@ class SchemaLimits:
     key_bytes: int = 1_000
     evaluations: int = 100_000
     quick_seconds: float = 0.2
-    probe_seconds: float = 0.7
+    probe_seconds: float = 0.6
     compile_seconds: float = 0.5
     probe_wall_seconds: float = 10.0
     mask_seconds: float = 0.05

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Schema = dict[str, object]
 
-_MOST_NOTICES = 100
 _MOST_ITEMS = 1_000
 _FREE = "free"
 _IN_PLACE = ("$ref", "allOf", "anyOf")
@@ -89,7 +88,7 @@ class _Narrowing:
             root = {**self._free(""), "$defs": named}
         if self._uses_free:
             root = {**root, "$defs": {**named, **self._free_definitions()}}
-        return root, tuple(self._notices.values())[:_MOST_NOTICES]
+        return root, tuple(self._notices.values())
 
     def _measure(self, root: Schema) -> None:
         """Finds the largest minimum of each kind."""

@@ -21,6 +21,9 @@ _MOST_BYTES = 20_000
 _OUTSIDE = b'}],:nft"0123456789[{-.'
 _INSIDE = b'"aeiouxyz0123456789_-./:@ '
 _TRIED = 6
+# Where a letter may be repeated for long, the way out may be another: "a" and "@" in an address.
+_LONGEST_RUN = 8
+_AFTER_RUN = b'"@./:-'
 _QUOTE = 0x22
 _BACKSLASH = 0x5C
 
@@ -84,6 +87,8 @@ class SmallestWriter:
     def _choose(self, matcher: llguidance.LLMatcher, text: _Text, variation: int) -> int | None:
         """The byte to write next; None when there is none."""
         order = _INSIDE if text.inside_string else _OUTSIDE
+        if text.inside_string and text.ends_with_run(_LONGEST_RUN):
+            order = _AFTER_RUN + order
         if not variation:
             for byte in order[:_TRIED]:
                 if matcher.validate_tokens([byte]):
@@ -116,6 +121,10 @@ class _Text:
                 self._escaped = self.inside_string
             elif byte == _QUOTE:
                 self.inside_string = not self.inside_string
+
+    def ends_with_run(self, length: int) -> bool:
+        """Whether so many of one byte stand at the end."""
+        return len(self.written) >= length and len(set(self.written[-length:])) == 1
 
     def decoded(self) -> str | None:
         try:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from genir_server.core.types import Enforcement
 from genir_server.schema import engine
+from genir_server.schema.analysis import Analyser
 from genir_server.schema.document import Document
-from genir_server.schema.limits import NarrowingBounds
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.narrow import narrow
 from genir_server.schema.relax import relax
 from genir_server.schema.verifier import SchemaVerifier
@@ -148,6 +149,16 @@ def test_a_pattern_of_the_callers_own_is_no_format() -> None:
         assert isinstance(narrowed, dict)
         assert narrowed["pattern"] == pattern
         assert "format" not in [notice.keyword for notice in notices]
+
+
+def test_a_narrowed_format_is_not_told_to_be_checked_however_much_else_is_narrowed() -> None:
+    properties: dict[str, object] = {f"p{index}": {"type": "string"} for index in range(150)}
+    schema = {"type": "object", "properties": {**properties, "at": {"format": "date-time"}}}
+    analysis = Analyser(TOKENIZER, SchemaLimits(), NarrowingBounds()).analyse(json.dumps(schema))
+    assert len(analysis.notices) == 100
+    assert Enforcement.CHECKED_AFTER_DECODING not in {
+        notice.enforcement for notice in analysis.notices
+    }
 
 
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
