@@ -92,10 +92,10 @@ SCOPES: Mapping[str, Scope] = {
         prompts=32,
         calls=_full_calls,
         replay=ReplayScope((64, 250, 500, 1000), 10.0),
-        schema_cost=SchemaCostScope((500, 2_000, 10_000, 50_000), 5),
+        schema_cost=SchemaCostScope((2_000, 10_000, 50_000), 5),
         backends=BackendScope(
             ("guidance", "xgrammar", "auto"),
-            (500, 10_000, 50_000),
+            (2_000, 50_000),
             (0.0, 0.3, 1.0),
             calls=8,
             concurrency=4,

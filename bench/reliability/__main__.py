@@ -95,6 +95,16 @@ def _markdown(report: dict[str, Any]) -> str:
         f"| calls past their deadline | 0 | {over['overruns']} of {over['calls']} |",
         f"| memory over the phase | flat | {grown:+.0f} MiB |",
     ]
+    for name, phase in (("at capacity", normal), (f"at {OVERLOAD} times that", over)):
+        shares = ", ".join(
+            f"{of} {phase[key] / phase['seconds']:.2f}"
+            for of, key in (
+                ("server", "server_cpu"),
+                ("engine", "engine_cpu"),
+                ("callers", "callers_cpu"),
+            )
+        )
+        lines.append(f"| cores in use {name} | | {shares} |")
     for loss in report.get("engine_loss", ()):
         what = f"{loss['signal']} to the {loss['process']} with {faults.STREAMS} streams"
         stopped = loss["signal"] == "SIGSTOP"

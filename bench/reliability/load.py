@@ -45,7 +45,10 @@ shares the machine with the server and is itself late at times."""
 
 @dataclass(slots=True)
 class Phase:
-    """One phase of load. Latencies in seconds, memory in bytes, goodput in OK answers a second."""
+    """One phase of load. Latencies in seconds, memory in bytes, goodput in OK answers a second.
+
+    Processor time in seconds: of the server's own process, of all below it, and of the callers'.
+    """
 
     seconds: float = 0.0
     calls: int = 0
@@ -59,6 +62,9 @@ class Phase:
     overruns: int = 0
     memory_before: int = 0
     memory_after: int = 0
+    server_cpu: float = 0.0
+    engine_cpu: float = 0.0
+    callers_cpu: float = 0.0
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -105,6 +111,7 @@ async def _measured(
     server: TinyServer, seconds: float, load: Load, calls: list[tuple[str, float]]
 ) -> Phase:
     phase = Phase(memory_before=memory(server))
+    server_cpu, engine_cpu, callers_cpu = _cpu_seconds(server)
     probe = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -128,6 +135,9 @@ async def _measured(
     phase.refusal_p50, phase.refusal_p99 = percentile(refused, 0.5), percentile(refused, 0.99)
     phase.overruns = sum(taken > DEADLINE_SECONDS + OVERRUN_SLACK_SECONDS for _, taken in calls)
     phase.memory_after = memory(server)
+    used = _cpu_seconds(server)
+    phase.server_cpu, phase.engine_cpu = used[0] - server_cpu, used[1] - engine_cpu
+    phase.callers_cpu = used[2] - callers_cpu
     return phase
 
 
@@ -152,3 +162,14 @@ def memory(server: TinyServer) -> int:
     """Resident bytes of the server and all its processes."""
     everything = [psutil.Process(server.process.pid), *server.descendants()]
     return sum(process.memory_info().rss for process in everything)
+
+
+def _cpu_seconds(server: TinyServer) -> tuple[float, float, float]:
+    """Processor time so far: of the server's process, of those below it, and of this one."""
+
+    def used(process: psutil.Process) -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+    below = sum(used(process) for process in server.descendants())
+    return used(psutil.Process(server.process.pid)), below, time.process_time()
