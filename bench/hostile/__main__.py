@@ -1,7 +1,8 @@
 """Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
 
 First come as many ordinary calls as the flood has, each with a schema of its own: vLLM keeps
-something for every shape of batch that it has met. What an attack takes must come back.
+something for every shape of batch that it has met. What an attack takes must come back. Attackers
+and honest callers have tokens of their own: the server shares its schema workers out by caller.
 Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
 schemas at once; one schema with a large grammar again and again; a flood of small ones; and honest
 callers alone again. Prints Markdown, writes JSON
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from bench.hostile.attack import Attacker
 from bench.hostile.cases import borne
 from bench.hostile.catalogue import CASES
+from bench.hostile.identities import HONEST_TOKEN, write_callers
 from bench.hostile.processes import observe
 from bench.hostile.report import Phase, broken_promises, figures, markdown, missed_aims
 from bench.hostile.traffic import Experience, Traffic
@@ -56,9 +58,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="genir-hostile-") as folder:
         # A small cache of keys and values: it fills up as it is used, which is no leak.
         arguments += ["--engine-args", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
+        arguments += ["--auth-file", str(write_callers(Path(folder)))]
         server = ServerProcess(Path(folder), arguments)
         try:
-            server.wait_ready()
+            server.wait_ready(token=HONEST_TOKEN)
             return asyncio.run(_run(server, options))
         finally:
             server.close()

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from bench.hostile.cases import OK
+from bench.hostile.identities import ATTACKERS_TOKEN
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Attacker:
     def __init__(self, target: str) -> None:
         self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
         self._stub = ir_service_pb2_grpc.IRServiceStub(self._channel)
+        self._metadata = (("authorization", f"Bearer {ATTACKERS_TOKEN}"),)
 
     async def __aenter__(self) -> Self:
         """Nothing happens until the first call."""
@@ -90,7 +92,8 @@ class Attacker:
         decided = 0.0
         reason, limit, message = OK, "", ""
         try:
-            async for _ in self._stub.StreamIR(request, timeout=CALL_SECONDS):
+            call = self._stub.StreamIR(request, timeout=CALL_SECONDS, metadata=self._metadata)
+            async for _ in call:
                 if not decided:
                     decided = time.monotonic() - began
                     when_decided()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.hostile.identities import HONEST_TOKEN
 from genir import AsyncIRClient, GenirError, TextDelta
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Traffic:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Calls without a pause for the length of the block."""
-        async with AsyncIRClient(self._target, timeout=CALL_SECONDS) as client:
+        client = AsyncIRClient(self._target, timeout=CALL_SECONDS, token=HONEST_TOKEN)
+        async with client:
             tasks = [asyncio.create_task(self._stream(client, place)) for place in range(STREAMS)]
             tasks.append(asyncio.create_task(self._fresh(client)))
             tasks.append(asyncio.create_task(self._probe()))

@@ -69,12 +69,12 @@ class ServerProcess:
         lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, token: str | None = None) -> None:
         def still_runs(_: object) -> None:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log}")
 
-        with IRClient(self.target) as client:
+        with IRClient(self.target, token=token) as client:
             client.wait_ready(READY_SECONDS, on_progress=still_runs)
 
     def descendants(self) -> list[psutil.Process]:

@@ -17,6 +17,7 @@ from genir_server.call_log import CallLog
 from genir_server.core.generate import IRGenerator
 from genir_server.core.limits import RequestLimits
 from genir_server.core.probes import CANARY_SCHEMA, Probes
+from genir_server.core.schemas import SchemaChecker
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.settings import ServerSettings
 from genir_server.transport.access import Access
@@ -58,12 +59,13 @@ class HeldEngine(ScriptedEngine):
 
 
 class Served:
-    """The ports of a server, and what keeps its files up to date."""
+    """The ports of a server, who asked for schemas, and what keeps its files up to date."""
 
-    def __init__(self, port: int, health_port: int, access: Access) -> None:
+    def __init__(self, port: int, health_port: int, access: Access, schemas: Schemas) -> None:
         self.target = f"127.0.0.1:{port}"
         self.health_target = f"127.0.0.1:{health_port}"
         self.access = access
+        self.schemas = schemas
 
     def stub(self, channel: grpc.aio.Channel) -> Any:
         return ir_service_pb2_grpc.IRServiceStub(channel)
@@ -74,8 +76,10 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     """Serves with these settings; the files are looked at only when a test says `look`."""
     schema = prepared()
     engine = engine or ScriptedEngine(*[GOOD] * 100_000)
-    probes = Probes(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+    schemas = Schemas(schema, prepared(CANARY_SCHEMA))
+    probes = Probes(IRGenerator(engine, schemas, schema))
     lifecycle = Lifecycle()
+    lifecycle.schema_checker = SchemaChecker(schemas, schema, engine)
     lifecycle.probes = probes
     lifecycle.enter(Phase.READY, "ready")
     configuration = ServerSettings.model_validate(settings)
@@ -103,7 +107,7 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     await server.start()
     await probed.start()
     try:
-        yield Served(port, health_port, access)
+        yield Served(port, health_port, access, schemas)
     finally:
         await health.stop()
         await server.stop(0)

@@ -13,7 +13,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from genir.v1 import ir_service_pb2
+from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.callers import Callers, CallersError, Permission, read_callers
 from genir_server.transport.authentication import METHOD_PERMISSIONS
 from tests.security.certificates import Authority
@@ -27,6 +27,7 @@ from tests.security.served import (
     refusal,
     serving,
 )
+from tests.service.core.scripted_engine import TEXT_SCHEMA
 from tests.service.transport.test_calls import StuckEngine
 
 if TYPE_CHECKING:
@@ -110,6 +111,26 @@ async def test_each_caller_may_do_what_the_file_says(
     assert {name for name, each in outcomes.items() if each == "OK"} == allowed
     refused = {each for each in outcomes.values() if each != "OK"}
     assert refused <= {"PERMISSION_DENIED: this caller may not do that"}
+
+
+async def test_workers_are_shared_by_caller_and_not_by_host(
+    callers_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = generation_pb2.GenerationSpec(prompt="hi", json_schema=TEXT_SCHEMA)
+    check = ir_service_pb2.CheckSchemaRequest(json_schema=TEXT_SCHEMA)
+    warmup = ir_service_pb2.WarmupRequest(json_schemas=[TEXT_SCHEMA])
+    async with (
+        serving(auth_file=callers_file) as served,
+        grpc.aio.insecure_channel(served.target) as channel,
+    ):
+        stub = served.stub(channel)
+        monkeypatch.setattr(served.schemas, "known", lambda _: None)
+        generate = ir_service_pb2.GenerateIRRequest(spec=spec)
+        await stub.GenerateIR(generate, metadata=bearer("writer-token"))
+        await stub.CheckSchema(check, metadata=bearer("operations-token"))
+        await stub.Warmup(warmup, metadata=bearer("warmer-token"))
+    asked_by = [caller for caller in served.schemas.asked_by if caller]
+    assert asked_by == ["writer", "operations", "warmer"]
 
 
 async def test_places_are_counted_by_caller_and_not_by_host(callers_file: Path) -> None:

@@ -133,7 +133,11 @@ class IRGenerator:
         check_sampling(request.sampling, self.engine.info.unsupported_sampling)
         schema_asked = time.monotonic()
         schema = await schema_in_force(
-            self._schemas, self.builtin_schema, request.json_schema, request.schema_digest
+            self._schemas,
+            self.builtin_schema,
+            request.json_schema,
+            request.schema_digest,
+            caller=request.caller,
         )
         run.schema_seconds = time.monotonic() - schema_asked
         prompt = await build_prompt(request, schema, self.engine)

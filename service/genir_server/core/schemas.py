@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import FieldViolation, GenirError, Reason
+from genir_server.core.fair_queue import FairQueue
 from genir_server.core.limits import RequestLimits
 from genir_server.core.normalform import digest
 from genir_server.core.prompting import shown_by_size
@@ -37,11 +37,15 @@ _OUTCOMES_OF_ONE_SCHEMA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SchemaCheckRequest:
-    """What is asked about a schema. Neither text nor digest means the built-in IR schema."""
+    """What is asked about a schema. Neither text nor digest means the built-in IR schema.
+
+    `caller` says who asks, as in `GenerationRequest`.
+    """
 
     json_schema: str | None = None
     schema_digest: str | None = None
     include_engine_schema: bool = False
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +74,20 @@ async def schema_in_force(
     builtin: PreparedSchema,
     json_schema: str | None,
     schema_digest: str | None,
+    *,
+    caller: str = "",
     parent: str = "spec.",
 ) -> PreparedSchema:
     """The schema that a request means: by its text, by its digest, or the built-in one.
 
-    `parent` comes before the names of fields in errors.
+    `caller` says who asks; `parent` comes before the names of fields in errors.
 
     Raises:
         GenirError: SCHEMA_NOT_FOUND, or what `SchemaPreparer.prepare` raises.
     """
     if json_schema is not None:
         try:
-            return await schemas.prepare(json_schema)
+            return await schemas.prepare(json_schema, caller)
         except GenirError as error:
             raise _at(f"{parent}json_schema", error) from None
     if schema_digest is None or schema_digest == builtin.digest:
@@ -121,7 +127,9 @@ class SchemaChecker:
         self._builtin = builtin_schema
         self._engine = engine
         self._limits = limits or RequestLimits()
-        self._workers = asyncio.Semaphore(max(1, at_once))
+        self._workers: FairQueue[None] = FairQueue()
+        for _ in range(max(1, at_once)):
+            self._workers.put(None)
         self._calls = 0
 
     @property
@@ -146,7 +154,9 @@ class SchemaChecker:
             known = self._schemas.known(digest(request.json_schema))
             cached = known is not None
             async with self._place():
-                schema = known or await self._prepared(request.json_schema, "json_schema")
+                schema = known or await self._prepared(
+                    request.json_schema, "json_schema", request.caller
+                )
         engine_schema = ""
         if request.include_engine_schema:
             size = len(schema.engine_schema.encode())
@@ -163,7 +173,9 @@ class SchemaChecker:
             schema_shown=await shown_by_size(schema, self._engine),
         )
 
-    async def keep_ready(self, texts: Sequence[str]) -> list[PreparedSchema | GenirError]:
+    async def keep_ready(
+        self, texts: Sequence[str], caller: str = ""
+    ) -> list[PreparedSchema | GenirError]:
         """Prepares schemas for later calls; each gives its schema or why it cannot be used.
 
         Raises:
@@ -177,19 +189,21 @@ class SchemaChecker:
                 field = f"json_schemas[{index}]"
                 try:
                     validate_schema(text, None, self._limits, field=field)
-                    outcomes.append(await self._prepared(text, field))
+                    outcomes.append(await self._prepared(text, field, caller))
                 except GenirError as error:
                     if error.reason not in _OUTCOMES_OF_ONE_SCHEMA:
                         raise
                     outcomes.append(error)
         return outcomes
 
-    async def _prepared(self, text: str, field: str) -> PreparedSchema:
-        async with self._workers:
-            try:
-                return await self._schemas.prepare(text)
-            except GenirError as error:
-                raise _at(field, error) from None
+    async def _prepared(self, text: str, field: str, caller: str) -> PreparedSchema:
+        await self._workers.get(caller)
+        try:
+            return await self._schemas.prepare(text, caller)
+        except GenirError as error:
+            raise _at(field, error) from None
+        finally:
+            self._workers.put(None)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

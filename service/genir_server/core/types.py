@@ -122,7 +122,8 @@ class GenerationRequest:
 
     Exactly one of `prompt` and `conversation` is set, or neither if the caller set neither (which
     validation refuses). Of `json_schema` and `schema_digest` at most one is set; neither means the
-    built-in IR schema. `request_id` is never empty here.
+    built-in IR schema. `request_id` is never empty here. `caller` says who asks, so that callers
+    can take turns at what is scarce; empty where they are all alike.
     """
 
     request_id: str
@@ -140,6 +141,7 @@ class GenerationRequest:
     lora_adapter: str = ""
     prompt_format: PromptFormat = PromptFormat.CHAT
     tokens_per_delta: int = 1
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import GenirError, Reason
+from genir_server.core.fair_queue import FairQueue
 from genir_server.schema.isolation import Death
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
 
@@ -103,8 +104,8 @@ class WorkerPool:
                 "for_xgrammar": for_xgrammar,
             }
         ).encode()
-        self._quick: asyncio.Queue[_Worker | None] = asyncio.Queue()
-        self._slow: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        self._quick: FairQueue[_Worker | None] = FairQueue()
+        self._slow: FairQueue[_Worker | None] = FairQueue()
         self._all: set[_Worker] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -118,9 +119,9 @@ class WorkerPool:
 
         """
         first, *others = await asyncio.gather(*(self._spawn() for _ in range(self._count + 1)))
-        self._slow.put_nowait(first)
+        self._slow.put(first)
         for worker in others:
-            self._quick.put_nowait(worker)
+            self._quick.put(worker)
 
     async def close(self) -> None:
         """Ends the workers. May be called more than once."""
@@ -130,8 +131,8 @@ class WorkerPool:
         for worker in list(self._all):
             await self._bury(worker)
 
-    async def analyse(self, text: str) -> bytes:
-        """The reply of a worker to a schema: JSON.
+    async def analyse(self, text: str, caller: str = "") -> bytes:
+        """The reply of a worker to a schema: JSON. Callers who wait for a worker get one in turns.
 
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
@@ -142,11 +143,12 @@ class WorkerPool:
         """
         deadline = asyncio.get_running_loop().time() + self._limits.probe_wall_seconds
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
-        reply = await self._ask(self._quick, text, quick, deadline)
+        reply = await self._ask(self._quick, text, caller, quick, deadline)
         death = _death(reply)
         if death is Death.TIME and quick < self._limits.probe_seconds:
             self.counters.slow += 1
-            reply = await self._ask(self._slow, text, self._limits.probe_seconds, deadline)
+            most = self._limits.probe_seconds
+            reply = await self._ask(self._slow, text, caller, most, deadline)
             death = _death(reply)
         self.counters.analysed += 1
         if death is not None:
@@ -154,13 +156,18 @@ class WorkerPool:
         return reply
 
     async def _ask(
-        self, queue: asyncio.Queue[_Worker | None], text: str, seconds: float, deadline: float
+        self,
+        queue: FairQueue[_Worker | None],
+        text: str,
+        caller: str,
+        seconds: float,
+        deadline: float,
     ) -> bytes:
         """What the next free worker of a queue replies before the event loop's clock is there."""
         try:
             # Who waits that long had better try elsewhere.
             async with asyncio.timeout_at(deadline):
-                worker = await queue.get()
+                worker = await queue.get(caller)
         except TimeoutError:
             raise _overloaded() from None
         if self._closed:
@@ -182,29 +189,27 @@ class WorkerPool:
             self._return(queue, worker, healthy=healthy)
         return reply
 
-    def _return(
-        self, queue: asyncio.Queue[_Worker | None], worker: _Worker, *, healthy: bool
-    ) -> None:
+    def _return(self, queue: FairQueue[_Worker | None], worker: _Worker, *, healthy: bool) -> None:
         if healthy:
-            queue.put_nowait(worker)
+            queue.put(worker)
             return
         worker.kill()
         if not self._closed:
             self.counters.replaced += 1
             self._replace_soon(queue, worker)
 
-    def _replace_soon(self, queue: asyncio.Queue[_Worker | None], worker: _Worker | None) -> None:
+    def _replace_soon(self, queue: FairQueue[_Worker | None], worker: _Worker | None) -> None:
         task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 
-    async def _replace(self, queue: asyncio.Queue[_Worker | None], worker: _Worker | None) -> None:
+    async def _replace(self, queue: FairQueue[_Worker | None], worker: _Worker | None) -> None:
         if worker is not None:
             await self._bury(worker)
         try:
-            queue.put_nowait(await self._spawn())
+            queue.put(await self._spawn())
         except (OSError, RuntimeError):
-            queue.put_nowait(None)
+            queue.put(None)
 
     async def _bury(self, worker: _Worker) -> None:
         worker.kill()

@@ -147,10 +147,11 @@ class Preparer:
             workers_recycled=pool.replaced,
         )
 
-    async def prepare(self, text: str) -> PreparedSchema:
+    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
-        Equal texts share one preparation, and its result is kept, refusals too.
+        Equal texts share one preparation, and its result is kept, refusals too. `caller` says who
+        asks: where workers are few, callers get one in turns.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
@@ -160,7 +161,7 @@ class Preparer:
         digest = self._digest(text)
         kept = self._cache.get(digest)
         if kept is None:
-            kept = await self._join(digest, text)
+            kept = await self._join(digest, text, caller)
         else:
             self._cache.counters.hits += 1
         if isinstance(kept, GenirError):
@@ -184,11 +185,11 @@ class Preparer:
             ).to_error()
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
-    async def _join(self, digest: str, text: str) -> PreparedSchema:
+    async def _join(self, digest: str, text: str, caller: str) -> PreparedSchema:
         task = self._under_way.get(digest)
         if task is None:
             self._cache.counters.misses += 1
-            task = asyncio.get_running_loop().create_task(self._prepare(digest, text))
+            task = asyncio.get_running_loop().create_task(self._prepare(digest, text, caller))
             self._under_way[digest] = task
             task.add_done_callback(lambda done: self._finished(digest, done))
         else:
@@ -206,10 +207,10 @@ class Preparer:
         if not task.cancelled():
             task.exception()
 
-    async def _prepare(self, digest: str, text: str) -> PreparedSchema:
+    async def _prepare(self, digest: str, text: str, caller: str) -> PreparedSchema:
         start = time.monotonic()
         try:
-            reply = await self._pool.analyse(text)
+            reply = await self._pool.analyse(text, caller)
             loop = asyncio.get_running_loop()
             prepared, size = await loop.run_in_executor(
                 self._threads, _assemble, digest, text, reply, self._verification

@@ -95,8 +95,10 @@ class SchemaStatistics:
 class SchemaPreparer(Protocol):
     """Turns schema text into a `PreparedSchema`."""
 
-    async def prepare(self, text: str) -> PreparedSchema:
+    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
+
+        `caller` says who asks: callers take turns at what is scarce.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a

@@ -106,7 +106,11 @@ _PHASES = {
 
 
 def request_from_spec(
-    spec: generation.GenerationSpec, request_id: str, tokens_per_delta: int = 1
+    spec: generation.GenerationSpec,
+    request_id: str,
+    tokens_per_delta: int = 1,
+    *,
+    caller: str = "",
 ) -> GenerationRequest:
     """The domain request of a spec, with every default applied.
 
@@ -138,6 +142,7 @@ def request_from_spec(
         lora_adapter=spec.lora_adapter,
         prompt_format=_known(_PROMPT_FORMATS, spec.prompt_format, "spec.prompt_format"),
         tokens_per_delta=tokens_per_delta,
+        caller=caller,
     )
 
 

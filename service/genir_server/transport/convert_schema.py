@@ -25,12 +25,15 @@ _REFUSAL_TEXT_AT_MOST = 200
 _REFUSAL_MESSAGE_AT_MOST = 400
 
 
-def schema_check_from_request(request: service.CheckSchemaRequest) -> SchemaCheckRequest:
+def schema_check_from_request(
+    request: service.CheckSchemaRequest, caller: str = ""
+) -> SchemaCheckRequest:
     """What is asked about a schema."""
     return SchemaCheckRequest(
         json_schema=request.json_schema if request.HasField("json_schema") else None,
         schema_digest=request.schema_digest if request.HasField("schema_digest") else None,
         include_engine_schema=request.include_engine_schema,
+        caller=caller,
     )
 
 

@@ -106,12 +106,13 @@ class IRServicer(service_grpc.IRServiceServicer):
     async def CheckSchema(  # noqa: N802 - the name in the contract.
         self,
         request: service.CheckSchemaRequest,
-        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+        context: Context,
     ) -> service.CheckSchemaResponse:
         """How well a schema can be enforced."""
         checker = self._lifecycle.serving_schema_checker()
-        check = await checker.check(convert_schema.schema_check_from_request(request))
         record = current_call()
+        asked = convert_schema.schema_check_from_request(request, _who(record, context))
+        check = await checker.check(asked)
         record.facts.update({"schema_digest": check.schema.digest, "cached": check.cached})
         return convert_schema.schema_check_to_proto(check, record.request_id)
 
@@ -159,7 +160,7 @@ class IRServicer(service_grpc.IRServiceServicer):
     async def Warmup(  # noqa: N802 - the name in the contract.
         self,
         request: service.WarmupRequest,
-        context: Context,  # noqa: ARG002 - what grpc.aio passes.
+        context: Context,
     ) -> service.WarmupResponse:
         """The IR of the warm-up generation, run now if need be."""
         began = time.monotonic()
@@ -168,7 +169,8 @@ class IRServicer(service_grpc.IRServiceServicer):
         schemas: list[PreparedSchema | GenirError] = []
         if request.json_schemas:
             checker = self._lifecycle.serving_schema_checker()
-            schemas = await checker.keep_ready(request.json_schemas)
+            who = _who(current_call(), context)
+            schemas = await checker.keep_ready(request.json_schemas, who)
         warm = None if request.force else probes.warm
         already_warm = warm is not None
         if warm is None:
@@ -219,8 +221,9 @@ class IRServicer(service_grpc.IRServiceServicer):
             raise invalid_field("spec", "is required")
         # Cheap refusals first: converting a hostile message takes time that others would miss.
         generator = self._lifecycle.serving_generator()
+        who = _who(record, context)
         admitted = self._admission.admit(
-            record.caller.name or peer_host(context),
+            who,
             record.deadline,
             request.spec.priority,
             least_tokens=request.spec.max_tokens,
@@ -229,7 +232,10 @@ class IRServicer(service_grpc.IRServiceServicer):
             record.marks.admitted = time.monotonic()
             check_message_count(len(request.spec.conversation.messages), self._limits)
             domain_request = convert.request_from_spec(
-                request.spec, request.spec.request_id or record.request_id, tokens_per_delta
+                request.spec,
+                request.spec.request_id or record.request_id,
+                tokens_per_delta,
+                caller=who,
             )
             async with aclosing(generator.run(domain_request, visit)) as events:
                 async for event in events:
@@ -271,3 +277,8 @@ class IRServicer(service_grpc.IRServiceServicer):
                 )
                 if self._log_content:
                     record.facts["output"] = event.ir_json
+
+
+def _who(record: CallRecord, context: Context) -> str:
+    """Who takes turns with others: an authenticated caller by name, anyone else by host."""
+    return record.caller.name or peer_host(context)

@@ -121,8 +121,10 @@ class Schemas:
 
     def __init__(self, *schemas: PreparedSchema) -> None:
         self._by_text = {schema.text: schema for schema in schemas}
+        self.asked_by: list[str] = []
 
-    async def prepare(self, text: str) -> PreparedSchema:
+    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+        self.asked_by.append(caller)
         return self._by_text[text]
 
     def known(self, digest: str) -> PreparedSchema | None:

@@ -36,7 +36,7 @@ class Careful(Schemas):
         self.let = asyncio.Event()
         self.let.set()
 
-    async def prepare(self, text: str) -> PreparedSchema:
+    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -50,7 +50,7 @@ class Careful(Schemas):
                 fields=(FieldViolation("spec.json_schema", "no such type"),),
                 metadata={"pointer": "/type"},
             )
-        schema = await super().prepare(text)
+        schema = await super().prepare(text, caller)
         self.seen.add(schema.digest)
         return schema
 
@@ -183,8 +183,8 @@ async def test_too_many_schemas_are_refused_as_a_whole() -> None:
 
 async def test_a_server_that_goes_down_ends_the_whole() -> None:
     class Draining(Schemas):
-        async def prepare(self, text: str) -> PreparedSchema:
-            raise GenirError(Reason.DRAINING, f"no time for {text}")
+        async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+            raise GenirError(Reason.DRAINING, f"no time for {text} of {caller}")
 
     subject = SchemaChecker(Draining(), prepared(), ScriptedEngine())
     with pytest.raises(GenirError) as raised:

@@ -67,6 +67,19 @@ async def test_a_plain_schema_does_not_wait_for_slow_ones(pool: WorkerPool) -> N
     assert pool.counters.slow > 0
 
 
+async def test_one_callers_many_schemas_do_not_keep_the_others_waiting(pool: WorkerPool) -> None:
+    """They get the worker in turns, whoever asked first and however often."""
+    before = pool.counters.slow
+    many = [asyncio.create_task(pool.analyse(slow(number), "many")) for number in range(SLOW)]
+    await asyncio.sleep(0.01)
+    await pool.analyse('{"title": "one", "type": "null"}', "one")
+    # What had the worker already came first, and one whose turn it was.
+    assert pool.counters.slow - before == 2
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    assert all(isinstance(outcome, SchemaRefusedError) for outcome in outcomes)
+    assert pool.counters.slow - before == SLOW
+
+
 async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
     limits = SchemaLimits(probe_wall_seconds=0.5, quick_seconds=0.01, probe_seconds=0.4)
     pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
@@ -86,15 +99,15 @@ async def test_one_bound_holds_for_both_waits_and_both_workers() -> None:
     limits = SchemaLimits(probe_wall_seconds=3.0, quick_seconds=0.02)
     pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
     await pool.start()
-    quick, slow_one = pool._quick.get_nowait(), pool._slow.get_nowait()
+    quick, slow_one = await pool._quick.get(""), await pool._slow.get("")
     loop = asyncio.get_running_loop()
     # One worker comes free when half of the time is over, the other never.
-    loop.call_later(1.5, pool._quick.put_nowait, quick)
+    loop.call_later(1.5, pool._quick.put, quick)
     start = loop.time()
     with pytest.raises(GenirError) as caught:
         await pool.analyse(slow(0))
     seconds = loop.time() - start
-    pool._slow.put_nowait(slow_one)
+    pool._slow.put(slow_one)
     await pool.close()
     assert caught.value.reason is Reason.OVERLOADED
     assert pool.counters.slow == 1
@@ -121,7 +134,7 @@ def sleeps() -> bytes:
 
 
 async def test_a_worker_that_is_gone_is_replaced(pool: WorkerPool) -> None:
-    (victim,) = [worker for worker in pool._all if worker not in pool._slow._queue]  # type: ignore[attr-defined]
+    (victim,) = [worker for worker in pool._all if worker not in pool._slow._free]
     victim.kill()
     await victim.process.wait()
     with pytest.raises(GenirError) as caught:
