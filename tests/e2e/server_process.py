@@ -15,7 +15,7 @@ import psutil
 from genir import IRClient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 READY_SECONDS = 600.0
@@ -26,7 +26,11 @@ class ServerProcess:
     """One server: its process, port and log. Kill-safe: `close` leaves nothing behind."""
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str] = (), kv_cache_gib: int | None = 1
+        self,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        kv_cache_gib: int | None = 1,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_path = folder / "server.log"
         port_file = folder / "port"
@@ -42,13 +46,13 @@ class ServerProcess:
             "json",
             *arguments,
         ]
-        environment = dict(os.environ)
+        variables = {**os.environ, **(environment or {})}
         if kv_cache_gib is not None:
-            environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_cache_gib))
+            variables.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_cache_gib))
         with self.log_path.open("wb") as log:
             # A session of its own, so that a signal to the group reaches every process of it.
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
+                command, stdout=log, stderr=log, env=variables, start_new_session=True
             )
         self.started = time.monotonic()
         try:
