@@ -31,6 +31,12 @@ IMPOSSIBLE: dict[str, Any] = {
     "uniqueItems": True,
 }
 POSSIBLE: dict[str, Any] = {**IMPOSSIBLE, "minItems": 3, "maxItems": 3}
+# Keys that are open, of which there are only two.
+KEYS: dict[str, Any] = {
+    "type": "object",
+    "patternProperties": {"^[ab]$": FEW},
+    "additionalProperties": False,
+}
 MOST_SEEDS = 60
 
 
@@ -108,6 +114,19 @@ def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) ->
     ]
     usages = [attempt.usage for attempt in result.attempts]
     assert (result.usage.prompt_tokens, result.usage.completion_tokens) == _sum(usages)
+
+
+def test_after_a_key_written_twice_the_next_attempt_cannot_do_so(client: IRClient) -> None:
+    for seed in range(MOST_SEEDS):
+        # Two attempts are enough, whatever the model does: this raises for no seed.
+        result = client.generate(
+            "Some letters.", schema=KEYS, max_attempts=2, temperature=1.5, top_p=1.0, seed=seed
+        )
+        if len(result.attempts) > 1:
+            break
+    else:
+        pytest.fail(f"no seed below {MOST_SEEDS} wrote a key twice")
+    assert len(result.value) <= 1
 
 
 def test_a_grammar_that_meets_a_limit_of_the_engine_is_a_failed_constraint(

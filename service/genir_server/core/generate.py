@@ -151,6 +151,7 @@ class IRGenerator:
         reason = AttemptReason.FIRST
         sampling = request.sampling
         attempt_prompt = prompt
+        engine_schema = schema.engine_schema
         while True:
             number = len(run.attempts) + 1
             yield AttemptStarted(number, reason)
@@ -159,7 +160,7 @@ class IRGenerator:
                 # The engine wants ids that are unique; callers may use one id for several calls.
                 request_id=f"{request.request_id}/{number}/{uuid.uuid4().hex[:12]}",
                 prompt_token_ids=attempt_prompt.token_ids,
-                schema=schema.engine_schema,
+                schema=engine_schema,
                 sampling=sampling,
                 max_tokens=attempt_prompt.max_tokens,
                 priority=request.priority,
@@ -185,11 +186,25 @@ class IRGenerator:
             if verdict.reason not in _RETRIED or number >= request.max_attempts:
                 raise _failure(run, prompt, verdict, raw)
             reason = _RETRIED[verdict.reason]
+            if verdict.key_written_twice:
+                engine_schema = await self._with_single_keys(schema, request.caller)
             last = attempt_prompt.token_ids
             attempt_prompt = await build_retry_prompt(prompt, raw, verdict.violations, self.engine)
             # A model that repeats its mistake is shown the same as before.
             changed = attempt_prompt is not prompt and attempt_prompt.token_ids != last
             sampling = _resampled(request.sampling, number, changed=changed)
+
+    async def _with_single_keys(self, schema: PreparedSchema, caller: str) -> str:
+        """The engine schema under which no key is written twice, as far as there is one."""
+        try:
+            return (
+                await self._schemas.prepare(schema.text, caller, single_keys=True)
+            ).engine_schema
+        except GenirError as error:
+            if error.reason is Reason.DRAINING:
+                raise
+            # The model may do better by itself.
+            return schema.engine_schema
 
     async def _write(
         self, run: _Run, writing: _Writing, engine_request: EngineRequest

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.core.errors import Reason
 from genir_server.core.normalform import (
+    DUPLICATE_KEY,
     NotNormalizableError,
     NotNormalizableKind,
     normalize,
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`ir_json` when the text is a valid IR; otherwise the `reason` and the violations found."""
+    """`ir_json` when the text is a valid IR; otherwise the `reason` and the violations found.
+
+    `key_written_twice` is the one violation that decoding can rule out next time.
+    """
 
     ir_json: str = ""
     reason: Reason | None = None
     violations: tuple[Violation, ...] = ()
+    key_written_twice: bool = False
 
 
 def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
@@ -41,7 +46,11 @@ def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) 
     except NotNormalizableError as fault:
         if fault.kind is NotNormalizableKind.NO_NORMAL_FORM:
             violation = Violation("", "", "", str(fault))
-            return Verdict(reason=Reason.VALIDATION_FAILED, violations=(violation,))
+            return Verdict(
+                reason=Reason.VALIDATION_FAILED,
+                violations=(violation,),
+                key_written_twice=fault.message == DUPLICATE_KEY,
+            )
         cut = finish_reason is FinishReason.LENGTH
         return Verdict(reason=Reason.TRUNCATED if cut else Reason.CONSTRAINT_FAILED)
     if violations:

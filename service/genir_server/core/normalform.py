@@ -31,7 +31,7 @@ _INTEGER_DIGITS = len(str(MAX_INTEGER))
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
 _TOO_DEEP = f"it nests arrays and objects more than {MAX_DEPTH} deep"
-_DUPLICATE_KEY = "an object in it has the same key twice"
+DUPLICATE_KEY = "an object in it has the same key twice"
 _LONE_SURROGATE = "a string in it has half a surrogate pair, which no encoding can hold"
 _INTEGER_TOO_LARGE = "it has a whole number beyond 2^53-1 either way, which some readers round"
 _NUMBER_TOO_LARGE = "it has a number beyond the range of a double"
@@ -130,7 +130,7 @@ class _Reader:
     def _object(self, pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
         members = dict(pairs)
         if len(members) != len(pairs):
-            self.fault = self.fault or _DUPLICATE_KEY
+            self.fault = self.fault or DUPLICATE_KEY
         return members
 
     def _integer(self, literal: str) -> int:

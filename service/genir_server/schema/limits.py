@@ -81,6 +81,8 @@ class NarrowingBounds:
             schema does not say otherwise.
         infer_types: whether a schema without `type` is taken to mean the type that its keywords
             are about.
+        single_keys: whether an object may hold at most one key that its schema leaves open, so that
+            no such key can be written twice; wherever the schema lets that be.
     """
 
     enabled: bool = True
@@ -92,3 +94,4 @@ class NarrowingBounds:
     free_depth: int = 2
     close_objects: bool = True
     infer_types: bool = True
+    single_keys: bool = False

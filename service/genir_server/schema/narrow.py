@@ -246,22 +246,29 @@ class _Narrowing:
         required = schema.get("required")
         demanded = required if isinstance(required, list) else []
         rest = schema.get("additionalProperties", True)
+        least = self._least.get("minProperties", 0)
+        if self._bounds.single_keys and not named and not demanded and least <= 1:
+            # Keys may be open by their patterns alone, too.
+            schema["maxProperties"] = min(1, _count(schema.get("maxProperties", 1)))
+            return
         if rest is False:
             return
         if (
             named
-            and "additionalProperties" not in schema
-            and self._bounds.close_objects
+            and (
+                self._bounds.single_keys
+                or ("additionalProperties" not in schema and self._bounds.close_objects)
+            )
             and "patternProperties" not in schema
             and all(name in named for name in demanded)
-            and self._least.get("minProperties", 0) <= len(named)
+            and least <= len(named)
         ):
             schema["additionalProperties"] = False
             self._note(pointer, "additionalProperties", "only the properties that are named")
             return
         if "maxProperties" in schema:
             return
-        most = max(self._bounds.map_properties, 2 * self._least.get("minProperties", 0))
+        most = max(self._bounds.map_properties, 2 * least)
         most += len(named) + len(demanded)
         skeleton: Schema = {
             "type": "object",
@@ -322,13 +329,17 @@ class _Narrowing:
                     {
                         "type": "object",
                         "additionalProperties": inner,
-                        "maxProperties": bounds.map_properties,
+                        "maxProperties": 1 if bounds.single_keys else bounds.map_properties,
                     },
                     {"type": "array", "items": inner, "maxItems": bounds.array_items},
                     *options,
                 ]
             }
         return definitions
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 1
 
 
 def _children(schema: Schema) -> Iterator[object]:

@@ -131,8 +131,10 @@ class WorkerPool:
         for worker in list(self._all):
             await self._bury(worker)
 
-    async def analyse(self, text: str, caller: str = "") -> bytes:
+    async def analyse(self, text: str, caller: str = "", *, single_keys: bool = False) -> bytes:
         """The reply of a worker to a schema: JSON. Callers who wait for a worker get one in turns.
+
+        `single_keys` is that of `NarrowingBounds`.
 
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
@@ -143,12 +145,14 @@ class WorkerPool:
         """
         deadline = asyncio.get_running_loop().time() + self._limits.probe_wall_seconds
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
-        reply = await self._ask(self._quick, text, caller, quick, deadline)
+        # How a worker is asked: `genir_server.schema.worker`.
+        question = f"{int(single_keys)}\n{text}"
+        reply = await self._ask(self._quick, question, caller, quick, deadline)
         death = _death(reply)
         if death is Death.TIME and quick < self._limits.probe_seconds:
             self.counters.slow += 1
             most = self._limits.probe_seconds
-            reply = await self._ask(self._slow, text, caller, most, deadline)
+            reply = await self._ask(self._slow, question, caller, most, deadline)
             death = _death(reply)
         self.counters.analysed += 1
         if death is not None:
@@ -158,7 +162,7 @@ class WorkerPool:
     async def _ask(
         self,
         queue: FairQueue[_Worker | None],
-        text: str,
+        question: str,
         caller: str,
         seconds: float,
         deadline: float,
@@ -181,7 +185,7 @@ class WorkerPool:
         try:
             # A worker itself sees to the limits: one that keeps silent is out of order.
             async with asyncio.timeout(left + _SILENCE_SECONDS):
-                reply = await worker.ask(f"{seconds} {left}\n{text}".encode())
+                reply = await worker.ask(f"{seconds} {left} {question}".encode())
             healthy = True
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             raise _overloaded() from None

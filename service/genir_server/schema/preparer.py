@@ -32,6 +32,8 @@ DEFAULT_CACHE_BYTES = 256 << 20
 # A compiled validator takes several times the room of its schema's text.
 _BYTES_PER_CHARACTER = 12
 _BYTES_PER_ENTRY = 4_096
+# Ends the cache's key of what was prepared with single keys; no digest from a caller has it.
+_SINGLE_KEYS = " with single keys"
 
 
 @dataclass(slots=True)
@@ -147,11 +149,14 @@ class Preparer:
             workers_recycled=pool.replaced,
         )
 
-    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+    async def prepare(
+        self, text: str, caller: str = "", *, single_keys: bool = False
+    ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
         Equal texts share one preparation, and its result is kept, refusals too. `caller` says who
-        asks: where workers are few, callers get one in turns.
+        asks: where workers are few, callers get one in turns. With `single_keys` the engine schema
+        lets no key be written twice, at the price of most of those that the schema leaves open.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
@@ -159,9 +164,10 @@ class Preparer:
 
         """
         digest = self._digest(text)
-        kept = self._cache.get(digest)
+        key = digest + _SINGLE_KEYS if single_keys else digest
+        kept = self._cache.get(key)
         if kept is None:
-            kept = await self._join(digest, text, caller)
+            kept = await self._join(key, text, caller)
         else:
             self._cache.counters.hits += 1
         if isinstance(kept, GenirError):
@@ -185,13 +191,13 @@ class Preparer:
             ).to_error()
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
-    async def _join(self, digest: str, text: str, caller: str) -> PreparedSchema:
-        task = self._under_way.get(digest)
+    async def _join(self, key: str, text: str, caller: str) -> PreparedSchema:
+        task = self._under_way.get(key)
         if task is None:
             self._cache.counters.misses += 1
-            task = asyncio.get_running_loop().create_task(self._prepare(digest, text, caller))
-            self._under_way[digest] = task
-            task.add_done_callback(lambda done: self._finished(digest, done))
+            task = asyncio.get_running_loop().create_task(self._prepare(key, text, caller))
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._finished(key, done))
         else:
             self._cache.counters.joined += 1
         try:
@@ -202,15 +208,16 @@ class Preparer:
                 raise GenirError(Reason.DRAINING, "the server is going down") from None
             raise
 
-    def _finished(self, digest: str, task: asyncio.Task[PreparedSchema]) -> None:
-        self._under_way.pop(digest, None)
+    def _finished(self, key: str, task: asyncio.Task[PreparedSchema]) -> None:
+        self._under_way.pop(key, None)
         if not task.cancelled():
             task.exception()
 
-    async def _prepare(self, digest: str, text: str, caller: str) -> PreparedSchema:
+    async def _prepare(self, key: str, text: str, caller: str) -> PreparedSchema:
+        digest = key.removesuffix(_SINGLE_KEYS)
         start = time.monotonic()
         try:
-            reply = await self._pool.analyse(text, caller)
+            reply = await self._pool.analyse(text, caller, single_keys=key != digest)
             loop = asyncio.get_running_loop()
             prepared, size = await loop.run_in_executor(
                 self._threads, _assemble, digest, text, reply, self._verification
@@ -218,9 +225,9 @@ class Preparer:
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
             self.counters.refused[error.reason] += 1
-            self._cache.put(digest, error, _BYTES_PER_ENTRY + refusal.size)
+            self._cache.put(key, error, _BYTES_PER_ENTRY + refusal.size)
             raise error from None
-        self._cache.put(digest, prepared, size)
+        self._cache.put(key, prepared, size)
         seconds = time.monotonic() - start
         times = self.counters.times
         times.count += 1

@@ -95,10 +95,14 @@ class SchemaStatistics:
 class SchemaPreparer(Protocol):
     """Turns schema text into a `PreparedSchema`."""
 
-    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+    async def prepare(
+        self, text: str, caller: str = "", *, single_keys: bool = False
+    ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
-        `caller` says who asks: callers take turns at what is scarce.
+        `caller` says who asks: callers take turns at what is scarce. With `single_keys` the engine
+        schema lets no key be written twice, at the price of most of those that the schema leaves
+        open.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a

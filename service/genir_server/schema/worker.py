@@ -1,10 +1,10 @@
 """The process in which callers' schemas are read and compiled.
 
 Speaks in frames over standard input and output: four bytes of length, big-endian, and a body. The
-first frame in is the configuration, as JSON; then each frame in is the processor time allowed and
-the time by the clock, in seconds with a space between, a line end, and a schema's text; each frame
-out is JSON: an analysis or a refusal, with ``resident_bytes``, or ``death``, a
-`genir_server.schema.isolation.Death`.
+first frame in is the configuration, as JSON; then each frame in is the processor time allowed, the
+time by the clock, in seconds, and 1 for `NarrowingBounds.single_keys` or 0, with spaces between, a
+line end, and a schema's text; each frame out is JSON: an analysis or a refusal, with
+``resident_bytes``, or ``death``, a `genir_server.schema.isolation.Death`.
 
 Every schema gets a child of its own, so that whatever it does leaves this process as it was.
 """
@@ -15,7 +15,7 @@ import gc
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import IO, TYPE_CHECKING
 
 from genir_server.schema.isolation import in_child
@@ -44,23 +44,28 @@ def main() -> None:
     from genir_server.schema.analysis import Analyser
 
     tokenizer = engine.load_tokenizer(settings["tokenizer"])
-    analyser = Analyser(
-        tokenizer,
-        limits,
-        NarrowingBounds(**settings["bounds"]),
-        for_xgrammar=settings["for_xgrammar"],
-    )
+    bounds = NarrowingBounds(**settings["bounds"])
+    analysers = [
+        Analyser(
+            tokenizer,
+            limits,
+            replace(bounds, single_keys=single_keys),
+            for_xgrammar=settings["for_xgrammar"],
+        )
+        for single_keys in (bounds.single_keys, True)
+    ]
     # What is loaded stays shared with the children.
     gc.freeze()
     write_frame(replies, b"{}")
     while (frame := read_frame(requests)) is not None:
-        times, _, text = frame.partition(b"\n")
-        seconds, wall_seconds = map(float, times.split())
+        head, _, text = frame.partition(b"\n")
+        seconds, wall_seconds, single_keys = head.split()
+        analyser = analysers[int(single_keys)]
         outcome = in_child(
-            lambda text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
-            seconds=seconds,
+            lambda analyser=analyser, text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
+            seconds=float(seconds),
             memory=limits.probe_bytes,
-            wall_seconds=wall_seconds,
+            wall_seconds=float(wall_seconds),
         )
         if outcome.death is None:
             # An analysis may be large: it is not read here.

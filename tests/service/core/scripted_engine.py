@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from genir_server.core.types import Message
 
+SINGLE_KEYS = '{"title":"with single keys"}'
+"""What stands for an engine schema under which no key is written twice."""
 TEXT_SCHEMA = '{"type":"object","properties":{"a":{"type":"integer","maximum":9}},"required":["a"]}'
 
 
@@ -123,9 +126,12 @@ class Schemas:
         self._by_text = {schema.text: schema for schema in schemas}
         self.asked_by: list[str] = []
 
-    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+    async def prepare(
+        self, text: str, caller: str = "", *, single_keys: bool = False
+    ) -> PreparedSchema:
         self.asked_by.append(caller)
-        return self._by_text[text]
+        schema = self._by_text[text]
+        return replace(schema, engine_schema=SINGLE_KEYS) if single_keys else schema
 
     def known(self, digest: str) -> PreparedSchema | None:
         return next((s for s in self._by_text.values() if s.digest == digest), None)

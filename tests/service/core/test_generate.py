@@ -24,6 +24,7 @@ from genir_server.core.types import (
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
 from tests.service.core.scripted_engine import (
+    SINGLE_KEYS,
     TEXT_SCHEMA,
     Schemas,
     ScriptedEngine,
@@ -81,6 +82,20 @@ async def test_an_invalid_value_is_tried_again_with_the_violations_shown() -> No
     assert shown[-2].content == '{"a":77}'
     assert "/a" in shown[-1].content
     assert len({sent.request_id for sent in engine.requests}) == 2
+
+
+async def test_after_a_key_written_twice_none_can_be() -> None:
+    engine = ScriptedEngine('{"a":1,"a":1}', '{"a":77}', '{"a":7}')
+    await run(engine, max_attempts=3)
+    first, second, third = (sent.schema for sent in engine.requests)
+    assert first == prepared().engine_schema
+    assert second == third == SINGLE_KEYS
+
+
+async def test_other_violations_take_no_keys_away() -> None:
+    engine = ScriptedEngine('{"a":77}', '{"a":7}')
+    await run(engine)
+    assert {sent.schema for sent in engine.requests} == {prepared().engine_schema}
 
 
 async def test_when_every_attempt_fails_the_violations_are_told() -> None:

@@ -36,7 +36,9 @@ class Careful(Schemas):
         self.let = asyncio.Event()
         self.let.set()
 
-    async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
+    async def prepare(
+        self, text: str, caller: str = "", *, single_keys: bool = False
+    ) -> PreparedSchema:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -50,7 +52,7 @@ class Careful(Schemas):
                 fields=(FieldViolation("spec.json_schema", "no such type"),),
                 metadata={"pointer": "/type"},
             )
-        schema = await super().prepare(text, caller)
+        schema = await super().prepare(text, caller, single_keys=single_keys)
         self.seen.add(schema.digest)
         return schema
 
@@ -183,8 +185,10 @@ async def test_too_many_schemas_are_refused_as_a_whole() -> None:
 
 async def test_a_server_that_goes_down_ends_the_whole() -> None:
     class Draining(Schemas):
-        async def prepare(self, text: str, caller: str = "") -> PreparedSchema:
-            raise GenirError(Reason.DRAINING, f"no time for {text} of {caller}")
+        async def prepare(
+            self, text: str, caller: str = "", *, single_keys: bool = False
+        ) -> PreparedSchema:
+            raise GenirError(Reason.DRAINING, f"no time for {text}, {caller}, {single_keys}")
 
     subject = SchemaChecker(Draining(), prepared(), ScriptedEngine())
     with pytest.raises(GenirError) as raised:

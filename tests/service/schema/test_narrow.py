@@ -161,6 +161,55 @@ def test_a_narrowed_format_is_not_told_to_be_checked_however_much_else_is_narrow
     }
 
 
+SINGLE = NarrowingBounds(single_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "once", "twice"),
+    [
+        ({"type": "object"}, '{"a":1}', '{"a":1,"a":1}'),
+        ({"type": "object", "maxProperties": 3}, '{"a":1}', '{"a":1,"a":1}'),
+        ({"type": "object", "maxProperties": 0}, "{}", '{"a":1}'),
+        ({"type": "object", "minProperties": 1}, '{"a":1}', '{"a":1,"a":1}'),
+        ({"type": "object", "additionalProperties": {"type": "null"}}, '{"a":null}', None),
+        (
+            {"type": "object", "properties": {"m": True}, "additionalProperties": {"type": "null"}},
+            '{"m":1}',
+            '{"m":1,"a":null,"a":null}',
+        ),
+        (
+            {
+                "type": "object",
+                "patternProperties": {"^a": {"type": "null"}},
+                "additionalProperties": False,
+            },
+            '{"a":null}',
+            '{"a":null,"a":null}',
+        ),
+        ({"type": "array", "items": True}, '[{"a":[1]}]', '[{"a":1,"a":1}]'),
+        (
+            {"$defs": {"m": {"type": "object"}}, "anyOf": [{"$ref": "#/$defs/m"}]},
+            '{"a":1}',
+            '{"a":1,"a":1}',
+        ),
+    ],
+)
+def test_single_keys_cannot_be_written_twice(
+    schema: dict[str, object], once: str, twice: str | None
+) -> None:
+    assert accepts(schema, once, SINGLE)
+    if twice is not None:
+        assert accepts(schema, twice, NarrowingBounds()) or "maxProperties" in schema
+        assert not accepts(schema, twice, SINGLE)
+
+
+def test_single_keys_leave_what_the_schema_demands() -> None:
+    many: dict[str, object] = {"type": "object", "minProperties": 2}
+    assert accepts(many, '{"a":1,"b":1}', SINGLE)
+    demanded: dict[str, object] = {"type": "object", "required": ["x", "y"]}
+    assert accepts(demanded, '{"x":1,"y":1}', SINGLE)
+
+
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
 def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written: str) -> None:
     assert accepts({"type": "string", "format": "ipv6"}, json.dumps(getattr(address, written)))
