@@ -55,12 +55,8 @@ class Scope:
     backends: BackendScope | None
 
 
-def _short_calls(concurrency: int) -> int:
+def _calls(concurrency: int) -> int:
     return max(2, concurrency)
-
-
-def _full_calls(concurrency: int) -> int:
-    return max(4, concurrency)
 
 
 def _tiny_calls(concurrency: int) -> int:
@@ -81,7 +77,7 @@ SCOPES: Mapping[str, Scope] = {
         concurrencies=(1, 8),
         rounds=2,
         prompts=8,
-        calls=_short_calls,
+        calls=_calls,
         replay=ReplayScope((64, 500), 6.0, tokens_per_delta=(1, 16)),
         schema_cost=SchemaCostScope((2_000, 50_000), 3),
         backends=None,
@@ -90,7 +86,7 @@ SCOPES: Mapping[str, Scope] = {
         concurrencies=(1, 2, 4, 8, 16, 32),
         rounds=3,
         prompts=32,
-        calls=_full_calls,
+        calls=_calls,
         replay=ReplayScope((64, 250, 500, 1000), 10.0),
         schema_cost=SchemaCostScope((2_000, 10_000, 50_000), 5),
         backends=BackendScope(
