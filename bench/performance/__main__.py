@@ -55,9 +55,21 @@ def main() -> int:
     def save(result: dict[str, Any]) -> None:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
-    result = asyncio.run(
-        _measure(scopes.SCOPES[arguments.scope], arguments.parts, arguments.front_ends, save)
-    )
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
+
+    scope = scopes.SCOPES[arguments.scope]
+    result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
+    result["machine"] = _machine()
+    if "replay" in arguments.parts:
+        # It has event loops of its own.
+        result["replay"] = sweep(scope.replay, say)
+        save(result)
+    asyncio.run(_measure(result, scope, arguments.parts, arguments.front_ends, save, say))
+    result["seconds"] = round(time.monotonic() - began)
+    save(result)
     print(report.markdown(result))
     if arguments.plots:
         from bench.performance.plots import draw
@@ -67,23 +79,15 @@ def main() -> int:
 
 
 async def _measure(
+    result: dict[str, Any],
     scope: scopes.Scope,
     parts: list[str],
     front_ends: list[str],
     save: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Measures the parts one by one, and saves after each: hours are easily interrupted."""
-    began = time.monotonic()
+    say: Callable[[str], None],
+) -> None:
+    """Adds the parts to the result, one by one, and saves after each: hours are long."""
     setting = EngineSetting(await ensure_embedded_model(), EMBEDDED_MODEL_NAME)
-    result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
-    result["machine"] = _machine()
-
-    def say(line: str) -> None:
-        print(f"[{time.monotonic() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
-
-    if "replay" in parts:
-        result["replay"] = sweep(scope.replay, say)
-        save(result)
     without = missing()
     result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
     names = [name for name in front_ends if not (without and name == smg.NAME)]
@@ -118,9 +122,6 @@ async def _measure(
         save(result)
     if "backends" in parts and scope.backends is not None:
         result["backends"] = await compare_backends(setting, scope.backends, say)
-    result["seconds"] = round(time.monotonic() - began)
-    save(result)
-    return result
 
 
 def _machine() -> dict[str, Any]:
