@@ -47,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.performance", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file for the result as JSON")
     parser.add_argument("--scope", choices=scopes.SCOPES, default="short")
+    parser.add_argument("--rounds", type=int, help="of front ends; by default the scope's")
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--front-ends", nargs="+", choices=_FRONT_ENDS, default=_FRONT_ENDS)
     parser.add_argument("--plots", type=Path, help="folder for plots (needs matplotlib)")
@@ -61,13 +62,15 @@ def main() -> int:
         print(f"[{time.monotonic() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
 
     scope = scopes.SCOPES[arguments.scope]
+    if arguments.rounds:
+        scope = dataclasses.replace(scope, rounds=arguments.rounds)
     result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
     result["machine"] = _machine()
     if "replay" in arguments.parts:
         # It has event loops of its own.
         result["replay"] = sweep(scope.replay, say)
         save(result)
-    asyncio.run(_measure(result, scope, arguments.parts, arguments.front_ends, save, say))
+    asyncio.run(_measure(result, scope, arguments.parts, arguments.front_ends, save=save, say=say))
     result["seconds"] = round(time.monotonic() - began)
     save(result)
     print(report.markdown(result))
@@ -83,6 +86,7 @@ async def _measure(
     scope: scopes.Scope,
     parts: list[str],
     front_ends: list[str],
+    *,
     save: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
 ) -> None:

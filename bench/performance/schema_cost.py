@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.performance.compare import Spread
+from bench.performance.compare import Spread, settle
 from bench.performance.sized_schemas import sized_schema
 from bench.performance.subjects import genir, http, in_process
 from bench.performance.subjects.remote import Remote
@@ -54,6 +54,7 @@ async def measure_schema_cost(
             await stack.enter_async_context(front_end)
         for number, size in itertools.product(range(scope.rounds + 1), scope.sizes):
             for front_end, way, knows_none in ways:
+                await settle(front_end, next(prompts))
                 for kind in (NONE, UNSEEN, REPEATED) if knows_none else (UNSEEN, REPEATED):
                     schema = {
                         NONE: None,
