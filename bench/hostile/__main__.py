@@ -19,10 +19,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.callers_file import write_callers
 from bench.hostile.attack import Attacker
 from bench.hostile.cases import borne
 from bench.hostile.catalogue import CASES
-from bench.hostile.identities import HONEST_TOKEN, write_callers
+from bench.hostile.identities import HONEST_TOKEN, TOKENS
 from bench.hostile.processes import observe
 from bench.hostile.report import Phase, broken_promises, figures, markdown, missed_aims
 from bench.hostile.traffic import Experience, Traffic
@@ -58,7 +59,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="genir-hostile-") as folder:
         # A small cache of keys and values: it fills up as it is used, which is no leak.
         arguments += ["--engine-args", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
-        arguments += ["--auth-file", str(write_callers(Path(folder)))]
+        arguments += ["--auth-file", str(write_callers(Path(folder), TOKENS))]
         server = ServerProcess(Path(folder), arguments)
         try:
             server.wait_ready(token=HONEST_TOKEN)

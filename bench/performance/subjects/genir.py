@@ -6,7 +6,6 @@ what it has in production: TLS, a caller's token, metrics, jump-forward.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.callers_file import write_callers
 from bench.performance.server import genir_server
 from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd, Start
 from bench.performance.subjects.callers import make_calls
@@ -120,13 +120,9 @@ class GenirEverythingOn(Genir):
         self._authority_certificate = authority.certificate
         authority.issue("localhost", *LOCALHOST).write(folder / "cert.pem", folder / "key.pem")
         self._token = secrets.token_urlsafe(32)
-        digest = hashlib.sha256(self._token.encode()).hexdigest()
-        (folder / "callers.toml").write_text(
-            f'[callers.bench]\ntokens = ["sha256:{digest}"]\npermissions = ["generate"]\n'
-        )
         return [
             *("--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")),
-            *("--auth-file", str(folder / "callers.toml")),
+            *("--auth-file", str(write_callers(folder, {"bench": self._token}))),
             *("--metrics-port", "0", "--jump-forward", "auto"),
         ]
 

@@ -25,13 +25,16 @@ class FairQueue(Generic[Item]):
     def put(self, item: Item) -> None:
         """Gives an item to whoever is next, or keeps it until somebody comes."""
         while self._lines:
-            caller = next(iter(self._lines))
-            line = self._lines.pop(caller)
+            caller, line = next(iter(self._lines.items()))
             waiter = line.popleft()
-            if line:
-                # To the end: the others come first now.
-                self._lines[caller] = line
-            if not waiter.done():
+            # One that was cancelled and has not noticed yet costs its caller no turn.
+            waits = not waiter.done()
+            if waits or not line:
+                del self._lines[caller]
+            if waits:
+                if line:
+                    # To the end: the others come first now.
+                    self._lines[caller] = line
                 waiter.set_result(item)
                 return
         self._free.append(item)
@@ -53,7 +56,9 @@ class FairQueue(Generic[Item]):
             raise
 
     def _forget(self, caller: str, waiter: asyncio.Future[Item]) -> None:
-        line = self._lines[caller]
-        line.remove(waiter)
-        if not line:
-            del self._lines[caller]
+        line = self._lines.get(caller)
+        # `put` may have come across it first.
+        if line is not None and waiter in line:
+            line.remove(waiter)
+            if not line:
+                del self._lines[caller]

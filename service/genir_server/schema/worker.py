@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from genir_server.schema.isolation import in_child
@@ -62,7 +63,7 @@ def main() -> None:
         seconds, wall_seconds, single_keys = head.split()
         analyser = analysers[int(single_keys)]
         outcome = in_child(
-            lambda analyser=analyser, text=text: _analysis(analyser, text.decode()),  # type: ignore[misc]
+            partial(_analysis, analyser, text.decode()),
             seconds=float(seconds),
             memory=limits.probe_bytes,
             wall_seconds=float(wall_seconds),

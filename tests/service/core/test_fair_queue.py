@@ -51,6 +51,28 @@ async def test_who_stops_waiting_leaves_the_turn_to_the_next() -> None:
     assert not queue._lines
 
 
+async def test_an_item_that_comes_before_the_leaving_is_noticed_goes_to_the_next() -> None:
+    queue: FairQueue[int] = FairQueue()
+    tasks = [asyncio.create_task(queue.get(caller)) for caller in "aba"]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    queue.put(1)
+    queue.put(2)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    # The one that left cost its caller no turn.
+    assert outcomes[1:] == [2, 1]
+    alone = asyncio.create_task(queue.get("c"))
+    await asyncio.sleep(0)
+    alone.cancel()
+    queue.put(3)
+    assert isinstance(
+        (await asyncio.gather(alone, return_exceptions=True))[0], asyncio.CancelledError
+    )
+    assert await queue.get("d") == 3
+    assert not queue._lines
+
+
 async def test_an_item_that_comes_as_its_caller_leaves_is_not_lost() -> None:
     queue: FairQueue[int] = FairQueue()
     leaving, staying = (asyncio.create_task(queue.get(caller)) for caller in "ab")

@@ -1,0 +1,23 @@
+"""A callers file for a server under measurement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir_server.core.normalform import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def write_callers(folder: Path, tokens: Mapping[str, str]) -> Path:
+    """Writes a new file with the tokens by their callers' names; all of them may generate."""
+    path = folder / "callers.toml"
+    path.write_text(
+        "".join(
+            f'[callers.{name}]\ntokens = ["{digest(token)}"]\npermissions = ["generate"]\n'
+            for name, token in tokens.items()
+        )
+    )
+    return path
