@@ -250,6 +250,8 @@ class _Narrowing:
         if self._bounds.single_keys and not named and not demanded and least <= 1:
             # Keys may be open by their patterns alone, too.
             schema["maxProperties"] = min(1, _count(schema.get("maxProperties", 1)))
+            # A schema of which nothing is told counts as not narrowed.
+            self._note(pointer, "maxProperties", "at most one property")
             return
         if rest is False:
             return

@@ -203,6 +203,22 @@ def test_single_keys_cannot_be_written_twice(
         assert not accepts(schema, twice, SINGLE)
 
 
+def test_single_keys_are_what_the_engine_gets() -> None:
+    schema = {
+        "type": "object",
+        "patternProperties": {"^[ab]$": {"type": "null"}},
+        "additionalProperties": False,
+    }
+    engine_schemas = [
+        json.loads(
+            Analyser(TOKENIZER, SchemaLimits(), bounds).analyse(json.dumps(schema)).engine_schema
+        )
+        for bounds in (NarrowingBounds(), SINGLE)
+    ]
+    assert [writes(each, '{"a":null,"a":null}') for each in engine_schemas] == [True, False]
+    assert all(writes(each, '{"a":null}') for each in engine_schemas)
+
+
 def test_single_keys_leave_what_the_schema_demands() -> None:
     many: dict[str, object] = {"type": "object", "minProperties": 2}
     assert accepts(many, '{"a":1,"b":1}', SINGLE)
