@@ -1,7 +1,7 @@
 """``python -m bench.performance --out result.json``: everything that is measured, in one run.
 
-``--scope short`` takes about half an hour on two cores; ``full`` some hours. The machine should
-have nothing else to do.
+``--scope short`` takes about half an hour on two cores; ``full`` an hour and a half. The machine
+should have nothing else to do.
 """
 
 from __future__ import annotations
