@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from genir_server.core.types import Enforcement, SchemaNotice
 from genir_server.schema.pointer import child
 from genir_server.schema.relax.formats import USUAL_FORMS
+from genir_server.schema.values import IN_PLACE, find_parts
 from genir_server.schema.vocabulary import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -20,7 +21,7 @@ from genir_server.schema.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from genir_server.schema.limits import NarrowingBounds
     from genir_server.schema.relax import Relaxed
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 Schema = dict[str, object]
 
 _MOST_ITEMS = 1_000
+_MOST_COPIES = 8
 _FREE = "free"
-_IN_PLACE = ("$ref", "allOf", "anyOf")
 _KINDS = {
     "object": OBJECT_KEYWORDS,
     "array": ARRAY_KEYWORDS,
@@ -81,8 +82,8 @@ class _Narrowing:
         while any(name.startswith(self._free_name) for name in named):
             self._free_name += "_"
         self._measure(root)
-        values, shared = self._values(root, named)
-        for schema, pointer, _ in values:
+        values, shared = find_parts(root, named, self._origins)
+        for schema, pointer in values:
             self._narrow(schema, pointer, whole=id(schema) not in shared)
         if not root or set(root) <= {"$defs"}:
             root = {**self._free(""), "$defs": named}
@@ -109,48 +110,6 @@ class _Narrowing:
                         self._least[keyword] = max(value, self._least.get(keyword, 0))
                 pending.extend(item.values())
 
-    def _values(
-        self, root: Schema, named: Schema
-    ) -> tuple[list[tuple[Schema, str, bool]], set[int]]:
-        """All parts, and the ids of those that do not stand for whole values everywhere."""
-        values: list[tuple[Schema, str, bool]] = []
-        shared: set[int] = set()
-        seen: set[tuple[int, bool]] = set()
-        pending: list[tuple[Schema, str, bool]] = [(root, "", True)]
-        while pending:
-            schema, pointer, whole = pending.pop()
-            pointer = self._origins.get(id(schema), pointer)
-            if (id(schema), whole) in seen:
-                continue
-            seen.add((id(schema), whole))
-            values.append((schema, pointer, whole))
-            if not whole:
-                shared.add(id(schema))
-            # Parts that no caller wrote are reported where the part around them stands.
-            pending.extend(
-                (part, pointer, part_whole) for part, part_whole in self._parts(schema, whole=whole)
-            )
-            reference = schema.get("$ref")
-            if isinstance(reference, str):
-                target = named.get(reference.rpartition("/")[2]) if "/" in reference else root
-                if isinstance(target, dict):
-                    pending.append((target, pointer, whole and len(schema) == 1))
-        return values, shared
-
-    def _parts(self, schema: Schema, *, whole: bool) -> Iterator[tuple[Schema, bool]]:
-        alone = whole and not (schema.keys() - {"anyOf", "$defs"})
-        for keyword in ("anyOf", "allOf"):
-            parts = schema.get(keyword)
-            if isinstance(parts, list):
-                for part in parts:
-                    if isinstance(part, dict):
-                        yield part, alone and keyword == "anyOf"
-        # What several parts say about one property may come from several places.
-        inner = whole and not any(keyword in schema for keyword in _IN_PLACE)
-        for part in _children(schema):
-            if isinstance(part, dict):
-                yield part, inner
-
     def _note(self, pointer: str, keyword: str, detail: str) -> None:
         where = child(pointer, keyword) if keyword else pointer
         self._notices[where, keyword] = SchemaNotice(keyword, where, Enforcement.NARROWED, detail)
@@ -163,7 +122,7 @@ class _Narrowing:
         self._use_usual_form(schema, pointer)
         types = schema.get("type")
         names = types if isinstance(types, list) else [types]
-        alone = whole and not any(keyword in schema for keyword in _IN_PLACE)
+        alone = whole and not any(keyword in schema for keyword in IN_PLACE)
         if "string" in names:
             self._bound_string(schema, pointer)
         if "number" in names or "integer" in names:
@@ -255,16 +214,19 @@ class _Narrowing:
             return
         if rest is False:
             return
+        undescribed = [name for name in demanded if name not in named]
         if (
-            named
+            (named or (demanded and self._bounds.single_keys))
             and (
                 self._bounds.single_keys
                 or ("additionalProperties" not in schema and self._bounds.close_objects)
             )
             and "patternProperties" not in schema
-            and all(name in named for name in demanded)
-            and least <= len(named)
+            and (rest is True or len(undescribed) <= _MOST_COPIES)
+            and least <= len(named) + len(undescribed)
         ):
+            if undescribed:
+                schema["properties"] = {**named, **dict.fromkeys(undescribed, rest)}
             schema["additionalProperties"] = False
             self._note(pointer, "additionalProperties", "only the properties that are named")
             return
@@ -342,19 +304,6 @@ class _Narrowing:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 1
-
-
-def _children(schema: Schema) -> Iterator[object]:
-    for holder in ("properties", "patternProperties"):
-        parts = schema.get(holder)
-        if isinstance(parts, dict):
-            yield from parts.values()
-    prefix = schema.get("prefixItems")
-    if isinstance(prefix, list):
-        yield from prefix
-    for holder in ("additionalProperties", "items"):
-        if holder in schema:
-            yield schema[holder]
 
 
 def _open_ended(pattern: str) -> bool:

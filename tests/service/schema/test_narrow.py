@@ -57,6 +57,16 @@ def writes(schema: object, text: str) -> bool:
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, '"abcde"', '"abcdef"'),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, '"abcde"', '"abcdef"'),
         ({"type": "array", "items": {}}, "[1,{}]", "[1,2,3]"),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"b": True}}}},
+            '{"b":1}',
+            '{"c":1}',
+        ),
+        (
+            {"type": "object", "properties": {"a": True}, "required": ["b"]},
+            '{"a":1,"b":[{}]}',
+            '{"a":1,"b":1,"c":1}',
+        ),
     ],
 )
 def test_endless_output_is_bounded(schema: dict[str, object], yes: str, no: str) -> None:
@@ -223,7 +233,11 @@ def test_single_keys_leave_what_the_schema_demands() -> None:
     many: dict[str, object] = {"type": "object", "minProperties": 2}
     assert accepts(many, '{"a":1,"b":1}', SINGLE)
     demanded: dict[str, object] = {"type": "object", "required": ["x", "y"]}
-    assert accepts(demanded, '{"x":1,"y":1}', SINGLE)
+    for rest in ({}, {"additionalProperties": {"type": "integer"}}, {"maxProperties": 2}):
+        assert accepts({**demanded, **rest}, '{"x":1,"y":1}', SINGLE)
+        assert not accepts({**demanded, **rest}, '{"x":1,"y":1,"y":1}', SINGLE)
+    integers = {**demanded, "additionalProperties": {"type": "integer"}}
+    assert not accepts(integers, '{"x":1,"y":"z"}', SINGLE)
 
 
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
