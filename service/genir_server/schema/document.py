@@ -23,6 +23,9 @@ from genir_server.schema.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Keyword, entry of the keyword's object or array, pointer and subschema.
+_Part = tuple[str, str | int | None, str, dict[str, object] | bool]
+
 _META_SCHEMA_HOSTS = ("http://json-schema.org/draft-", "https://json-schema.org/draft")
 
 
@@ -96,6 +99,8 @@ class Document:
         self.draft = draft
         self.nodes: dict[str, Node] = {}
         self._bases: dict[str, str] = {}
+        self._values: dict[str, dict[str, object] | bool] = {}
+        self._parts: dict[str, list[_Part]] = {}
         self._resources: dict[str, str] = {"": ""}
         self._anchors: dict[tuple[str, str], str] = {}
         self._dynamic_anchors: dict[str, list[str]] = {}
@@ -112,10 +117,10 @@ class Document:
             if isinstance(schema, dict):
                 base = self._identify(where, schema, base)
             self._bases[where] = base
+            self._values[where] = schema
             if isinstance(schema, dict):
-                pending.extend(
-                    (target, sub, base) for _, _, target, sub in _subschemas(where, schema)
-                )
+                parts = self._parts[where] = list(_subschemas(where, schema))
+                pending.extend((target, sub, base) for _, _, target, sub in parts)
 
     def _identify(self, where: str, schema: dict[str, object], base: str) -> str:
         legacy = self.draft <= Draft.DRAFT7
@@ -149,9 +154,7 @@ class Document:
             pointer = pending.pop()
             if pointer in self.nodes:
                 continue
-            value = lookup(self.root, pointer)
-            if not isinstance(value, dict | bool):
-                raise invalid("A $ref names something that is not a schema", pointer)
+            value = self._values[pointer]
             node = Node(pointer, value, self._bases[pointer])
             self.nodes[pointer] = node
             if isinstance(value, dict):
@@ -160,7 +163,10 @@ class Document:
 
     def _edges(self, node: Node, schema: dict[str, object]) -> Iterator[Edge]:
         only_reference = self.draft <= Draft.DRAFT7 and isinstance(schema.get("$ref"), str)
-        for keyword in ("$ref",) if only_reference else tuple(schema):
+        parts: dict[str, list[_Part]] = {}
+        for part in self._parts[node.pointer]:
+            parts.setdefault(part[0], []).append(part)
+        for keyword in ("$ref",) if only_reference else schema:
             if keyword in REFERENCES and known(keyword, self.draft):
                 reference = schema[keyword]
                 if not isinstance(reference, str):
@@ -171,8 +177,9 @@ class Document:
                 else:
                     yield Edge(keyword, None, target, in_place=True)
             elif keyword not in DEFINITIONS and known(keyword, self.draft):
-                for _, key, target, _ in _subschemas(node.pointer, {keyword: schema[keyword]}):
-                    yield Edge(keyword, key, target, in_place=keyword in IN_PLACE)
+                in_place = keyword in IN_PLACE
+                for _, key, target, _ in parts.get(keyword, ()):
+                    yield Edge(keyword, key, target, in_place=in_place)
 
     def _resolve(self, reference: str, node: Node, keyword: str) -> str | None:
         """The pointer that a reference names; None for a meta-schema."""
@@ -229,9 +236,7 @@ def _joined(base: str, reference: str) -> str:
         return reference
 
 
-def _subschemas(
-    pointer: str, schema: dict[str, object]
-) -> Iterator[tuple[str, str | int | None, str, object]]:
+def _subschemas(pointer: str, schema: dict[str, object]) -> Iterator[_Part]:
     """What a schema holds: keyword, entry, pointer and subschema."""
     for keyword, value in schema.items():
         if isinstance(value, dict) and keyword in MAPS_OF_SUBSCHEMAS:

@@ -28,7 +28,38 @@ def explosive(document: Document) -> bool:
 
     Errs on the side of saying yes.
     """
-    return _Growth(document).explosive()
+    return not _small_written_out(document) and _Growth(document).explosive()
+
+
+def _small_written_out(document: Document) -> bool:
+    """Whether nothing is in a cycle and all references, written out, make a small schema.
+
+    No place can then collect more work than the whole has schemas. True of most, and found in one
+    walk.
+    """
+    sizes: dict[str, int] = {}
+    entered: set[str] = set()
+    pending = [""]
+    while pending:
+        pointer = pending[-1]
+        if pointer in sizes:
+            pending.pop()
+            continue
+        edges = document.nodes[pointer].edges
+        if pointer in entered:
+            pending.pop()
+            size = sizes[pointer] = 1 + sum(sizes[edge.target] for edge in edges)
+            if size > _MOST_EVALUATIONS:
+                return False
+            continue
+        entered.add(pointer)
+        for edge in edges:
+            if edge.target in sizes:
+                continue
+            if edge.target in entered:
+                return False
+            pending.append(edge.target)
+    return True
 
 
 def repetitive(document: Document) -> bool:

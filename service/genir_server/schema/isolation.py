@@ -11,6 +11,7 @@ import os
 import resource
 import select
 import signal
+import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 1 << 16
 _OUT_OF_MEMORY_SIGNS = (b"memory allocation", b"MemoryError", b"out of memory")
 _LAST_WORDS_BYTES = 4_096
+# What a child says first: how long its answer is, and the most memory that it had.
+_HEAD = struct.Struct(">QQ")
 _FAILED = 70
+_IDLE_SECONDS = 0.5
 
 
 class Death(StrEnum):
@@ -54,80 +58,190 @@ class Outcome:
     resident: int
 
 
-def in_child(
-    work: Callable[[], bytes], *, seconds: float, memory: int, wall_seconds: float
-) -> Outcome:
-    """Runs `work` in a child. For processes of one thread.
+class Children:
+    """Children that work on one question each. For processes of one thread.
+
+    The next child stands ready before it is asked, so that nobody waits until it is made. One that
+    nobody asks for a while goes through some harmless work first: much of what a child does for the
+    first time is slow, because only then does the kernel give it memory of its own.
 
     Args:
-        work: what to do. MemoryError is a death of memory, any other exception a crash.
-        seconds: processor time; the child dies after it wherever it is, inside of a library too.
-        memory: address space beyond what this process has, in bytes.
-        wall_seconds: time by the clock, for when the machine is overloaded.
+        work: what is done with a question. MemoryError is a death of memory, any other exception a
+            crash.
+        memory: address space of a child beyond what it has when it is asked, in bytes.
+        rehearse: the harmless work; None for none.
+        idle_seconds: how long a child waits for its question before that.
 
     """
-    reading, writing = os.pipe()
-    last_words = os.memfd_create("last-words")
-    child = os.fork()
-    if child == 0:
-        _work(work, writing, last_words, seconds, memory)
-    os.close(writing)
-    parts = _read(reading, time.monotonic() + wall_seconds)
-    os.close(reading)
-    if parts is None:
-        os.kill(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
-    said = os.pread(last_words, _LAST_WORDS_BYTES, 0)
-    os.close(last_words)
-    resident = usage.ru_maxrss * 1024
-    if parts is None:
-        return Outcome(b"", Death.WAIT, resident)
-    death = _death(os.waitstatus_to_exitcode(status), said)
-    return Outcome(b"" if death else b"".join(parts), death, resident)
+
+    def __init__(
+        self,
+        work: Callable[[bytes], bytes],
+        *,
+        memory: int,
+        rehearse: Callable[[], object] | None = None,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
+        self._work = work
+        self._memory = memory
+        self._rehearse = rehearse
+        self._idle_seconds = idle_seconds
+        self._spare: _Child | None = None
+        self._last: _Child | None = None
+
+    def stand_by(self) -> None:
+        """Makes the next child, if there is none, and buries the last."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.bury()
+        if self._spare is None:
+            self._spare = self._fork()
+
+    def ask(self, question: bytes, *, seconds: float, wall_seconds: float) -> Outcome:
+        """What became of a child that was asked.
+
+        Args:
+            question: what it is asked.
+            seconds: processor time; the child dies after it wherever it is, inside of a library
+                too.
+            wall_seconds: time by the clock, for when the machine is overloaded.
+
+        """
+        deadline = time.monotonic() + wall_seconds
+        frame = f"{seconds}\n".encode() + question
+        self.stand_by()
+        child, self._spare = self._spare, None
+        if child is None:
+            raise AssertionError("a child stands by")
+        if not child.hear(frame):
+            # It died while it had nothing to do.
+            child.outcome(deadline)
+            child.bury()
+            child = self._fork()
+            child.hear(frame)
+        self._last = child
+        return child.outcome(deadline)
+
+    def _fork(self) -> _Child:
+        hearing, asking = os.pipe()
+        reading, writing = os.pipe()
+        last_words = os.memfd_create("last-words")
+        pid = os.fork()
+        if pid == 0:
+            os.close(asking)
+            os.close(reading)
+            self._live(hearing, writing, last_words)
+        os.close(hearing)
+        os.close(writing)
+        return _Child(pid, asking, reading, last_words)
+
+    def _live(self, hearing: int, writing: int, last_words: int) -> None:
+        """All of a child's life."""
+        code = _FAILED
+        try:
+            # Nothing may outlive the process that waits for it.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.dup2(last_words, 2)
+            os.dup2(last_words, 1)
+            if self._rehearse is not None and not _readable(hearing, self._idle_seconds):
+                self._rehearse()
+            parts: list[bytes] = []
+            while part := os.read(hearing, _READ_BYTES):
+                parts.append(part)
+            seconds, _, question = b"".join(parts).partition(b"\n")
+            if not seconds:
+                return
+            most = self._memory + _address_space()
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            signal.setitimer(signal.ITIMER_PROF, float(seconds))
+            answer = self._work(question)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            body = memoryview(_HEAD.pack(len(answer), resident) + answer)
+            while body:
+                body = body[os.write(writing, body) :]
+            # To give up its memory takes the kernel longer than many a question: what was said is
+            # complete before.
+            os.close(writing)
+            code = 0
+        except BaseException as fault:  # noqa: BLE001 - the child ends here, whatever happens
+            os.write(2, type(fault).__name__.encode())
+        finally:
+            # Not even exit handlers are run twice.
+            os._exit(code)
 
 
-def _read(pipe: int, deadline: float) -> list[bytes] | None:
+class _Child:
+    """A child as its parent sees it."""
+
+    def __init__(self, pid: int, asking: int, reading: int, last_words: int) -> None:
+        self._pid = pid
+        self._asking = asking
+        self._reading = reading
+        self._last_words = last_words
+        self._is_reaped = False
+
+    def hear(self, frame: bytes) -> bool:
+        """Gives it what it is asked; False when it is dead."""
+        rest = memoryview(frame)
+        try:
+            while rest:
+                rest = rest[os.write(self._asking, rest) :]
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._asking)
+        return True
+
+    def outcome(self, deadline: float) -> Outcome:
+        """Waits until it has answered or ended, or ends it at `deadline` of the monotonic clock."""
+        said = _read(self._reading, deadline)
+        os.close(self._reading)
+        if said is None:
+            os.kill(self._pid, signal.SIGKILL)
+        elif len(said) >= _HEAD.size:
+            size, resident = _HEAD.unpack_from(said)
+            if len(said) == _HEAD.size + size:
+                return Outcome(said[_HEAD.size :], None, resident)
+        status, resident = self._reaped()
+        if said is None:
+            return Outcome(b"", Death.WAIT, resident)
+        last_words = os.pread(self._last_words, _LAST_WORDS_BYTES, 0)
+        return Outcome(b"", _death(os.waitstatus_to_exitcode(status), last_words), resident)
+
+    def bury(self) -> None:
+        """Waits for its end, and lets go of all that is left of it."""
+        if not self._is_reaped:
+            self._reaped()
+        os.close(self._last_words)
+
+    def _reaped(self) -> tuple[int, int]:
+        _, status, usage = os.wait4(self._pid, 0)
+        self._is_reaped = True
+        return status, usage.ru_maxrss * 1024
+
+
+def _read(pipe: int, deadline: float) -> bytes | None:
     """All that comes until the other end is closed; None if that takes too long."""
-    readable = select.poll()
-    readable.register(pipe, select.POLLIN)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
     parts: list[bytes] = []
-    while readable.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
         part = os.read(pipe, _READ_BYTES)
         if not part:
-            return parts
+            return b"".join(parts)
         parts.append(part)
     return None
 
 
-def _work(
-    work: Callable[[], bytes], writing: int, last_words: int, seconds: float, memory: int
-) -> None:
-    """All of a child's life."""
-    code = _FAILED
-    try:
-        # Nothing may outlive the process that waits for it.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.dup2(last_words, 2)
-        os.dup2(last_words, 1)
-        most = memory + _address_space()
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        body = memoryview(work())
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        while body:
-            body = body[os.write(writing, body) :]
-        code = 0
-    except BaseException as fault:  # noqa: BLE001 - the child ends here, whatever happens
-        os.write(2, type(fault).__name__.encode())
-    finally:
-        # Not even exit handlers are run twice.
-        os._exit(code)
+def _readable(pipe: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(seconds * 1e3))
 
 
-def _death(code: int, said: bytes) -> Death | None:
-    if code == 0:
-        return None
+def _death(code: int, said: bytes) -> Death:
     if code == -signal.SIGPROF:
         return Death.TIME
     if any(sign in said for sign in _OUT_OF_MEMORY_SIGNS):

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 def escape(token: str | int) -> str:
     """One token as it stands in a pointer."""
-    return str(token).replace("~", "~0").replace("/", "~1")
+    text = str(token)
+    if "~" in text or "/" in text:
+        return text.replace("~", "~0").replace("/", "~1")
+    return text
 
 
 def unescape(token: str) -> str:
@@ -20,7 +23,9 @@ def unescape(token: str) -> str:
 
 def child(pointer: str, *tokens: str | int) -> str:
     """The pointer to something below `pointer`."""
-    return pointer + "".join(f"/{escape(token)}" for token in tokens)
+    for token in tokens:
+        pointer = f"{pointer}/{escape(token)}"
+    return pointer
 
 
 def join(tokens: Iterable[str | int]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from genir_server.schema import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import llguidance
 
@@ -24,6 +24,10 @@ _TRIED = 6
 # Where a letter may be repeated for long, the way out may be another: "a" and "@" in an address.
 _LONGEST_RUN = 8
 _AFTER_RUN = b'"@./:-'
+_KEPT_ALTERNATIVES = 2
+_HOLDERS = frozenset(
+    {"properties", "additionalProperties", "items", "prefixItems", "anyOf", "allOf", "$ref"}
+)
 _QUOTE = 0x22
 _BACKSLASH = 0x5C
 
@@ -40,20 +44,18 @@ class SmallestWriter:
         self._tokenizer = tokenizer
 
     def write(
-        self, schema: dict[str, object], accepts: Callable[[object], bool], tries: int = 4
+        self, schema: dict[str, object], accepts: Callable[[object], bool], tries: int = 3
     ) -> str | None:
         """Compact JSON of a small value that `accepts` agrees with; None when none is found.
 
         Args:
             schema: the engine schema.
             accepts: whether a parsed value is really valid.
-            tries: how many values are tried.
+            tries: how many values are tried under the whole schema, after smaller forms of it.
 
         """
-        text = json.dumps(schema)
-        for attempt in range(tries):
-            subject = json.dumps(required_only(schema)) if attempt == 0 else text
-            written = self._write(subject, skip=max(0, attempt - 1))
+        for subject, skip in self._subjects(schema, tries):
+            written = self._write(subject, skip)
             if written is None:
                 continue
             try:
@@ -63,6 +65,19 @@ class SmallestWriter:
             if accepts(value):
                 return written
         return None
+
+    @staticmethod
+    def _subjects(schema: dict[str, object], tries: int) -> Iterator[tuple[str, int]]:
+        """Texts of schemas to write for, quickly compiled ones first, and where to vary."""
+        demanded = required_only(schema)
+        text = json.dumps(demanded)
+        light = light_only(demanded)
+        if light:
+            yield json.dumps(demanded), 0
+        yield text, 0
+        text = json.dumps(schema)
+        for attempt in range(tries):
+            yield text, attempt
 
     def _write(self, schema: str, skip: int) -> str | None:
         matcher = engine.matcher(self._tokenizer, schema)
@@ -160,3 +175,30 @@ def required_only(root: dict[str, object]) -> dict[str, object]:
                 if name not in demanded and isinstance(part, dict | bool):
                     properties[name] = False
     return copy
+
+
+def light_only(root: dict[str, object]) -> bool:
+    """Leaves two of many alternatives, in place: those that hold no other schemas, if there are.
+
+    Returns:
+        Whether any was dropped.
+
+    """
+    dropped = False
+    pending: list[object] = [root]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            options = item.get("anyOf")
+            if isinstance(options, list) and len(options) > _KEPT_ALTERNATIVES:
+                options.sort(key=_is_heavy)
+                del options[_KEPT_ALTERNATIVES:]
+                dropped = True
+            pending.extend(item.values())
+    return dropped
+
+
+def _is_heavy(schema: object) -> bool:
+    return schema is False or (isinstance(schema, dict) and not _HOLDERS.isdisjoint(schema))

@@ -7,7 +7,6 @@ counts too much: a request is refused because of it.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -83,11 +82,17 @@ def fewest_tokens(schema: dict[str, object] | bool, vocabulary: Vocabulary) -> i
     parts = _parts(schema)
     bounds: dict[int, int] = {}
     # Bounds only grow from round to round and are true in each; a few rounds see through
-    # definitions that stand before those that they use.
-    for _ in range(_ROUNDS):
+    # definitions that stand before those that they use. Without references, one sees all.
+    for _ in range(_ROUNDS if any("$ref" in part for part in parts) else 1):
+        grown = False
         for part in reversed(parts):
-            bounds[id(part)] = _bound(part, schema, bounds, vocabulary)
-    return bounds[id(schema)] + 1
+            bound = _bound(part, schema, bounds, vocabulary)
+            if bound != bounds.get(id(part), 0):
+                bounds[id(part)] = bound
+                grown = True
+        if not grown:
+            break
+    return bounds.get(id(schema), 0) + 1
 
 
 def _parts(root: dict[str, object]) -> list[dict[str, object]]:
@@ -150,9 +155,9 @@ def _object(schema: dict[str, object], bounds: dict[int, int], vocabulary: Vocab
     named = properties if isinstance(properties, dict) else {}
     total = 0
     for name in _list(schema.get("required")):
-        literal = json.dumps(name, ensure_ascii=False)
-        if literal.isascii() and "\\" not in literal:
-            total += vocabulary.cover(literal.encode() + b":") - 1
+        literal = _plain_literal(name)
+        if literal is not None:
+            total += vocabulary.cover(literal + b":") - 1
         total += bounds.get(id(named.get(str(name))), 0)
     return total
 
@@ -168,11 +173,15 @@ def _array(schema: dict[str, object], bounds: dict[int, int]) -> int:
 
 
 def _literal(value: object, vocabulary: Vocabulary) -> int:
-    if isinstance(value, str):
-        literal = json.dumps(value, ensure_ascii=False)
-        if literal.isascii() and "\\" not in literal:
-            return vocabulary.cover(literal.encode()) - 1
-    return 0
+    literal = _plain_literal(value)
+    return 0 if literal is None else vocabulary.cover(literal) - 1
+
+
+def _plain_literal(value: object) -> bytes | None:
+    """A string as JSON, if there is one way only to write it."""
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        return None
+    return None if '"' in value or "\\" in value else b'"%b"' % value.encode()
 
 
 def _list(value: object) -> list[object]:

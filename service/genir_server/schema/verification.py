@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Violation
-from genir_server.schema.isolation import Death, in_child
+from genir_server.schema.isolation import Children, Death
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 from genir_server.schema.worker import read_frame, write_frame
@@ -175,15 +175,15 @@ def main() -> None:
     requests: BinaryIO = os.fdopen(os.dup(0), "rb")
     replies: BinaryIO = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    children = Children(_checked, memory=_MEMORY)
     gc.freeze()
-    while (frame := read_frame(requests)) is not None:
+    while True:
+        children.stand_by()
+        frame = read_frame(requests)
+        if frame is None:
+            break
         seconds, _, request = frame.partition(b"\n")
-        outcome = in_child(
-            lambda request=request: _checked(request),  # type: ignore[misc]
-            seconds=float(seconds),
-            memory=_MEMORY,
-            wall_seconds=_WALL_SECONDS,
-        )
+        outcome = children.ask(request, seconds=float(seconds), wall_seconds=_WALL_SECONDS)
         write_frame(replies, _WAITED if outcome.death is Death.WAIT else outcome.body)
 
 

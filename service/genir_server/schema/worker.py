@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
-from genir_server.schema.isolation import in_child
+from genir_server.schema.isolation import Children
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
 
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from genir_server.schema.analysis import Analyser
 
 _HEAD = 4
+_REHEARSED = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "pattern": "^[a-z]+$"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True},
+            "at": {"type": "string", "format": "date-time"},
+            "size": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
+            "next": {"$ref": "#/$defs/next"},
+        },
+        "required": ["name", "size"],
+        "additionalProperties": False,
+        "$defs": {"next": {"type": "object", "properties": {"size": {"type": "number"}}}},
+    }
+)
 
 
 def main() -> None:
@@ -55,19 +70,22 @@ def main() -> None:
         )
         for single_keys in (bounds.single_keys, True)
     ]
+    children = Children(
+        partial(_analysis, analysers),
+        memory=limits.probe_bytes,
+        rehearse=partial(_rehearse, analysers),
+    )
     # What is loaded stays shared with the children.
     gc.freeze()
     write_frame(replies, b"{}")
-    while (frame := read_frame(requests)) is not None:
-        head, _, text = frame.partition(b"\n")
-        seconds, wall_seconds, single_keys = head.split()
-        analyser = analysers[int(single_keys)]
-        outcome = in_child(
-            partial(_analysis, analyser, text.decode()),
-            seconds=float(seconds),
-            memory=limits.probe_bytes,
-            wall_seconds=float(wall_seconds),
-        )
+    while True:
+        children.stand_by()
+        frame = read_frame(requests)
+        if frame is None:
+            break
+        head, _, question = frame.partition(b" ")
+        wall_seconds, _, question = question.partition(b" ")
+        outcome = children.ask(question, seconds=float(head), wall_seconds=float(wall_seconds))
         if outcome.death is None:
             # An analysis may be large: it is not read here.
             body = f'{{"resident_bytes": {outcome.resident}, '.encode() + outcome.body[1:]
@@ -76,9 +94,10 @@ def main() -> None:
         write_frame(replies, body)
 
 
-def _analysis(analyser: Analyser, text: str) -> bytes:
+def _analysis(analysers: list[Analyser], question: bytes) -> bytes:
+    single_keys, _, text = question.partition(b"\n")
     try:
-        reply: dict[str, object] = asdict(analyser.analyse(text))
+        reply: dict[str, object] = asdict(analysers[int(single_keys)].analyse(text.decode()))
     except SchemaRefusedError as refusal:
         reply = _refused(refusal)
     except RecursionError:
@@ -90,6 +109,11 @@ def _analysis(analyser: Analyser, text: str) -> bytes:
             )
         )
     return json.dumps(reply).encode()
+
+
+def _rehearse(analysers: list[Analyser]) -> None:
+    """Goes once through what most schemas need."""
+    asdict(analysers[0].analyse(_REHEARSED))
 
 
 def _refused(refusal: SchemaRefusedError) -> dict[str, object]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
+from genir_server.schema import growth
 from genir_server.schema.document import Document
 from genir_server.schema.growth import explosive
 from genir_server.schema.vocabulary import Draft
+
+from . import strategies
 
 NODE: dict[str, object] = {"$ref": "#/$defs/n"}
 
@@ -51,3 +55,17 @@ def test_doubling_from_level_to_level_is_explosive() -> None:
     definitions["n30"] = {"type": "string"}
     root: dict[str, object] = {"$ref": "#/$defs/n0", "$defs": definitions}
     assert explosive(Document(root, Draft.DRAFT202012))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(strategies.schemas)
+def test_what_is_small_written_out_is_never_explosive(schema: dict[str, object] | bool) -> None:
+    document = Document(schema, Draft.DRAFT202012)
+    if growth._small_written_out(document):
+        assert not growth._Growth(document).explosive()
+
+
+def test_what_refers_to_itself_is_looked_at_closely() -> None:
+    for definition in ({"items": NODE}, {"properties": {"a": {"items": NODE}}}):
+        document: dict[str, object] = {"$defs": {"n": definition}, **NODE}
+        assert not growth._small_written_out(Document(document, Draft.DRAFT202012))

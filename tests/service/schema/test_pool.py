@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -12,13 +14,13 @@ import pytest
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.schema import worker
-from genir_server.schema.isolation import Death, in_child
+from genir_server.schema.isolation import Children, Death
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from genir_server.schema.analysis import Analyser
 
@@ -178,7 +180,7 @@ class Deep:
 
 
 def test_recursion_without_end_is_refused_with_the_bound() -> None:
-    reply = json.loads(worker._analysis(cast("Analyser", Deep()), "{}"))
+    reply = json.loads(worker._analysis([cast("Analyser", Deep())], b"0\n{}"))
     most = str(sys.getrecursionlimit())
     assert reply["reason"] == "SCHEMA_TOO_COMPLEX"
     assert reply["metadata"] == {
@@ -190,11 +192,49 @@ def test_recursion_without_end_is_refused_with_the_bound() -> None:
 
 
 def test_a_child_that_dies_says_of_what() -> None:
-    works = {Death.MEMORY: exhausts_memory, Death.TIME: exhausts_time, Death.CRASH: crashes}
-    for death, work in works.items():
-        outcome = in_child(work, seconds=0.3, memory=1 << 28, wall_seconds=60.0)
+    works: dict[bytes, Callable[[], bytes]] = {
+        b"memory": exhausts_memory,
+        b"time": exhausts_time,
+        b"crash": crashes,
+        b"wait": sleeps,
+        b"large": lambda: b"x" * 1_000_000,
+    }
+    children = Children(lambda question: works[question](), memory=1 << 28)
+    for death in (Death.MEMORY, Death.TIME, Death.CRASH):
+        outcome = children.ask(death.value.encode(), seconds=0.3, wall_seconds=60.0)
         assert (outcome.death, outcome.body) == (death, b"")
-    late = in_child(sleeps, seconds=5.0, memory=1 << 28, wall_seconds=0.1)
+    late = children.ask(b"wait", seconds=5.0, wall_seconds=0.1)
     assert (late.death, late.body) == (Death.WAIT, b"")
-    large = in_child(lambda: b"x" * 1_000_000, seconds=5.0, memory=1 << 28, wall_seconds=60.0)
+    large = children.ask(b"large", seconds=5.0, wall_seconds=60.0)
     assert (large.death, len(large.body)) == (None, 1_000_000)
+
+
+def test_a_child_that_stands_by_has_rehearsed_and_keeps_its_limits() -> None:
+    rehearsed: list[int] = []
+
+    def work(question: bytes) -> bytes:
+        if question == b"time":
+            exhausts_time()
+        return question * len(rehearsed)
+
+    children = Children(
+        work, memory=1 << 28, rehearse=lambda: rehearsed.append(1), idle_seconds=0.0
+    )
+    children.stand_by()
+    # Longer than a pipe holds.
+    question = b"q" * 300_000
+    time.sleep(0.2)
+    assert children.ask(question, seconds=5.0, wall_seconds=60.0).body == question
+    children.stand_by()
+    time.sleep(0.2)
+    assert children.ask(b"time", seconds=0.2, wall_seconds=60.0).death is Death.TIME
+    assert not rehearsed
+
+
+def test_a_child_that_is_lost_while_it_stands_by_is_replaced() -> None:
+    children = Children(bytes, memory=1 << 28)
+    children.stand_by()
+    assert children._spare is not None
+    os.kill(children._spare._pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert children.ask(b"asked", seconds=5.0, wall_seconds=60.0).body == b"asked"
