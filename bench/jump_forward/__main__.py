@@ -30,6 +30,7 @@ from bench.jump_forward.schemas import SCHEMAS
 from genir.schemas import builtin_ir_schema_text
 from genir_server.core.types import Message, Role, Sampling
 from genir_server.engine.config import EngineConfig
+from genir_server.engine.cpu_dtype import embedded_dtype
 from genir_server.engine.protocol import EngineRequest
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, help="requests at once")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds")
     parser.add_argument("--tasks", type=int, default=32, help="requests in a round")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument(
+        "--dtype", default=embedded_dtype(), choices=("auto", "bfloat16", "float32")
+    )
     parser.add_argument(
         "--schemas", default="ir", choices=("ir", "varied"), help="the built-in one, or many shapes"
     )

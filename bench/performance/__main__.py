@@ -31,6 +31,7 @@ from bench.performance.subjects.smg import missing
 from bench.performance.workload import prompt_cases
 from genir.schemas import builtin_ir_schema_text
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
+from genir_server.engine.cpu_dtype import embedded_dtype
 from genir_server.engine.embedded_model import ensure_embedded_model
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ async def _measure(
     say: Callable[[str], None],
 ) -> None:
     """Adds the parts to the result, one by one, and saves after each: hours are long."""
-    setting = EngineSetting(await ensure_embedded_model(), EMBEDDED_MODEL_NAME)
+    setting = EngineSetting(
+        await ensure_embedded_model(), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
+    )
     without = missing()
     result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
     names = [name for name in front_ends if not (without and name == smg.NAME)]
@@ -142,6 +145,7 @@ def _machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
+        "dtype": embedded_dtype(),
         "load_before": psutil.getloadavg()[0],
         "versions": {name: found for name in _DISTRIBUTIONS.split() if (found := _version(name))},
     }

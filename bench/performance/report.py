@@ -23,7 +23,8 @@ def markdown(result: dict[str, Any]) -> str:
     machine = result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     machine_line = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"dtype {machine.get('dtype', 'auto')}; "
         f"Python {machine['python']}, {versions}; load before: {machine['load_before']:.1f}; "
         f"it took {result.get('seconds', 0) // 60} minutes."
     )

@@ -95,6 +95,7 @@ class EngineSetting:
     backend: str = "guidance"
     max_model_len: int = 4096
     replay_pace: float = 0.0
+    dtype: str = "auto"
 
     def module(self, name: str) -> list[str]:
         """The arguments of Python that run a server's module with this engine."""

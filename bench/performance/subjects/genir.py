@@ -55,6 +55,7 @@ class Genir(ServedFrontEnd):
         setting = self._setting
         arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
+        arguments += ["--engine-args", f"dtype={setting.dtype}"]
         arguments += ["--structured-output-backend", setting.backend]
         arguments += self._arguments(stack)
         self.server = stack.enter_context(

@@ -32,6 +32,7 @@ def command_line(setting: EngineSetting) -> list[str]:
         *("--model", str(setting.model)),
         *("--served-model-name", setting.served_name),
         *("--max-model-len", str(setting.max_model_len)),
+        *("--dtype", setting.dtype),
         *("--scheduling-policy", "priority"),
         *("--structured-outputs-config", json.dumps(structured)),
         *("--enable-prefix-caching", "--enforce-eager", "--disable-log-stats"),
@@ -45,4 +46,5 @@ def engine_config(setting: EngineSetting) -> EngineConfig:
         served_model_name=setting.served_name,
         structured_output_backend=setting.backend,  # type: ignore[arg-type]
         max_model_len=setting.max_model_len,
+        engine_args={"dtype": setting.dtype},
     )

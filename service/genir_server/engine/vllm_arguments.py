@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
+from genir_server.engine.cpu_dtype import embedded_dtype
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.start_fault import one_line
 
@@ -71,6 +72,8 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
     if on_cpu or config.model is None:
         # Compiling takes longer than a small model or a short-lived demonstration gets back.
         arguments["enforce_eager"] = True
+    if on_cpu and config.model is None:
+        arguments["dtype"] = embedded_dtype()
     if on_cpu:
         arguments["worker_extension_cls"] = WORKER_EXTENSION
     if config.lora_adapters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,38 @@ async def test_a_context_longer_than_the_models() -> None:
     folder = await ensure_embedded_model()
     said = await failure(EngineConfig(model=str(folder), max_model_len=1_000_000))
     assert "1000000" in said
+
+
+@pytest.mark.parametrize(
+    ("capability", "own_model", "engine_args", "dtype"),
+    [
+        ("AVX2", False, {}, "float32"),
+        ("AVX512", False, {}, "auto"),
+        ("AVX2", False, {"dtype": "bfloat16"}, "bfloat16"),
+        ("AVX2", True, {}, "auto"),
+    ],
+)
+async def test_the_embedded_model_is_computed_in_what_the_cpu_is_fast_at(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: str,
+    own_model: bool,
+    engine_args: dict[str, Any],
+    dtype: str,
+) -> None:
+    from genir_server.engine.vllm_environment import prepare_environment
+
+    prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+
+        from genir_server.engine import vllm_arguments
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    folder = str(await ensure_embedded_model())
+    config = EngineConfig(model=folder if own_model else None, engine_args=engine_args)
+    made = vllm_arguments.engine_arguments(config, folder, on_cpu=True)
+    assert made.dtype == dtype
 
 
 @pytest.mark.parametrize("backend", ["guidance", "xgrammar", "auto"])
