@@ -60,7 +60,7 @@ def main() -> int:
             target = f"127.0.0.1:{_wait_for_port(port_file, server)}"
             console.print(f"listening on {target} after {time.monotonic() - began:.1f} s")
             with IRClient(target) as client:
-                _show(client)
+                _show(client, server)
         except BaseException:
             console.print("[red]The demo failed. The last lines of the server's log:[/]")
             console.print("\n".join(log.read_text().splitlines()[-20:]), markup=False)
@@ -72,11 +72,13 @@ def main() -> int:
         return code
 
 
-def _show(client: IRClient) -> None:
+def _show(client: IRClient, server: subprocess.Popen[bytes]) -> None:
     with console.status("starting") as status:
         shown: list[str] = []
 
         def show_phase(health: ServerHealth | None) -> None:
+            if server.poll() is not None:
+                raise RuntimeError(f"the server ended with exit code {server.returncode}")
             if health is None:
                 return
             phase = health.phase.value.replace("_", " ")

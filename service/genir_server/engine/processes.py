@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,14 +31,24 @@ class EngineProcesses:
             with suppress(psutil.NoSuchProcess):
                 self._processes.add(psutil.Process(pid))
         self._look_again()
-        self._vital = [process for process in self._processes if _is_vital(process)]
+        # Asked ten times a second and at every call, so it has to be cheap: one system call, where
+        # psutil would read and parse a file for each process.
+        self._ends: list[int] = []
+        self._end_of_any = select.poll()
+        self._lost = False
+        self._unfollowed: list[psutil.Process] = []
+        for process in filter(_is_vital, self._processes):
+            self._follow(process)
 
     def lost(self) -> bool:
         """Whether one that the engine cannot do without is gone.
 
         vLLM's core notices a dead worker by itself, but takes more than a second to say so.
         """
-        return any(not _runs(process) for process in self._vital)
+        # A descriptor of a process is readable from its death on, also while it is a zombie.
+        if not self._lost:
+            self._lost = bool(self._end_of_any.poll(0)) or not all(map(_runs, self._unfollowed))
+        return self._lost
 
     def kill(self) -> None:
         """Sends SIGKILL to all of them, which ends stopped ones too. Does not block."""
@@ -48,7 +60,25 @@ class EngineProcesses:
     def wait(self, seconds: float) -> bool:
         """Waits until none is left; False when `seconds` passed first. Blocks."""
         _, alive = psutil.wait_procs(list(self._processes), timeout=seconds)
+        self._lost = True
+        while self._ends:
+            end = self._ends.pop()
+            self._end_of_any.unregister(end)
+            os.close(end)
         return not alive
+
+    def _follow(self, process: psutil.Process) -> None:
+        try:
+            end = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self._lost = True
+            return
+        except OSError:
+            # A kernel before 5.3, or a sandbox without the call.
+            self._unfollowed.append(process)
+            return
+        self._ends.append(end)
+        self._end_of_any.register(end, select.POLLIN)
 
     def _look_again(self) -> None:
         for process in tuple(self._processes):

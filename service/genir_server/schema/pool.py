@@ -8,11 +8,8 @@ for their first `quick_seconds` only.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import resource
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ from genir_server.core.errors import GenirError, Reason
 from genir_server.core.fair_queue import FairQueue
 from genir_server.schema.isolation import Death
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
+from genir_server.schema.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,28 +47,6 @@ class PoolCounters:
     crashes: int = 0
     timeouts: int = 0
     replaced: int = 0
-
-
-class _Worker:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def ask(self, body: bytes) -> bytes:
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise BrokenPipeError
-        try:
-            stdin.write(len(body).to_bytes(4, "big") + body)
-        except RuntimeError as fault:
-            # What uvloop says of a pipe whose other end is gone.
-            raise BrokenPipeError from fault
-        await stdin.drain()
-        head = await stdout.readexactly(4)
-        return await stdout.readexactly(int.from_bytes(head, "big"))
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
 
 
 class WorkerPool:
@@ -104,9 +80,9 @@ class WorkerPool:
                 "for_xgrammar": for_xgrammar,
             }
         ).encode()
-        self._quick: FairQueue[_Worker | None] = FairQueue()
-        self._slow: FairQueue[_Worker | None] = FairQueue()
-        self._all: set[_Worker] = set()
+        self._quick: FairQueue[WorkerProcess | None] = FairQueue()
+        self._slow: FairQueue[WorkerProcess | None] = FairQueue()
+        self._all: set[WorkerProcess] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.counters = PoolCounters()
@@ -161,7 +137,7 @@ class WorkerPool:
 
     async def _ask(
         self,
-        queue: FairQueue[_Worker | None],
+        queue: FairQueue[WorkerProcess | None],
         question: str,
         caller: str,
         seconds: float,
@@ -193,7 +169,9 @@ class WorkerPool:
             self._return(queue, worker, healthy=healthy)
         return reply
 
-    def _return(self, queue: FairQueue[_Worker | None], worker: _Worker, *, healthy: bool) -> None:
+    def _return(
+        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess, *, healthy: bool
+    ) -> None:
         if healthy:
             queue.put(worker)
             return
@@ -202,12 +180,16 @@ class WorkerPool:
             self.counters.replaced += 1
             self._replace_soon(queue, worker)
 
-    def _replace_soon(self, queue: FairQueue[_Worker | None], worker: _Worker | None) -> None:
+    def _replace_soon(
+        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess | None
+    ) -> None:
         task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 
-    async def _replace(self, queue: FairQueue[_Worker | None], worker: _Worker | None) -> None:
+    async def _replace(
+        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess | None
+    ) -> None:
         if worker is not None:
             await self._bury(worker)
         try:
@@ -215,9 +197,9 @@ class WorkerPool:
         except (OSError, RuntimeError):
             queue.put(None)
 
-    async def _bury(self, worker: _Worker) -> None:
+    async def _bury(self, worker: WorkerProcess) -> None:
         worker.kill()
-        await worker.process.wait()
+        await worker.wait()
         self._all.discard(worker)
 
     def _refusal(self, death: Death) -> SchemaRefusedError | GenirError:
@@ -248,27 +230,16 @@ class WorkerPool:
             most=str(most),
         )
 
-    async def _spawn(self) -> _Worker:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "genir_server.schema.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        worker = _Worker(process)
+    async def _spawn(self) -> WorkerProcess:
+        worker = await WorkerProcess.start("genir_server.schema.worker")
         self._all.add(worker)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await worker.ask(self._configuration)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             worker.kill()
-            last = b"" if process.stderr is None else await process.stderr.read()
+            detail = worker.last_words()[-500:]
             await self._bury(worker)
-            detail = last.decode(errors="replace")[-500:]
             raise RuntimeError(f"a schema worker did not start: {detail}") from None
         except asyncio.CancelledError:
             worker.kill()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -25,6 +26,26 @@ if TYPE_CHECKING:
     from genir_server.schema.analysis import Analyser
 
 SLOW = 5
+# Counts the forks that handlers see, gRPC's among them, by being such a handler.
+FORKS = """
+import asyncio, ctypes, sys, uvloop
+from genir_server.schema.worker_process import WorkerProcess
+
+forks = []
+seen = ctypes.CFUNCTYPE(None)(lambda: forks.append(1))
+ctypes.CDLL(None).__register_atfork(seen, None, None, None)
+
+async def main():
+    worker = await WorkerProcess.start("genir_server.schema.worker")
+    worker.kill()
+    await worker.wait()
+    by_worker = len(forks)
+    plain = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await plain.wait()
+    print(by_worker, len(forks) > by_worker)
+
+uvloop.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +68,7 @@ def slow(number: int) -> str:
 
 
 def pids(pool: WorkerPool) -> set[int]:
-    return {worker.process.pid for worker in pool._all}
+    return {worker.pid for worker in pool._all}
 
 
 async def test_a_plain_schema_does_not_wait_for_slow_ones(pool: WorkerPool) -> None:
@@ -138,12 +159,24 @@ def sleeps() -> bytes:
 async def test_a_worker_that_is_gone_is_replaced(pool: WorkerPool) -> None:
     (victim,) = [worker for worker in pool._all if worker not in pool._slow._free]
     victim.kill()
-    await victim.process.wait()
+    await victim.wait()
     with pytest.raises(GenirError) as caught:
         await pool.analyse('{"title": "lost"}')
     assert caught.value.reason is Reason.OVERLOADED
     assert await pool.analyse('{"title": "found"}')
     assert pool.counters.replaced == 1
+
+
+def test_workers_are_started_without_the_handlers_that_others_have_on_forks() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0", "True"]
+
+
+async def test_a_worker_that_does_not_start_says_why() -> None:
+    pool = WorkerPool("no-such-folder", SchemaLimits(), NarrowingBounds(), workers=1)
+    with pytest.raises(RuntimeError, match=r"a schema worker did not start: [^$]*no-such-folder"):
+        await pool.start()
+    await pool.close()
 
 
 def test_every_death_is_refused_with_the_bound() -> None:
