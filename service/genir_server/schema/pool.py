@@ -231,7 +231,7 @@ class WorkerPool:
         )
 
     async def _spawn(self) -> WorkerProcess:
-        worker = await WorkerProcess.start("genir_server.schema.worker")
+        worker = await WorkerProcess.start()
         self._all.add(worker)
         try:
             async with asyncio.timeout(_START_SECONDS):

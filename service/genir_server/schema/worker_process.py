@@ -38,21 +38,12 @@ class WorkerProcess:
         self._last_words = last_words
 
     @classmethod
-    async def start(cls, module: str) -> WorkerProcess:
-        """Starts Python on a module, with a socket for its standard input and output."""
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    async def start(cls) -> WorkerProcess:
+        """Starts a worker, with a socket for its standard input and output."""
         here, there = socket.socketpair()
         last_words = os.memfd_create("last-words")
         with there:
-            process = await asyncio.to_thread(
-                lambda: subprocess.Popen(
-                    [sys.executable, "-m", module],
-                    stdin=there,
-                    stdout=there,
-                    stderr=last_words,
-                    env=environment,
-                )
-            )
+            process = await asyncio.to_thread(_started, there.fileno(), last_words)
         return cls(process, *await asyncio.open_connection(sock=here), last_words)
 
     async def ask(self, body: bytes) -> bytes:
@@ -87,3 +78,13 @@ class WorkerProcess:
             os.close(self._last_words)
             self._last_words = -1
         return code
+
+
+def _started(channel: int, last_words: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "genir_server.schema.worker"],
+        stdin=channel,
+        stdout=channel,
+        stderr=last_words,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )

@@ -36,7 +36,7 @@ seen = ctypes.CFUNCTYPE(None)(lambda: forks.append(1))
 ctypes.CDLL(None).__register_atfork(seen, None, None, None)
 
 async def main():
-    worker = await WorkerProcess.start("genir_server.schema.worker")
+    worker = await WorkerProcess.start()
     worker.kill()
     await worker.wait()
     by_worker = len(forks)
