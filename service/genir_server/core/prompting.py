@@ -122,9 +122,16 @@ async def _forms(
         for form in candidates
         # A cheap bound first: tokenizing a megabyte only to discard it helps nobody.
         if len(form[1]) <= quarter * _BYTES_PER_TOKEN_AT_MOST
-        and len(await engine.tokenize(form[1])) <= quarter
+        and await _tokens(form[1], schema, engine) <= quarter
     ]
     return [*small_enough, nothing]
+
+
+async def _tokens(shown: str, schema: PreparedSchema, engine: Engine) -> int:
+    """The tokens of a text that shows the schema, counted once."""
+    if shown not in schema.shown_tokens:
+        schema.shown_tokens[shown] = len(await engine.tokenize(shown))
+    return schema.shown_tokens[shown]
 
 
 def _messages(request: GenerationRequest, schema_text: str) -> tuple[Message, ...]:

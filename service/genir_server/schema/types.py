@@ -53,6 +53,7 @@ class PreparedSchema:
         worst_mask_seconds: time of the slowest set of allowed tokens that was tried.
         measured: how near the schema comes to limits, by the names that `SchemaPreparer.limits`
             has; limits that were not measured are left out.
+        shown_tokens: tokens of the texts for the prompt, by the text, as far as they were counted.
 
     """
 
@@ -70,6 +71,7 @@ class PreparedSchema:
     compile_seconds: float = 0.0
     worst_mask_seconds: float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
+    shown_tokens: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,21 @@ async def test_auto_shows_what_takes_a_quarter_of_the_context(
     assert prompt.schema_shown is shown
 
 
+async def test_the_tokens_of_a_shown_schema_are_counted_once() -> None:
+    counted: list[str] = []
+
+    class Counting(ScriptedEngine):
+        async def tokenize(self, text: str) -> list[int]:
+            counted.append(text)
+            return await super().tokenize(text)
+
+    schema = prepared(shown_whole="w" * 1100, shown_without_descriptions="b" * 900)
+    engine = Counting(max_model_len=4096)
+    forms = [(await build_prompt(request(), schema, engine)).schema_shown for _ in range(3)]
+    assert forms == [SchemaShown.WITHOUT_DESCRIPTIONS] * 3
+    assert counted == [schema.shown_whole, schema.shown_without_descriptions]
+
+
 async def test_auto_leaves_room_for_the_completion() -> None:
     schema = prepared(shown_whole="w" * 1000, shown_without_descriptions="b" * 500)
     engine = ScriptedEngine(max_model_len=4096)
