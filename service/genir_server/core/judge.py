@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,7 @@ from genir_server.core.normalform import (
     DUPLICATE_KEY,
     NotNormalizableError,
     NotNormalizableKind,
-    normalize,
-    parse_strict,
+    normal_form,
 )
 from genir_server.core.types import FinishReason, Violation
 
@@ -40,9 +40,9 @@ def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) 
     that runs into one of its own limits as a plain stop), which is CONSTRAINT_FAILED.
     """
     try:
-        # What is verified is what is sent: the normalized bytes, parsed again.
-        ir_json = normalize(parse_strict(raw))
-        violations = tuple(schema.verifier.violations(parse_strict(ir_json)))
+        # What is verified is what is sent: the normalized text, parsed again.
+        ir_json = normal_form(raw)
+        violations = tuple(schema.verifier.violations(json.loads(ir_json)))
     except NotNormalizableError as fault:
         if fault.kind is NotNormalizableKind.NO_NORMAL_FORM:
             violation = Violation("", "", "", str(fault))

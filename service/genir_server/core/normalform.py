@@ -30,6 +30,10 @@ _FIRST_WITH_EXPONENT = 1e21
 _INTEGER_DIGITS = len(str(MAX_INTEGER))
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
+_PLAIN_WRITER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
+)
+
 _TOO_DEEP = f"it nests arrays and objects more than {MAX_DEPTH} deep"
 DUPLICATE_KEY = "an object in it has the same key twice"
 _LONE_SURROGATE = "a string in it has half a surrogate pair, which no encoding can hold"
@@ -73,20 +77,8 @@ def parse_strict(text: str) -> JSONValue:
             fault.
 
     """
-    _refuse_deep_nesting(text)
-    reader = _Reader()
-    try:
-        value: JSONValue = reader.decoder.decode(text)
-    except json.JSONDecodeError as error:
-        where = f"{error.msg} at character {error.pos}"
-        raise NotNormalizableError(
-            NotNormalizableKind.NOT_JSON, f"it is not JSON: {where}"
-        ) from None
-    except RecursionError:
-        raise _no_normal_form(_TOO_DEEP) from None
-    if reader.fault is not None:
-        raise _no_normal_form(reader.fault)
-    _require_normal_form(value)
+    value = _read(text)
+    _is_plain(value)
     return value
 
 
@@ -97,13 +89,24 @@ def normalize(value: JSONValue) -> str:
         NotNormalizableError: the value has no normal form, for the reasons named at `parse_strict`.
 
     """
-    _require_normal_form(value)
+    if _is_plain(value):
+        return _PLAIN_WRITER.encode(value)
     try:
         return rfc8785.dumps(value).decode()
     except RecursionError:
         raise _no_normal_form(_TOO_DEEP) from None
     except rfc8785.CanonicalizationError as error:
         raise _no_normal_form(str(error)) from None
+
+
+def normal_form(text: str) -> str:
+    """``normalize(parse_strict(text))``, with one walk through the value instead of two.
+
+    Raises:
+        NotNormalizableError: see `parse_strict`.
+
+    """
+    return normalize(_read(text))
 
 
 def digest(text: str) -> str:
@@ -152,6 +155,24 @@ class _Reader:
         )
 
 
+def _read(text: str) -> JSONValue:
+    """A value that is refused only for what is lost when it is read."""
+    _refuse_deep_nesting(text)
+    reader = _Reader()
+    try:
+        value: JSONValue = reader.decoder.decode(text)
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at character {error.pos}"
+        raise NotNormalizableError(
+            NotNormalizableKind.NOT_JSON, f"it is not JSON: {where}"
+        ) from None
+    except RecursionError:
+        raise _no_normal_form(_TOO_DEEP) from None
+    if reader.fault is not None:
+        raise _no_normal_form(reader.fault)
+    return value
+
+
 def _no_normal_form(message: str) -> NotNormalizableError:
     return NotNormalizableError(NotNormalizableKind.NO_NORMAL_FORM, message)
 
@@ -175,37 +196,52 @@ def _refuse_deep_nesting(text: str) -> None:
         raise _no_normal_form(_TOO_DEEP)
 
 
-def _require_normal_form(value: JSONValue) -> None:
-    """Walks a value without recursion and refuses what RFC 8785 cannot write and read back."""
+def _is_plain(value: JSONValue) -> bool:
+    """Walks a value without recursion and refuses what RFC 8785 cannot write and read back.
+
+    Returns:
+        Whether Python's own writer gives the same text: RFC 8785 writes numbers that are not whole
+        in a way of its own, and sorts names by their UTF-16.
+
+    """
+    plain = True
     stack: list[tuple[int, JSONValue]] = [(0, value)]
     while stack:
         depth, item = stack.pop()
-        if not isinstance(item, (dict, list)):
-            _require_scalar(item)
-            continue
-        if depth == MAX_DEPTH:
-            raise _no_normal_form(_TOO_DEEP)
-        if isinstance(item, dict):
+        if isinstance(item, str):
+            _require_encodable(item)
+        elif isinstance(item, dict):
+            if depth == MAX_DEPTH:
+                raise _no_normal_form(_TOO_DEEP)
+            depth += 1
             for key, member in item.items():
-                _require_encodable(key)
-                stack.append((depth + 1, member))
-        else:
-            stack.extend((depth + 1, element) for element in item)
-
-
-def _require_scalar(scalar: bool | float | str | None) -> None:
-    if isinstance(scalar, str):
-        _require_encodable(scalar)
-    elif isinstance(scalar, float):
-        if not math.isfinite(scalar):
-            raise _no_normal_form(_NUMBER_TOO_LARGE)
-        if MAX_INTEGER < abs(scalar) < _FIRST_WITH_EXPONENT:
+                if not key.isascii():
+                    _require_encodable(key)
+                    plain = False
+                stack.append((depth, member))
+        elif isinstance(item, list):
+            if depth == MAX_DEPTH:
+                raise _no_normal_form(_TOO_DEEP)
+            depth += 1
+            stack.extend([(depth, element) for element in item])
+        elif isinstance(item, float):
+            _require_exact(item)
+            plain = False
+        elif isinstance(item, int) and abs(item) > MAX_INTEGER:
             raise _no_normal_form(_INTEGER_TOO_LARGE)
-    elif isinstance(scalar, int) and abs(scalar) > MAX_INTEGER:
+    return plain
+
+
+def _require_exact(number: float) -> None:
+    if not math.isfinite(number):
+        raise _no_normal_form(_NUMBER_TOO_LARGE)
+    if MAX_INTEGER < abs(number) < _FIRST_WITH_EXPONENT:
         raise _no_normal_form(_INTEGER_TOO_LARGE)
 
 
 def _require_encodable(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -19,6 +19,7 @@ from genir_server.core.normalform import (
     NotNormalizableError,
     NotNormalizableKind,
     digest,
+    normal_form,
     normalize,
     parse_strict,
 )
@@ -92,6 +93,37 @@ def test_the_normal_form_is_rfc_8785(value: JSONValue) -> None:
     text = normalize(value)
     assert text.encode() == rfc8785.dumps(value)
     assert json.loads(text) == value
+
+
+@given(values)
+def test_a_text_is_brought_into_normal_form_at_once(value: JSONValue) -> None:
+    text = json.dumps(value)
+    assert normal_form(text) == normalize(parse_strict(text))
+    # What is read back from it needs no strictness any more.
+    assert json.loads(normal_form(text)) == parse_strict(normal_form(text))
+
+
+# Names in ASCII, whole numbers only: what Python's own writer may write.
+plain_values: st.SearchStrategy[JSONValue] = st.recursive(
+    st.none() | st.booleans() | integers | texts,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.text(st.characters(max_codepoint=127)), inner, max_size=5)
+    ),
+    max_leaves=30,
+)
+
+
+@given(plain_values)
+def test_pythons_own_writer_writes_rfc_8785(value: JSONValue) -> None:
+    assert normalize(value).encode() == rfc8785.dumps(value)
+
+
+def test_every_character_that_is_escaped_is_escaped_in_the_same_way() -> None:
+    text = "".join(map(chr, range(0x100))) + "\u2028\u2029\ufeff\U0001f600"
+    subjects: list[JSONValue] = [text, {"a": text}, {text: [1.5]}]
+    for value in subjects:
+        assert normalize(value).encode() == rfc8785.dumps(value)
 
 
 @pytest.mark.parametrize(
