@@ -1,0 +1,55 @@
+"""``python -m bench.performance.prepare``: what a new schema takes in the workers, by its size.
+
+No engine and no server: a worker is asked one schema after the other, none of them twice, with a
+pause before each in which the worker's next child gets ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+
+from bench.performance.sized_schemas import sized_schema
+from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.pool import WorkerPool
+
+_SIZES = (0, 600, 2_000, 10_000, 50_000)
+
+
+async def main(sizes: list[int], rounds: int, pause: float) -> None:
+    """Measures and prints a table."""
+    limits = SchemaLimits()
+    pool = WorkerPool(await ensure_embedded_model(), limits, NarrowingBounds(), workers=1)
+    await pool.start()
+    print("| schema bytes | by the clock, ms | processor, ms | of it compiling, ms |")
+    print("|---|---|---|---|")
+    for size in sizes:
+        taken: list[tuple[float, float, float]] = []
+        for number in range(1, rounds + 1):
+            schema = sized_schema(size, number) if size else json.dumps({"title": str(number)})
+            await asyncio.sleep(pause)
+            began = time.perf_counter()
+            reply = await pool.analyse(schema)
+            seconds = time.perf_counter() - began
+            analysis = json.loads(reply)
+            taken.append((seconds, analysis["seconds"], analysis["compile_seconds"]))
+        shown = " | ".join(
+            f"{1e3 * statistics.median(column):.1f}" for column in zip(*taken, strict=True)
+        )
+        print(f"| {len(schema)} | {shown} |", flush=True)
+    await pool.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.performance.prepare", description=__doc__
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="bytes; 0: smallest")
+    parser.add_argument("--rounds", type=int, default=15, help="schemas of each size")
+    parser.add_argument("--pause", type=float, default=0.8, help="seconds before each")
+    options = parser.parse_args()
+    asyncio.run(main(options.sizes, options.rounds, options.pause))
