@@ -43,8 +43,23 @@ class WorkerProcess:
         here, there = socket.socketpair()
         last_words = os.memfd_create("last-words")
         with there:
-            process = await asyncio.to_thread(_started, there.fileno(), last_words)
-        return cls(process, *await asyncio.open_connection(sock=here), last_words)
+            # Blocks for a few milliseconds, until it has become another program. In a thread it
+            # could be left behind by whoever stops waiting for it.
+            process = subprocess.Popen(  # noqa: ASYNC220 - see above
+                [sys.executable, "-m", "genir_server.schema.worker"],
+                stdin=there.fileno(),
+                stdout=there.fileno(),
+                stderr=last_words,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        try:
+            return cls(process, *await asyncio.open_connection(sock=here), last_words)
+        except BaseException:
+            here.close()
+            process.kill()
+            process.wait()
+            os.close(last_words)
+            raise
 
     async def ask(self, body: bytes) -> bytes:
         """Sends a frame and gives the body of the frame that comes back.
@@ -78,13 +93,3 @@ class WorkerProcess:
             os.close(self._last_words)
             self._last_words = -1
         return code
-
-
-def _started(channel: int, last_words: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "genir_server.schema.worker"],
-        stdin=channel,
-        stdout=channel,
-        stderr=last_words,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
