@@ -43,6 +43,10 @@ WARMUP_SECONDS = 600.0
 _PRIORITY = -1000
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
+_WARMUP_BUDGETS = (256, 256, None)
+"""Tokens that it may take, in turn: what a model is long-winded about with one seed it may say
+shortly with the next, and a server that starts is waited for."""
+_TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +106,18 @@ class Probes:
             task.exception()
 
     async def _warm_up(self) -> ProbeResult:
-        self._warm = await self._run(
-            "warm-up",
-            WARMUP_SECONDS,
+        requests = [
             GenerationRequest(
                 request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
                 prompt=WARMUP_PROMPT,
-                sampling=Sampling(seed=_WARMUP_SEED),
+                sampling=Sampling(seed=_WARMUP_SEED + number),
+                max_tokens=budget,
                 max_attempts=_WARMUP_ATTEMPTS,
                 priority=_PRIORITY,
-            ),
-        )
+            )
+            for number, budget in enumerate(_WARMUP_BUDGETS)
+        ]
+        self._warm = await self._run("warm-up", WARMUP_SECONDS, *requests)
         return self._warm
 
     async def _canary(self) -> ProbeResult:
@@ -130,14 +135,21 @@ class Probes:
             ),
         )
 
-    async def _run(self, name: str, seconds: float, request: GenerationRequest) -> ProbeResult:
+    async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> ProbeResult:
+        """Runs the first request whose budget of tokens is enough."""
         async with self._place:
             since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
             await asyncio.sleep(INTERVAL_SECONDS - since)
             self._began[name] = time.monotonic()
             try:
                 async with asyncio.timeout(seconds) as bound:
-                    return await self._generate(request)
+                    for request in requests[:-1]:
+                        try:
+                            return await self._generate(request)
+                        except GenirError as fault:
+                            if fault.reason not in _TOO_LITTLE:
+                                raise
+                    return await self._generate(requests[-1])
             except TimeoutError as fault:
                 if not bound.expired():
                     raise
