@@ -6,6 +6,7 @@ of time, memory or stack: the parent stays as it was. What the child allocated i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -144,7 +145,9 @@ class Children:
             os.dup2(last_words, 2)
             os.dup2(last_words, 1)
             if self._rehearse is not None and not _readable(hearing, self._idle_seconds):
-                self._rehearse()
+                # Limits that an operator sets may refuse it; that is nothing against the question.
+                with contextlib.suppress(Exception):
+                    self._rehearse()
             parts: list[bytes] = []
             while part := os.read(hearing, _READ_BYTES):
                 parts.append(part)

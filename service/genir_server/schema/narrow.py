@@ -30,6 +30,14 @@ Schema = dict[str, object]
 
 _MOST_ITEMS = 1_000
 _MOST_COPIES = 8
+_MAY_DEMAND_PROPERTIES = {
+    "minProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "if",
+    "allOf",
+}
 _FREE = "free"
 _KINDS = {
     "object": OBJECT_KEYWORDS,
@@ -68,6 +76,13 @@ class _Narrowing:
         self._formats = relaxed.formats
         self._bounds = bounds
         self._compiles = compiles
+        # What the verifier still demands there may take properties that nothing names.
+        self._wanting = {
+            notice.pointer.rpartition("/")[0]
+            for notice in relaxed.notices
+            if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+            and notice.keyword in _MAY_DEMAND_PROPERTIES
+        }
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
         self._uses_free = False
         self._least: dict[str, int] = {}
@@ -222,8 +237,9 @@ class _Narrowing:
                 or ("additionalProperties" not in schema and self._bounds.close_objects)
             )
             and "patternProperties" not in schema
+            and pointer not in self._wanting
             and (rest is True or len(undescribed) <= _MOST_COPIES)
-            and least <= len(named) + len(undescribed)
+            and least <= sum(part is not False for part in named.values()) + len(undescribed)
         ):
             if undescribed:
                 schema["properties"] = {**named, **dict.fromkeys(undescribed, rest)}

@@ -94,6 +94,53 @@ def test_what_the_schema_demands_is_left_possible(schema: dict[str, object], tex
     assert accepts(schema, text)
 
 
+DEPENDENT = {f"t{number}": ["z"] for number in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (
+            {"properties": {"a": {"type": "string"}}, "required": ["b"], "minProperties": 3},
+            {"a": "", "b": 1, "c": 1},
+        ),
+        (
+            {"properties": {"a": False}, "required": ["b"], "minProperties": 2},
+            {"b": 1, "c": 1},
+        ),
+        (
+            {
+                "properties": {"a": {"type": "null"}},
+                "required": ["b"],
+                "dependentRequired": {**DEPENDENT, "b": ["c"]},
+            },
+            {"a": None, "b": 1, "c": 1},
+        ),
+        (
+            {
+                "$ref": "#/$defs/m",
+                "$defs": {
+                    "m": {
+                        "type": "object",
+                        "properties": {"a": {"type": "null"}},
+                        "required": ["a"],
+                        "dependentRequired": {**DEPENDENT, "a": ["c"]},
+                    }
+                },
+            },
+            {"a": None, "c": 1},
+        ),
+    ],
+)
+def test_what_is_checked_afterwards_stays_possible_too(
+    schema: dict[str, object], value: object
+) -> None:
+    whole = schema if "$ref" in schema else {"type": "object", **schema}
+    assert SchemaVerifier(whole, Draft.DRAFT202012).is_valid(value)
+    text = json.dumps(value, separators=(",", ":"))
+    assert accepts(whole, text, NarrowingBounds(map_properties=5))
+
+
 def test_every_place_is_reported() -> None:
     schema: dict[str, object] = {"properties": {"a": {"type": "string"}, "b": {}}}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)

@@ -264,6 +264,14 @@ def test_a_child_that_stands_by_has_rehearsed_and_keeps_its_limits() -> None:
     assert not rehearsed
 
 
+def test_a_rehearsal_that_fails_is_nothing_against_the_question() -> None:
+    children = Children(bytes, memory=1 << 28, rehearse=crashes, idle_seconds=0.0)
+    children.stand_by()
+    time.sleep(0.2)
+    outcome = children.ask(b"asked", seconds=5.0, wall_seconds=60.0)
+    assert (outcome.death, outcome.body) == (None, b"asked")
+
+
 def test_a_child_that_is_lost_while_it_stands_by_is_replaced() -> None:
     children = Children(bytes, memory=1 << 28)
     children.stand_by()
