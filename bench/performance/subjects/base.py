@@ -88,6 +88,7 @@ class EngineSetting:
 
     `replay_pace`, where it is not 0, puts an engine core that plays recordings back behind the real
     AsyncLLM, at so many tokens a second for each request; see `bench.performance.replay.core`.
+    `dtype` is vLLM's, the same for all.
     """
 
     model: Path

@@ -78,7 +78,7 @@ def parse_strict(text: str) -> JSONValue:
 
     """
     value = _read(text)
-    _is_plain(value)
+    _require_normal_form(value)
     return value
 
 
@@ -89,7 +89,7 @@ def normalize(value: JSONValue) -> str:
         NotNormalizableError: the value has no normal form, for the reasons named at `parse_strict`.
 
     """
-    if _is_plain(value):
+    if _require_normal_form(value):
         return _PLAIN_WRITER.encode(value)
     try:
         return rfc8785.dumps(value).decode()
@@ -196,7 +196,7 @@ def _refuse_deep_nesting(text: str) -> None:
         raise _no_normal_form(_TOO_DEEP)
 
 
-def _is_plain(value: JSONValue) -> bool:
+def _require_normal_form(value: JSONValue) -> bool:
     """Walks a value without recursion and refuses what RFC 8785 cannot write and read back.
 
     Returns:

@@ -13,12 +13,14 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from genir_server.engine.model_cache import cache_folder, make_once
 from genir_server.engine.protocol import EngineStartError
+from genir_server.python_process import start_python
 
 logger = logging.getLogger(__name__)
 
@@ -102,20 +104,17 @@ async def ensure_embedded_model(cache: Path | None = None) -> Path:
         return folder
     logger.info("unpacking the embedded model into %s; this happens once", folder)
     started = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
+    process = start_python(
         __name__,
         *([str(cache)] if cache else []),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
-        _, errors = await process.communicate()
+        _, errors = await asyncio.to_thread(process.communicate)
     finally:
-        if process.returncode is None:
-            process.kill()
+        process.kill()
     if process.returncode != 0 or not folder.is_dir():
         lines = errors.decode(errors="replace").strip().splitlines()
         raise EngineStartError(lines[-1] if lines else "the embedded model could not be unpacked")

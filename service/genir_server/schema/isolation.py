@@ -92,11 +92,8 @@ class Children:
 
     def stand_by(self) -> None:
         """Makes the next child, if there is none, and buries the last."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.bury()
-        if self._spare is None:
-            self._spare = self._fork()
+        self._bury_last()
+        self._spare = self._spare or self._fork()
 
     def ask(self, question: bytes, *, seconds: float, wall_seconds: float) -> Outcome:
         """What became of a child that was asked.
@@ -110,18 +107,28 @@ class Children:
         """
         deadline = time.monotonic() + wall_seconds
         frame = f"{seconds}\n".encode() + question
-        self.stand_by()
-        child, self._spare = self._spare, None
-        if child is None:
-            raise AssertionError("a child stands by")
-        if not child.hear(frame):
+        self._bury_last()
+        child, self._spare = self._spare or self._fork(), None
+        if not child.hear(frame, deadline):
             # It died while it had nothing to do.
-            child.outcome(deadline)
             child.bury()
             child = self._fork()
-            child.hear(frame)
+            child.hear(frame, deadline)
         self._last = child
         return child.outcome(deadline)
+
+    def close(self) -> None:
+        """Ends the child that stands by."""
+        self._bury_last()
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.kill()
+            spare.bury()
+
+    def _bury_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.bury()
 
     def _fork(self) -> _Child:
         hearing, asking = os.pipe()
@@ -144,7 +151,9 @@ class Children:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             os.dup2(last_words, 2)
             os.dup2(last_words, 1)
-            if self._rehearse is not None and not _readable(hearing, self._idle_seconds):
+            if self._rehearse is not None and not _ready(
+                hearing, select.POLLIN, self._idle_seconds
+            ):
                 # Limits that an operator sets may refuse it; that is nothing against the question.
                 with contextlib.suppress(Exception):
                     self._rehearse()
@@ -180,29 +189,34 @@ class _Child:
 
     def __init__(self, pid: int, asking: int, reading: int, last_words: int) -> None:
         self._pid = pid
-        self._asking = asking
-        self._reading = reading
-        self._last_words = last_words
+        # As files, which may be closed more than once.
+        self._asking = os.fdopen(asking, "wb", buffering=0)
+        self._reading = os.fdopen(reading, "rb", buffering=0)
+        self._last_words = os.fdopen(last_words, "rb", buffering=0)
         self._is_reaped = False
 
-    def hear(self, frame: bytes) -> bool:
-        """Gives it what it is asked; False when it is dead."""
+    def hear(self, frame: bytes, deadline: float) -> bool:
+        """Gives it what it is asked, until `deadline` of the monotonic clock; False if it is dead.
+
+        Only an end tells it that it has heard all: what is cut is never worked on.
+        """
+        asking = self._asking.fileno()
+        os.set_blocking(asking, False)
         rest = memoryview(frame)
         try:
-            while rest:
-                rest = rest[os.write(self._asking, rest) :]
+            while rest and _ready(asking, select.POLLOUT, deadline - time.monotonic()):
+                rest = rest[os.write(asking, rest) :]
         except BrokenPipeError:
             return False
-        finally:
-            os.close(self._asking)
+        if not rest:
+            self._asking.close()
         return True
 
     def outcome(self, deadline: float) -> Outcome:
         """Waits until it has answered or ended, or ends it at `deadline` of the monotonic clock."""
-        said = _read(self._reading, deadline)
-        os.close(self._reading)
+        said = _read(self._reading.fileno(), deadline)
         if said is None:
-            os.kill(self._pid, signal.SIGKILL)
+            self.kill()
         elif len(said) >= _HEAD.size:
             size, resident = _HEAD.unpack_from(said)
             if len(said) == _HEAD.size + size:
@@ -210,14 +224,20 @@ class _Child:
         status, resident = self._reaped()
         if said is None:
             return Outcome(b"", Death.WAIT, resident)
-        last_words = os.pread(self._last_words, _LAST_WORDS_BYTES, 0)
+        last_words = os.pread(self._last_words.fileno(), _LAST_WORDS_BYTES, 0)
         return Outcome(b"", _death(os.waitstatus_to_exitcode(status), last_words), resident)
+
+    def kill(self) -> None:
+        """Ends it at once. Its process id is its own until it is buried."""
+        os.kill(self._pid, signal.SIGKILL)
 
     def bury(self) -> None:
         """Waits for its end, and lets go of all that is left of it."""
+        self._asking.close()
         if not self._is_reaped:
             self._reaped()
-        os.close(self._last_words)
+        self._reading.close()
+        self._last_words.close()
 
     def _reaped(self) -> tuple[int, int]:
         _, status, usage = os.wait4(self._pid, 0)
@@ -227,10 +247,8 @@ class _Child:
 
 def _read(pipe: int, deadline: float) -> bytes | None:
     """All that comes until the other end is closed; None if that takes too long."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
     parts: list[bytes] = []
-    while poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+    while _ready(pipe, select.POLLIN, deadline - time.monotonic()):
         part = os.read(pipe, _READ_BYTES)
         if not part:
             return b"".join(parts)
@@ -238,10 +256,11 @@ def _read(pipe: int, deadline: float) -> bytes | None:
     return None
 
 
-def _readable(pipe: int, seconds: float) -> bool:
+def _ready(pipe: int, event: int, seconds: float) -> bool:
+    """Whether a pipe can be read or written, or has lost its other end, within some seconds."""
     poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return bool(poll.poll(seconds * 1e3))
+    poll.register(pipe, event)
+    return bool(poll.poll(max(0.0, seconds) * 1e3))
 
 
 def _death(code: int, said: bytes) -> Death:

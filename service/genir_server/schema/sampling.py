@@ -70,11 +70,10 @@ class SmallestWriter:
     def _subjects(schema: dict[str, object], tries: int) -> Iterator[tuple[str, int]]:
         """Texts of schemas to write for, quickly compiled ones first, and where to vary."""
         demanded = required_only(schema)
-        text = json.dumps(demanded)
         light = light_only(demanded)
-        if light:
-            yield json.dumps(demanded), 0
-        yield text, 0
+        if light is not None:
+            yield json.dumps(light), 0
+        yield json.dumps(demanded), 0
         text = json.dumps(schema)
         for attempt in range(tries):
             yield text, attempt
@@ -157,17 +156,12 @@ def required_only(root: dict[str, object]) -> dict[str, object]:
     copy: dict[str, object] = json.loads(json.dumps(root))
     demanded: set[str] = set()
     schemas: list[dict[str, object]] = []
-    pending: list[object] = [copy]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(item)
-        elif isinstance(item, dict):
-            pending.extend(item.values())
-            if isinstance(item.get("required"), list):
-                demanded.update(name for name in item["required"] if isinstance(name, str))
-            if isinstance(item.get("properties"), dict):
-                schemas.append(item)
+    for item in _objects(copy):
+        required = item.get("required")
+        if isinstance(required, list):
+            demanded.update(name for name in required if isinstance(name, str))
+        if isinstance(item.get("properties"), dict):
+            schemas.append(item)
     for schema in schemas:
         properties = schema["properties"]
         if isinstance(properties, dict) and "minProperties" not in schema:
@@ -177,27 +171,32 @@ def required_only(root: dict[str, object]) -> dict[str, object]:
     return copy
 
 
-def light_only(root: dict[str, object]) -> bool:
-    """Leaves two of many alternatives, in place: those that hold no other schemas, if there are.
+def light_only(root: dict[str, object]) -> dict[str, object] | None:
+    """The schema with two of many alternatives: those that hold no other schemas, if there are.
 
-    Returns:
-        Whether any was dropped.
-
+    None when it has nowhere more than two.
     """
+    copy: dict[str, object] = json.loads(json.dumps(root))
     dropped = False
+    for item in _objects(copy):
+        options = item.get("anyOf")
+        if isinstance(options, list) and len(options) > _KEPT_ALTERNATIVES:
+            options.sort(key=_is_heavy)
+            del options[_KEPT_ALTERNATIVES:]
+            dropped = True
+    return copy if dropped else None
+
+
+def _objects(root: dict[str, object]) -> Iterator[dict[str, object]]:
+    """Every object in a JSON value, outer ones first, so that they may be changed on the way."""
     pending: list[object] = [root]
     while pending:
         item = pending.pop()
         if isinstance(item, list):
             pending.extend(item)
         elif isinstance(item, dict):
-            options = item.get("anyOf")
-            if isinstance(options, list) and len(options) > _KEPT_ALTERNATIVES:
-                options.sort(key=_is_heavy)
-                del options[_KEPT_ALTERNATIVES:]
-                dropped = True
+            yield item
             pending.extend(item.values())
-    return dropped
 
 
 def _is_heavy(schema: object) -> bool:

@@ -178,7 +178,7 @@ def _literal(value: object, vocabulary: Vocabulary) -> int:
 
 
 def _plain_literal(value: object) -> bytes | None:
-    """A string as JSON, if there is one way only to write it."""
+    """A string as JSON, if the engine has one way only to write it."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         return None
     return None if '"' in value or "\\" in value else b'"%b"' % value.encode()

@@ -11,17 +11,17 @@ import gc
 import json
 import os
 import subprocess
-import sys
 import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, BinaryIO
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Violation
+from genir_server.python_process import start_python
 from genir_server.schema.isolation import Children, Death
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
-from genir_server.schema.worker import read_frame, write_frame
+from genir_server.schema.worker import questions, read_frame, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,13 +73,11 @@ class VerificationProcess:
         return reply
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        return subprocess.Popen(
-            [sys.executable, "-m", "genir_server.schema.verification"],
+        return start_python(
+            "genir_server.schema.verification",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
         )
 
     def close(self) -> None:
@@ -177,11 +175,7 @@ def main() -> None:
     os.dup2(2, 1)
     children = Children(_checked, memory=_MEMORY)
     gc.freeze()
-    while True:
-        children.stand_by()
-        frame = read_frame(requests)
-        if frame is None:
-            break
+    for frame in questions(requests, children):
         seconds, _, request = frame.partition(b"\n")
         outcome = children.ask(request, seconds=float(seconds), wall_seconds=_WALL_SECONDS)
         write_frame(replies, _WAITED if outcome.death is Death.WAIT else outcome.body)

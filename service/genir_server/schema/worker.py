@@ -24,6 +24,8 @@ from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from genir_server.schema.analysis import Analyser
 
 _HEAD = 4
@@ -78,11 +80,7 @@ def main() -> None:
     # What is loaded stays shared with the children.
     gc.freeze()
     write_frame(replies, b"{}")
-    while True:
-        children.stand_by()
-        frame = read_frame(requests)
-        if frame is None:
-            break
+    for frame in questions(requests, children):
         head, _, question = frame.partition(b" ")
         wall_seconds, _, question = question.partition(b" ")
         outcome = children.ask(question, seconds=float(head), wall_seconds=float(wall_seconds))
@@ -122,6 +120,17 @@ def _refused(refusal: SchemaRefusedError) -> dict[str, object]:
         "message": refusal.message,
         "metadata": refusal.metadata,
     }
+
+
+def questions(stream: IO[bytes], children: Children) -> Iterator[bytes]:
+    """Frames until the stream ends, with a child that stands by for each."""
+    while True:
+        children.stand_by()
+        frame = read_frame(stream)
+        if frame is None:
+            children.close()
+            return
+        yield frame
 
 
 def read_frame(stream: IO[bytes]) -> bytes | None:

@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 import os
 import socket
-import subprocess
-import sys
+from typing import TYPE_CHECKING
+
+from genir_server.python_process import start_python
+
+if TYPE_CHECKING:
+    import subprocess
 
 _LAST_WORDS_BYTES = 4_096
 
 
 class WorkerProcess:
     """A running worker.
-
-    It is started by `subprocess`, which uses vfork. The event loop's own way is a plain fork, and
-    gRPC has handlers on that which start threads of gRPC's in the child before it becomes another
-    program: a child was seen to die of that.
 
     Attributes:
         pid: its process id.
@@ -42,23 +42,23 @@ class WorkerProcess:
         """Starts a worker, with a socket for its standard input and output."""
         here, there = socket.socketpair()
         last_words = os.memfd_create("last-words")
-        with there:
-            # Blocks for a few milliseconds, until it has become another program. In a thread it
-            # could be left behind by whoever stops waiting for it.
-            process = subprocess.Popen(  # noqa: ASYNC220 - see above
-                [sys.executable, "-m", "genir_server.schema.worker"],
-                stdin=there.fileno(),
-                stdout=there.fileno(),
-                stderr=last_words,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with there:
+                # Not in a thread, where whoever stops waiting for it would leave it behind.
+                process = start_python(
+                    "genir_server.schema.worker",
+                    stdin=there.fileno(),
+                    stdout=there.fileno(),
+                    stderr=last_words,
+                )
             return cls(process, *await asyncio.open_connection(sock=here), last_words)
         except BaseException:
             here.close()
-            process.kill()
-            process.wait()
             os.close(last_words)
+            if process is not None:
+                process.kill()
+                process.wait()
             raise
 
     async def ask(self, body: bytes) -> bytes:
@@ -68,7 +68,11 @@ class WorkerProcess:
             ConnectionError, asyncio.IncompleteReadError: the worker is gone.
 
         """
-        self._writer.write(len(body).to_bytes(4, "big") + body)
+        try:
+            self._writer.write(len(body).to_bytes(4, "big") + body)
+        except RuntimeError as fault:
+            # What uvloop says of a connection whose other end is gone.
+            raise BrokenPipeError from fault
         await self._writer.drain()
         head = await self._reader.readexactly(4)
         return await self._reader.readexactly(int.from_bytes(head, "big"))
@@ -78,7 +82,9 @@ class WorkerProcess:
         self._process.kill()
 
     def last_words(self) -> str:
-        """The end of what it wrote to standard error."""
+        """The end of what it wrote to standard error; nothing once its end was waited for."""
+        if self._last_words < 0:
+            return ""
         size = os.fstat(self._last_words).st_size
         start = max(0, size - _LAST_WORDS_BYTES)
         return os.pread(self._last_words, _LAST_WORDS_BYTES, start).decode(errors="replace")

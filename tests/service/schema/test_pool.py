@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
+import psutil
 import pytest
 
 from genir_server.core.errors import GenirError, Reason
@@ -19,6 +21,7 @@ from genir_server.schema.isolation import Children, Death
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import WorkerPool
 from genir_server.schema.refusal import SchemaRefusedError
+from genir_server.schema.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -240,6 +243,7 @@ def test_a_child_that_dies_says_of_what() -> None:
     assert (late.death, late.body) == (Death.WAIT, b"")
     large = children.ask(b"large", seconds=5.0, wall_seconds=60.0)
     assert (large.death, len(large.body)) == (None, 1_000_000)
+    children.close()
 
 
 def test_a_child_that_stands_by_has_rehearsed_and_keeps_its_limits() -> None:
@@ -262,6 +266,7 @@ def test_a_child_that_stands_by_has_rehearsed_and_keeps_its_limits() -> None:
     time.sleep(0.2)
     assert children.ask(b"time", seconds=0.2, wall_seconds=60.0).death is Death.TIME
     assert not rehearsed
+    children.close()
 
 
 def test_a_rehearsal_that_fails_is_nothing_against_the_question() -> None:
@@ -270,6 +275,49 @@ def test_a_rehearsal_that_fails_is_nothing_against_the_question() -> None:
     time.sleep(0.2)
     outcome = children.ask(b"asked", seconds=5.0, wall_seconds=60.0)
     assert (outcome.death, outcome.body) == (None, b"asked")
+    children.close()
+
+
+def test_a_child_that_does_not_listen_is_given_up_in_time() -> None:
+    children = Children(bytes, memory=1 << 28)
+    children.stand_by()
+    assert children._spare is not None
+    os.kill(children._spare._pid, signal.SIGSTOP)
+    # Longer than a pipe holds.
+    began = time.monotonic()
+    outcome = children.ask(b"q" * 300_000, seconds=5.0, wall_seconds=0.2)
+    assert outcome.death is Death.WAIT
+    assert time.monotonic() - began < 10
+    assert children.ask(b"asked", seconds=5.0, wall_seconds=60.0).body == b"asked"
+    children.close()
+
+
+def test_nothing_is_left_of_children_when_they_are_closed() -> None:
+    before = open_files()
+    children = Children(bytes, memory=1 << 28)
+    children.stand_by()
+    children.ask(b"asked", seconds=5.0, wall_seconds=60.0)
+    children.stand_by()
+    assert children._spare is not None
+    spare = children._spare._pid
+    children.close()
+    assert open_files() == before
+    assert not psutil.pid_exists(spare)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_worker_that_cannot_be_started_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = open_files()
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            await WorkerProcess.start()
+    assert open_files() == before
 
 
 def test_a_child_that_is_lost_while_it_stands_by_is_replaced() -> None:
@@ -279,3 +327,4 @@ def test_a_child_that_is_lost_while_it_stands_by_is_replaced() -> None:
     os.kill(children._spare._pid, signal.SIGKILL)
     time.sleep(0.2)
     assert children.ask(b"asked", seconds=5.0, wall_seconds=60.0).body == b"asked"
+    children.close()
