@@ -58,6 +58,8 @@ _BOUNDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf", "format"})
 _MOST_NARROWED = 100
 _MOST_COMPILATIONS = 8
 _MOST_COMPILE_SECONDS = 0.3
+# An example is worth having, but no schema is refused for want of the time to find one.
+_MOST_EXAMPLE_SECONDS = 0.1
 # What takes longer to compile also takes room, and would hold the server up when it is compiled
 # there.
 _MOST_VERIFIER_SECONDS = 0.02
@@ -285,7 +287,11 @@ class Analyser:
 
     def _example(self, engine_text: str, verifier: SchemaVerifier) -> str | None:
         schema = json.loads(engine_text)
-        return self._writer.write(schema if isinstance(schema, dict) else {}, verifier.is_valid)
+        return self._writer.write(
+            schema if isinstance(schema, dict) else {},
+            verifier.is_valid,
+            seconds=_MOST_EXAMPLE_SECONDS,
+        )
 
 
 def _coarser(options: Options, error: str) -> Options | None:

@@ -7,6 +7,7 @@ place, what is written there satisfies them all as far as the engine enforces th
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from genir_server.schema import engine
@@ -24,6 +25,8 @@ _TRIED = 6
 # Where a letter may be repeated for long, the way out may be another: "a" and "@" in an address.
 _LONGEST_RUN = 8
 _AFTER_RUN = b'"@./:-'
+# A string of so many bytes is one that must be long: only its end is looked for from there on.
+_LONG_STRING = 64
 _KEPT_ALTERNATIVES = 2
 _HOLDERS = frozenset(
     {"properties", "additionalProperties", "items", "prefixItems", "anyOf", "allOf", "$ref"}
@@ -44,7 +47,11 @@ class SmallestWriter:
         self._tokenizer = tokenizer
 
     def write(
-        self, schema: dict[str, object], accepts: Callable[[object], bool], tries: int = 3
+        self,
+        schema: dict[str, object],
+        accepts: Callable[[object], bool],
+        tries: int = 3,
+        seconds: float = 1.0,
     ) -> str | None:
         """Compact JSON of a small value that `accepts` agrees with; None when none is found.
 
@@ -52,10 +59,15 @@ class SmallestWriter:
             schema: the engine schema.
             accepts: whether a parsed value is really valid.
             tries: how many values are tried under the whole schema, after smaller forms of it.
+            seconds: processor time after which nothing more is tried; compiling a form of the
+                schema is not broken off.
 
         """
+        deadline = time.thread_time() + seconds
         for subject, skip in self._subjects(schema, tries):
-            written = self._write(subject, skip)
+            if time.thread_time() > deadline:
+                break
+            written = self._write(subject, skip, deadline)
             if written is None:
                 continue
             try:
@@ -78,11 +90,13 @@ class SmallestWriter:
         for attempt in range(tries):
             yield text, attempt
 
-    def _write(self, schema: str, skip: int) -> str | None:
+    def _write(self, schema: str, skip: int, deadline: float) -> str | None:
         matcher = engine.matcher(self._tokenizer, schema)
         text = _Text()
         for step in range(_MOST_STEPS):
             if matcher.is_error() or len(text.written) > _MOST_BYTES:
+                return None
+            if time.thread_time() > deadline:
                 return None
             # A number may always go on; anything else that may end is at its end.
             if matcher.is_accepting():
@@ -93,6 +107,8 @@ class SmallestWriter:
                 if choice is None:
                     break
                 following = bytes([choice])
+                if text.is_long_string and text.ends_with_run(_LONGEST_RUN, choice):
+                    following *= _run_length(matcher, choice)
             if not matcher.consume_tokens(list(following)):
                 return None
             text.add(following)
@@ -101,7 +117,7 @@ class SmallestWriter:
     def _choose(self, matcher: llguidance.LLMatcher, text: _Text, variation: int) -> int | None:
         """The byte to write next; None when there is none."""
         order = _INSIDE if text.inside_string else _OUTSIDE
-        if text.inside_string and text.ends_with_run(_LONGEST_RUN):
+        if text.inside_string and text.ends_with_run(_LONGEST_RUN) and not text.is_long_string:
             order = _AFTER_RUN + order
         if not variation:
             for byte in order[:_TRIED]:
@@ -125,26 +141,58 @@ class _Text:
         self.written = bytearray()
         self.inside_string = False
         self._escaped = False
+        self._opened = 0
+
+    @property
+    def is_long_string(self) -> bool:
+        """Whether the end is inside a string that is long already."""
+        return self.inside_string and len(self.written) - self._opened > _LONG_STRING
 
     def add(self, following: bytes) -> None:
-        self.written += following
-        for byte in following:
+        for at, byte in enumerate(following, len(self.written)):
             if self._escaped:
                 self._escaped = False
             elif byte == _BACKSLASH:
                 self._escaped = self.inside_string
             elif byte == _QUOTE:
                 self.inside_string = not self.inside_string
+                self._opened = at
+        self.written += following
 
-    def ends_with_run(self, length: int) -> bool:
-        """Whether so many of one byte stand at the end."""
-        return len(self.written) >= length and len(set(self.written[-length:])) == 1
+    def ends_with_run(self, length: int, byte: int | None = None) -> bool:
+        """Whether so many of one byte stand at the end; of any byte if `byte` is None."""
+        end = self.written[-length:]
+        return len(end) == length and len(set(end)) == 1 and (byte is None or end[-1] == byte)
 
     def decoded(self) -> str | None:
         try:
             return self.written.decode()
         except UnicodeDecodeError:
             return None
+
+
+def _run_length(matcher: llguidance.LLMatcher, byte: int) -> int:
+    """How many of a byte to write until the string may end or no more of it fit; at least one."""
+    length, step = 0, 1
+    while length < _MOST_BYTES:
+        step = matcher.validate_tokens([byte] * step)
+        matcher.consume_tokens([byte] * step)
+        length += step
+        if not step or matcher.validate_tokens([_QUOTE]):
+            break
+        step *= 2
+    matcher.rollback(length)
+    # The last step may have gone too far.
+    enough, short = length, length - step
+    while enough - short > 1:
+        middle = (enough + short) // 2
+        matcher.consume_tokens([byte] * middle)
+        if matcher.validate_tokens([_QUOTE]):
+            enough = middle
+        else:
+            short = middle
+        matcher.rollback(middle)
+    return max(1, enough)
 
 
 def _holds(mask: bytes, token: int) -> bool:

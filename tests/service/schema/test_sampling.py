@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from genir_server.schema import engine
@@ -46,6 +47,44 @@ def test_where_the_light_alternatives_are_ruled_out_the_others_are_tried() -> No
         ]
     }
     assert written(schema) == '{"c":1}'
+
+
+@pytest.mark.parametrize("length", [60, 70, 100, 1_000, 6_000])
+def test_a_long_string_is_written_no_longer_than_it_must_be(length: int) -> None:
+    text = written(
+        {
+            "type": "object",
+            "properties": {"text": {"type": "string", "minLength": length, "maxLength": 9_000}},
+            "required": ["text"],
+        }
+    )
+    assert text is not None
+    assert len(json.loads(text)["text"]) == length
+
+
+def test_what_must_follow_a_long_run_follows_it() -> None:
+    text = written({"type": "string", "pattern": "^a{900}bcd$"})
+    assert text is not None
+    assert json.loads(text) == "a" * 900 + "bcd"
+
+
+def test_a_string_too_long_to_be_written_is_given_up() -> None:
+    assert written({"type": "string", "minLength": 30_000, "maxLength": 31_000}) is None
+
+
+def test_nothing_is_tried_when_the_time_is_up() -> None:
+    tried: list[object] = []
+
+    def accepts(value: object) -> bool:
+        tried.append(value)
+        return False
+
+    schema: dict[str, object] = {"type": "integer"}
+    assert WRITER.write(schema, accepts) is None
+    assert len(tried) > 1
+    tried.clear()
+    assert WRITER.write(schema, accepts, seconds=-1.0) is None
+    assert not tried
 
 
 def test_few_alternatives_all_stay() -> None:
