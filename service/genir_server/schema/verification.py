@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.types import Violation
-from genir_server.python_process import start_python
+from genir_server.python_process import start_python, wait_for_all
 from genir_server.schema.isolation import Children, Death
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
@@ -90,7 +90,7 @@ class VerificationProcess:
         if process is None:
             return
         process.kill()
-        process.wait()
+        wait_for_all(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

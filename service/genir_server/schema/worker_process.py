@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from genir_server.python_process import start_python
+from genir_server.python_process import start_python, wait_for_all
 
 if TYPE_CHECKING:
     import subprocess
@@ -58,7 +58,7 @@ class WorkerProcess:
             os.close(last_words)
             if process is not None:
                 process.kill()
-                process.wait()
+                wait_for_all(process)
             raise
 
     async def ask(self, body: bytes) -> bytes:
@@ -91,7 +91,7 @@ class WorkerProcess:
 
     async def wait(self) -> int:
         """Its exit code, when it has ended. May be called more than once."""
-        code = await asyncio.to_thread(self._process.wait)
+        code = await asyncio.to_thread(wait_for_all, self._process)
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()

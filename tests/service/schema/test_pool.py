@@ -49,6 +49,24 @@ async def main():
 
 uvloop.run(main())
 """
+# Inherits orphans, as process 1 of a container does, and prints what is left of a killed worker.
+HEIR = """
+import asyncio, ctypes, psutil
+from genir_server.schema.worker_process import WorkerProcess
+
+async def main():
+    worker = await WorkerProcess.start()
+    await worker.ask(b'{"limits": {}, "bounds": {}, "tokenizer": null, "for_xgrammar": false}')
+    while not (spares := psutil.Process(worker.pid).children()):
+        await asyncio.sleep(0.01)
+    worker.kill()
+    code = await worker.wait()
+    print(code, len(spares), psutil.Process().children())
+
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +191,11 @@ async def test_a_worker_that_is_gone_is_replaced(pool: WorkerPool) -> None:
 def test_workers_are_started_without_the_handlers_that_others_have_on_forks() -> None:
     ran = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["0", "True"]
+
+
+def test_what_a_killed_worker_leaves_behind_is_waited_for() -> None:
+    ran = subprocess.run([sys.executable, "-c", HEIR], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["-9", "1", "[]"]
 
 
 async def test_a_worker_that_does_not_start_says_why() -> None:
