@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Schema = dict[str, object]
 
 _MOST_ITEMS = 1_000
-_MOST_COPIES = 8
 _MAY_DEMAND_PROPERTIES = {
     "minProperties",
     "dependentRequired",
@@ -85,6 +84,8 @@ class _Narrowing:
         }
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
         self._uses_free = False
+        # What undescribed properties hold, by the names of its definitions.
+        self._rests: Schema = {}
         self._least: dict[str, int] = {}
         self._free_name = _FREE
 
@@ -102,8 +103,9 @@ class _Narrowing:
             self._narrow(schema, pointer, whole=id(schema) not in shared)
         if not root or set(root) <= {"$defs"}:
             root = {**self._free(""), "$defs": named}
-        if self._uses_free:
-            root = {**root, "$defs": {**named, **self._free_definitions()}}
+        added = {**self._rests, **(self._free_definitions() if self._uses_free else {})}
+        if added:
+            root = {**root, "$defs": {**named, **added}}
         return root, tuple(self._notices.values())
 
     def _measure(self, root: Schema) -> None:
@@ -238,11 +240,11 @@ class _Narrowing:
             )
             and "patternProperties" not in schema
             and pointer not in self._wanting
-            and (rest is True or len(undescribed) <= _MOST_COPIES)
             and least <= sum(part is not False for part in named.values()) + len(undescribed)
         ):
             if undescribed:
-                schema["properties"] = {**named, **dict.fromkeys(undescribed, rest)}
+                each = self._shared(rest) if len(undescribed) > 1 else rest
+                schema["properties"] = {**named, **dict.fromkeys(undescribed, each)}
             schema["additionalProperties"] = False
             self._note(pointer, "additionalProperties", "only the properties that are named")
             return
@@ -259,6 +261,14 @@ class _Narrowing:
         if self._compiles(skeleton):
             schema["maxProperties"] = most
             self._note(pointer, "maxProperties", f"at most {most} properties")
+
+    def _shared(self, rest: object) -> object:
+        """What stands for a schema in several places, without a copy in each."""
+        if not isinstance(rest, dict) or not rest:
+            return rest
+        name = f"{self._free_name}-rest{len(self._rests)}"
+        self._rests[name] = rest
+        return {"$ref": f"#/$defs/{name}"}
 
     def _fill(self, schema: Schema, pointer: str) -> None:
         """Bounds parts that may be anything."""

@@ -287,6 +287,24 @@ def test_single_keys_leave_what_the_schema_demands() -> None:
     assert not accepts(integers, '{"x":1,"y":"z"}', SINGLE)
 
 
+def test_many_names_that_are_only_required_share_one_schema() -> None:
+    """However many names there are, and however deep: no level repeats what is below it."""
+    depth, names = 6, [f"n{index}" for index in range(20)]
+    rest: object = {"type": "string", "maxLength": 77}
+    for _ in range(depth):
+        rest = {"type": "object", "required": names, "additionalProperties": rest}
+    assert isinstance(rest, dict)
+    narrowed, _ = narrow(relax(Document(rest, Draft.DRAFT202012), ORACLE), SINGLE, ORACLE.compiles)
+    text = json.dumps(narrowed)
+    assert text.count("77") == 1
+    assert len(text) < 10_000
+    short = {**rest, "additionalProperties": {"type": "integer"}}
+    ones = ",".join(f'"{name}":1' for name in names)
+    assert accepts(short, f"{{{ones}}}", SINGLE)
+    assert not accepts(short, f'{{{ones},"n0":1}}', SINGLE)
+    assert not accepts(short, f"{{{ones.replace('1', 'true', 1)}}}", SINGLE)
+
+
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
 def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written: str) -> None:
     assert accepts({"type": "string", "format": "ipv6"}, json.dumps(getattr(address, written)))
