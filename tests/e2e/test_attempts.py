@@ -14,7 +14,7 @@ from genir import (
     FinishReason,
     ValidationFailedError,
 )
-from genir.types import Accepted, AttemptStarted, StreamEvent, TextDelta, Usage
+from genir.types import Accepted, AttemptStarted, Completed, StreamEvent, TextDelta, Usage
 from tests.e2e.calling import refused
 
 if TYPE_CHECKING:
@@ -127,6 +127,34 @@ def test_after_a_key_written_twice_the_next_attempt_cannot_do_so(client: IRClien
     else:
         pytest.fail(f"no seed below {MOST_SEEDS} wrote a key twice")
     assert len(result.value) <= 1
+
+
+def test_after_a_value_that_was_cut_the_next_is_brief(client: IRClient) -> None:
+    # At least 30 characters, and a bound of 600, for which this budget is too small.
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"history": {"type": "string", "minLength": 30}},
+        "required": ["history"],
+        "additionalProperties": False,
+    }
+    events: list[StreamEvent[Any]] = []
+    with client.stream(
+        "Tell the whole history of the compiler.", schema=schema, temperature=0, max_tokens=128
+    ) as stream:
+        events.extend(stream)
+    starts = [event for event in events if isinstance(event, AttemptStarted)]
+    assert [(start.number, start.reason) for start in starts] == [
+        (1, AttemptReason.FIRST),
+        (2, AttemptReason.TRUNCATED),
+    ]
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    result = completed.result
+    assert [attempt.finish_reason for attempt in result.attempts] == [
+        FinishReason.LENGTH,
+        FinishReason.STOP,
+    ]
+    assert 30 <= len(result.value["history"]) <= 80
 
 
 def test_a_grammar_that_meets_a_limit_of_the_engine_is_a_failed_constraint(

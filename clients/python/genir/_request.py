@@ -34,7 +34,8 @@ class GenerationOptions(TypedDict, total=False):
         repetition_penalty: 0.01 to 2. Default 1.
         max_tokens: most tokens to write in one attempt. Default 2048 or what fits.
         priority: -1000 to 1000, the lower number first. Default 0.
-        max_attempts: most attempts at a valid IR, 1 to 5. Default 2.
+        max_attempts: most attempts at a valid IR, 1 to 5: after one that is not valid, and, held to
+            briefer values, after one that reached a `max_tokens` of 128 or more. Default 2.
         lora_adapter: name of a LoRA adapter the server has. Default none.
         prompt_format: "chat", or "raw" to continue the prompt as it is. Default chat.
         request_id: your name for the request. Default: the server makes one.

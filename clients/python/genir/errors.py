@@ -142,7 +142,7 @@ class GenerationFailedError(GenirError):
 
 
 class TruncatedError(GenerationFailedError):
-    """``max_tokens`` was reached before the JSON was complete."""
+    """``max_tokens`` was reached before the JSON was complete, in the last attempt too."""
 
 
 class ValidationFailedError(GenerationFailedError):

@@ -66,6 +66,7 @@ class AttemptReason(StrEnum):
     FIRST = "first"
     VALIDATION_FAILED = "validation_failed"
     CONSTRAINT_FAILED = "constraint_failed"
+    TRUNCATED = "truncated"
 
 
 class Enforcement(StrEnum):

@@ -11,19 +11,19 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from genir_server.core.attempts import Attempts
 from genir_server.core.errors import FieldViolation, GenirError, Reason
 from genir_server.core.judge import judge
 from genir_server.core.limits import RequestLimits
 from genir_server.core.normalform import digest
-from genir_server.core.prompting import build_prompt, build_retry_prompt
+from genir_server.core.prompting import build_prompt
 from genir_server.core.schemas import schema_in_force
 from genir_server.core.types import (
     Accepted,
     Attempt,
-    AttemptReason,
     AttemptStarted,
     Completed,
     FinishReason,
@@ -41,15 +41,10 @@ if TYPE_CHECKING:
     from genir_server.core.judge import Verdict
     from genir_server.core.prompting import Prompt
     from genir_server.core.turn import Turn
-    from genir_server.core.types import GenerationEvent, GenerationRequest, Sampling
+    from genir_server.core.types import GenerationEvent, GenerationRequest
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
 
-_RETRIED = {
-    Reason.VALIDATION_FAILED: AttemptReason.VALIDATION_FAILED,
-    Reason.CONSTRAINT_FAILED: AttemptReason.CONSTRAINT_FAILED,
-}
-_LEAST_RETRY_TEMPERATURE = 0.3
 _JUDGED_IN_A_THREAD_FROM = 8_192
 """Characters of text from which judging it would hold the event loop up."""
 # Threads of their own: those that others use must not fill up with callers who wait.
@@ -148,21 +143,19 @@ class IRGenerator:
             run.turn_seconds = time.monotonic() - began
         yield self._accepted(run, schema, prompt)
 
-        reason = AttemptReason.FIRST
-        sampling = request.sampling
-        attempt_prompt = prompt
-        engine_schema = schema.engine_schema
+        attempts = Attempts(request, schema, prompt, self._schemas, self.engine)
+        plan = attempts.first()
         while True:
-            number = len(run.attempts) + 1
-            yield AttemptStarted(number, reason)
+            yield AttemptStarted(plan.number, plan.reason)
+            began = time.monotonic()
             writing = _Writing([])
             engine_request = EngineRequest(
                 # The engine wants ids that are unique; callers may use one id for several calls.
-                request_id=f"{request.request_id}/{number}/{uuid.uuid4().hex[:12]}",
-                prompt_token_ids=attempt_prompt.token_ids,
-                schema=engine_schema,
-                sampling=sampling,
-                max_tokens=attempt_prompt.max_tokens,
+                request_id=f"{request.request_id}/{plan.number}/{uuid.uuid4().hex[:12]}",
+                prompt_token_ids=plan.prompt.token_ids,
+                schema=plan.engine_schema,
+                sampling=plan.sampling,
+                max_tokens=plan.prompt.max_tokens,
                 priority=request.priority,
                 lora_adapter=request.lora_adapter,
                 tokens_per_delta=request.tokens_per_delta,
@@ -173,38 +166,20 @@ class IRGenerator:
                 async for delta in deltas:
                     yield delta
             usage = Usage(
-                len(attempt_prompt.token_ids),
+                len(plan.prompt.token_ids),
                 writing.cached_prompt_tokens,
                 writing.completion_tokens,
             )
-            run.attempts += (Attempt(number, reason, writing.finish_reason, usage),)
+            run.attempts += (Attempt(plan.number, plan.reason, writing.finish_reason, usage),)
             raw = "".join(writing.text)
             verdict = await _judged(raw, writing.finish_reason, schema)
             if verdict.reason is None:
                 yield self._completed(run, schema, prompt, verdict.ir_json)
                 return
-            if verdict.reason not in _RETRIED or number >= request.max_attempts:
+            following = await attempts.after(plan, verdict, raw, time.monotonic() - began)
+            if following is None:
                 raise _failure(run, prompt, verdict, raw)
-            reason = _RETRIED[verdict.reason]
-            if verdict.key_written_twice:
-                engine_schema = await self._with_single_keys(schema, request.caller)
-            last = attempt_prompt.token_ids
-            attempt_prompt = await build_retry_prompt(prompt, raw, verdict.violations, self.engine)
-            # A model that repeats its mistake is shown the same as before.
-            changed = attempt_prompt is not prompt and attempt_prompt.token_ids != last
-            sampling = _resampled(request.sampling, number, changed=changed)
-
-    async def _with_single_keys(self, schema: PreparedSchema, caller: str) -> str:
-        """The engine schema under which no key is written twice, as far as there is one."""
-        try:
-            return (
-                await self._schemas.prepare(schema.text, caller, single_keys=True)
-            ).engine_schema
-        except GenirError as error:
-            if error.reason is Reason.DRAINING:
-                raise
-            # The model may do better by itself.
-            return schema.engine_schema
+            plan = following
 
     async def _write(
         self, run: _Run, writing: _Writing, engine_request: EngineRequest
@@ -314,17 +289,6 @@ def _check_budget(prompt: Prompt, schema: PreparedSchema) -> None:
                 "min_tokens": str(schema.min_tokens),
             },
         )
-
-
-def _resampled(sampling: Sampling, attempts_made: int, *, changed: bool) -> Sampling:
-    """Sampling for a further attempt: another seed, and never the same greedy choice again."""
-    if sampling.seed is not None:
-        sampling = replace(sampling, seed=(sampling.seed + attempts_made) % 2**63)
-    if not changed:
-        sampling = replace(
-            sampling, temperature=max(sampling.temperature, _LEAST_RETRY_TEMPERATURE)
-        )
-    return sampling
 
 
 def _failure(run: _Run, prompt: Prompt, verdict: Verdict, raw: str) -> GenirError:

@@ -43,9 +43,9 @@ WARMUP_SECONDS = 600.0
 _PRIORITY = -1000
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
-_WARMUP_BUDGETS = (256, 256, None)
-"""Tokens that it may take, in turn: what a model is long-winded about with one seed it may say
-shortly with the next, and a server that starts is waited for."""
+_WARMUP_BUDGETS = (256, None)
+"""Tokens that an attempt may take, in turn: a server that starts is waited for, and attempts after
+the first are brief."""
 _TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
 
 

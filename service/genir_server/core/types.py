@@ -8,7 +8,7 @@ fields that have the same name here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 from typing import NamedTuple
 
 
@@ -65,6 +65,20 @@ class AttemptReason(StrEnum):
     FIRST = "first"
     VALIDATION_FAILED = "validation_failed"
     CONSTRAINT_FAILED = "constraint_failed"
+    TRUNCATED = "truncated"
+
+
+class Tightening(Flag):
+    """What the engine schema of a further attempt rules out beyond that of the first.
+
+    What is written is valid for the caller's schema all the same.
+    """
+
+    NONE = 0
+    SINGLE_KEYS = auto()
+    """That a key is written twice, at the price of most keys that the schema leaves open."""
+    BRIEF = auto()
+    """Long strings and many items or keys, as far as the schema does not demand them."""
 
 
 class Enforcement(StrEnum):
@@ -123,7 +137,8 @@ class GenerationRequest:
     Exactly one of `prompt` and `conversation` is set, or neither if the caller set neither (which
     validation refuses). Of `json_schema` and `schema_digest` at most one is set; neither means the
     built-in IR schema. `request_id` is never empty here. `caller` says who asks, so that callers
-    can take turns at what is scarce; empty where they are all alike.
+    can take turns at what is scarce; empty where they are all alike. `deadline`, when the caller
+    stops waiting, is on the monotonic clock; None for never.
     """
 
     request_id: str
@@ -142,6 +157,7 @@ class GenerationRequest:
     prompt_format: PromptFormat = PromptFormat.CHAT
     tokens_per_delta: int = 1
     caller: str = ""
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

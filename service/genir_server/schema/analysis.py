@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import Reason
+from genir_server.core.types import Tightening
 from genir_server.schema import drafts, engine, reader
 from genir_server.schema.document import Document
 from genir_server.schema.growth import explosive, repetitive
@@ -152,8 +153,12 @@ class Analyser:
             if not tokenizer.is_special_token(token)
         )
 
-    def analyse(self, text: str) -> Analysis:
+    def analyse(self, text: str, tightening: Tightening = Tightening.NONE) -> Analysis:
         """Reads, checks, relaxes, narrows and compiles a schema.
+
+        Args:
+            text: the schema's text.
+            tightening: what the narrowing rules out beside the usual.
 
         Raises:
             SchemaRefusedError: the schema cannot be used.
@@ -177,7 +182,7 @@ class Analyser:
             or repetitive(document)
             or explosive(document)
         )
-        trial = self._try(document, verifier)
+        trial = self._try(document, verifier, self._bounds.tightened(tightening))
         min_tokens = fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary)
         texts = {
             "shown_whole": shown(schema, descriptions=True),
@@ -210,7 +215,7 @@ class Analyser:
             },
         )
 
-    def _try(self, document: Document, verifier: SchemaVerifier) -> _Trial:
+    def _try(self, document: Document, verifier: SchemaVerifier, bounds: NarrowingBounds) -> _Trial:
         """The finest form of a schema under which the engine also gets on with writing.
 
         Raises:
@@ -219,10 +224,10 @@ class Analyser:
         """
         first_refusal: SchemaRefusedError | None = None
         for options, narrowed in _FORMS:
-            if narrowed and not self._bounds.enabled:
+            if narrowed and not bounds.enabled:
                 continue
             try:
-                compiled = self._compile(document, options, narrowed=narrowed)
+                compiled = self._compile(document, options, bounds if narrowed else None)
                 example = None
                 if compiled.seconds <= _MOST_COMPILE_SECONDS:
                     example = self._example(compiled.engine_text, verifier)
@@ -236,15 +241,17 @@ class Analyser:
         assert first_refusal is not None  # noqa: S101 - a form that is not refused is returned
         raise first_refusal
 
-    def _compile(self, document: Document, options: Options, *, narrowed: bool) -> _Compiled:
+    def _compile(
+        self, document: Document, options: Options, bounds: NarrowingBounds | None
+    ) -> _Compiled:
         """The finest relaxation that the engine compiles, narrowed if it can be."""
         oracle = engine.LibraryOracle()
         error = ""
         for _ in range(_MOST_COMPILATIONS):
             relaxed = relax(document, oracle, options)
             relaxed_text = _text(relaxed.schema)
-            if narrowed:
-                found = self._narrowed(relaxed, relaxed_text, oracle)
+            if bounds is not None:
+                found = self._narrowed(relaxed, relaxed_text, oracle, bounds)
                 if found is not None:
                     return found
             try:
@@ -266,9 +273,13 @@ class Analyser:
         raise unsupported(f"The engine cannot enforce the schema: {error[:300]}", "")
 
     def _narrowed(
-        self, relaxed: Relaxed, relaxed_text: str, oracle: engine.LibraryOracle
+        self,
+        relaxed: Relaxed,
+        relaxed_text: str,
+        oracle: engine.LibraryOracle,
+        bounds: NarrowingBounds,
     ) -> _Compiled | None:
-        schema, notices = narrow(relaxed, self._bounds, oracle.compiles)
+        schema, notices = narrow(relaxed, bounds, oracle.compiles)
         if not notices:
             return None
         text = _text(schema)

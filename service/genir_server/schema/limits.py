@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from genir_server.core.types import Tightening
+
+_BRIEF_CHARACTERS = 80
+_BRIEF_ENTRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class NarrowingBounds:
             are about.
         single_keys: whether an object may hold at most one key that its schema leaves open, so that
             no such key can be written twice; wherever the schema lets that be.
+        over_own_bounds: whether strings, arrays and objects that the schema bounds itself are
+            bounded more tightly too.
     """
 
     enabled: bool = True
@@ -95,3 +102,20 @@ class NarrowingBounds:
     close_objects: bool = True
     infer_types: bool = True
     single_keys: bool = False
+    over_own_bounds: bool = False
+
+    def tightened(self, tightening: Tightening) -> NarrowingBounds:
+        """These bounds with what a further attempt is to rule out."""
+        bounds = self
+        if Tightening.SINGLE_KEYS in tightening:
+            bounds = replace(bounds, single_keys=True)
+        if Tightening.BRIEF in tightening:
+            bounds = replace(
+                bounds,
+                string_characters=min(bounds.string_characters, _BRIEF_CHARACTERS),
+                array_items=min(bounds.array_items, _BRIEF_ENTRIES),
+                map_properties=min(bounds.map_properties, _BRIEF_ENTRIES),
+                free_depth=min(bounds.free_depth, 1),
+                over_own_bounds=True,
+            )
+        return bounds

@@ -169,12 +169,17 @@ class _Narrowing:
         self._note(pointer, "format", detail)
 
     def _bound_string(self, schema: Schema, pointer: str) -> None:
-        if "maxLength" in schema or schema.get("format", _UNBOUNDED_FORMAT) != _UNBOUNDED_FORMAT:
+        if schema.get("format", _UNBOUNDED_FORMAT) != _UNBOUNDED_FORMAT:
             return
         pattern = schema.get("pattern")
         if id(schema) in self._formats or (isinstance(pattern, str) and not _open_ended(pattern)):
             return
         most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
+        # Which lengths suit a pattern nobody knows.
+        if "maxLength" in schema and (
+            "pattern" in schema or self._keeps(schema["maxLength"], most)
+        ):
+            return
         schema["maxLength"] = most
         self._note(pointer, "maxLength", f"at most {most} characters")
 
@@ -206,12 +211,12 @@ class _Narrowing:
             )
 
     def _bound_array(self, schema: Schema, pointer: str) -> None:
-        if "maxItems" in schema:
-            return
         prefix = schema.get("prefixItems")
         named = len(prefix) if isinstance(prefix, list) else 0
         most = max(self._bounds.array_items, named, 2 * self._least.get("minItems", 0))
-        if id(schema) in self._capped:
+        if "maxItems" in schema and self._keeps(schema["maxItems"], most):
+            return
+        if id(schema) in self._capped and not self._bounds.over_own_bounds:
             most = min(self._capped[id(schema)], max(_MOST_ITEMS, self._least.get("minItems", 0)))
         schema["maxItems"] = most
         self._note(pointer, "maxItems", f"at most {most} items")
@@ -248,10 +253,10 @@ class _Narrowing:
             schema["additionalProperties"] = False
             self._note(pointer, "additionalProperties", "only the properties that are named")
             return
-        if "maxProperties" in schema:
-            return
         most = max(self._bounds.map_properties, 2 * least)
         most += len(named) + len(demanded)
+        if "maxProperties" in schema and self._keeps(schema["maxProperties"], most):
+            return
         skeleton: Schema = {
             "type": "object",
             "properties": dict.fromkeys(named, True),
@@ -269,6 +274,10 @@ class _Narrowing:
         name = f"{self._free_name}-rest{len(self._rests)}"
         self._rests[name] = rest
         return {"$ref": f"#/$defs/{name}"}
+
+    def _keeps(self, own: object, most: int) -> bool:
+        """Whether a bound of the schema's own stays as it is."""
+        return not self._bounds.over_own_bounds or not isinstance(own, int) or own <= most
 
     def _fill(self, schema: Schema, pointer: str) -> None:
         """Bounds parts that may be anything."""

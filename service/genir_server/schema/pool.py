@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.fair_queue import FairQueue
+from genir_server.core.types import Tightening
 from genir_server.schema.isolation import Death
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
 from genir_server.schema.worker_process import WorkerProcess
@@ -107,10 +108,10 @@ class WorkerPool:
         for worker in list(self._all):
             await self._bury(worker)
 
-    async def analyse(self, text: str, caller: str = "", *, single_keys: bool = False) -> bytes:
+    async def analyse(
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+    ) -> bytes:
         """The reply of a worker to a schema: JSON. Callers who wait for a worker get one in turns.
-
-        `single_keys` is that of `NarrowingBounds`.
 
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
@@ -122,7 +123,7 @@ class WorkerPool:
         deadline = asyncio.get_running_loop().time() + self._limits.probe_wall_seconds
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
         # How a worker is asked: `genir_server.schema.worker`.
-        question = f"{int(single_keys)}\n{text}"
+        question = f"{tightening.value}\n{text}"
         reply = await self._ask(self._quick, question, caller, quick, deadline)
         death = _death(reply)
         if death is Death.TIME and quick < self._limits.probe_seconds:

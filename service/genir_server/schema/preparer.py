@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from genir_server.core.errors import GenirError, Reason
-from genir_server.core.types import Enforcement, SchemaNotice
+from genir_server.core.types import Enforcement, SchemaNotice, Tightening
 from genir_server.schema.cache import ByteBoundedCache, CacheCounters
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pool import PoolCounters, WorkerPool
@@ -23,7 +23,7 @@ from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -32,8 +32,6 @@ DEFAULT_CACHE_BYTES = 256 << 20
 # A compiled validator takes several times the room of its schema's text.
 _BYTES_PER_CHARACTER = 12
 _BYTES_PER_ENTRY = 4_096
-# Ends the cache's key of what was prepared with single keys; no digest from a caller has it.
-_SINGLE_KEYS = " with single keys"
 
 
 @dataclass(slots=True)
@@ -150,13 +148,13 @@ class Preparer:
         )
 
     async def prepare(
-        self, text: str, caller: str = "", *, single_keys: bool = False
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
     ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
         Equal texts share one preparation, and its result is kept, refusals too. `caller` says who
-        asks: where workers are few, callers get one in turns. With `single_keys` the engine schema
-        lets no key be written twice, at the price of most of those that the schema leaves open.
+        asks: where workers are few, callers get one in turns. `tightening` is what the engine
+        schema rules out beside the usual.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
@@ -164,10 +162,13 @@ class Preparer:
 
         """
         digest = self._digest(text)
-        key = digest + _SINGLE_KEYS if single_keys else digest
+        # No digest from a caller has a space in it.
+        key = f"{digest} {tightening.value}" if tightening else digest
         kept = self._cache.get(key)
         if kept is None:
-            kept = await self._join(key, text, caller)
+            kept = await self._join(
+                key, lambda: self._prepare(key, digest, text, caller, tightening)
+            )
         else:
             self._cache.counters.hits += 1
         if isinstance(kept, GenirError):
@@ -191,11 +192,13 @@ class Preparer:
             ).to_error()
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
-    async def _join(self, key: str, text: str, caller: str) -> PreparedSchema:
+    async def _join(
+        self, key: str, prepare: Callable[[], Coroutine[None, None, PreparedSchema]]
+    ) -> PreparedSchema:
         task = self._under_way.get(key)
         if task is None:
             self._cache.counters.misses += 1
-            task = asyncio.get_running_loop().create_task(self._prepare(key, text, caller))
+            task = asyncio.get_running_loop().create_task(prepare())
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._finished(key, done))
         else:
@@ -213,11 +216,12 @@ class Preparer:
         if not task.cancelled():
             task.exception()
 
-    async def _prepare(self, key: str, text: str, caller: str) -> PreparedSchema:
-        digest = key.removesuffix(_SINGLE_KEYS)
+    async def _prepare(
+        self, key: str, digest: str, text: str, caller: str, tightening: Tightening
+    ) -> PreparedSchema:
         start = time.monotonic()
         try:
-            reply = await self._pool.analyse(text, caller, single_keys=key != digest)
+            reply = await self._pool.analyse(text, caller, tightening)
             loop = asyncio.get_running_loop()
             prepared, size = await loop.run_in_executor(
                 self._threads, _assemble, digest, text, reply, self._verification

@@ -108,7 +108,7 @@ class SmallestWriter:
                     break
                 following = bytes([choice])
                 if text.is_long_string and text.ends_with_run(_LONGEST_RUN, choice):
-                    following *= _run_length(matcher, choice)
+                    following *= _run_length(matcher, choice, deadline)
             if not matcher.consume_tokens(list(following)):
                 return None
             text.add(following)
@@ -171,28 +171,28 @@ class _Text:
             return None
 
 
-def _run_length(matcher: llguidance.LLMatcher, byte: int) -> int:
+def _run_length(matcher: llguidance.LLMatcher, byte: int, deadline: float) -> int:
     """How many of a byte to write until the string may end or no more of it fit; at least one."""
     length, step = 0, 1
-    while length < _MOST_BYTES:
+    while length < _MOST_BYTES and time.thread_time() < deadline:
         step = matcher.validate_tokens([byte] * step)
         matcher.consume_tokens([byte] * step)
         length += step
         if not step or matcher.validate_tokens([_QUOTE]):
             break
         step *= 2
-    matcher.rollback(length)
-    # The last step may have gone too far.
-    enough, short = length, length - step
-    while enough - short > 1:
-        middle = (enough + short) // 2
-        matcher.consume_tokens([byte] * middle)
+    # The last step may have gone too far: by less than itself.
+    while step > 1 and time.thread_time() < deadline and matcher.validate_tokens([_QUOTE]):
+        half = step // 2
+        matcher.rollback(half)
         if matcher.validate_tokens([_QUOTE]):
-            enough = middle
+            length -= half
+            step -= half
         else:
-            short = middle
-        matcher.rollback(middle)
-    return max(1, enough)
+            matcher.consume_tokens([byte] * half)
+            step = half
+    matcher.rollback(length)
+    return max(1, length)
 
 
 def _holds(mask: bytes, token: int) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from genir_server.core.types import Tightening
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -98,13 +100,12 @@ class SchemaPreparer(Protocol):
     """Turns schema text into a `PreparedSchema`."""
 
     async def prepare(
-        self, text: str, caller: str = "", *, single_keys: bool = False
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
     ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
-        `caller` says who asks: callers take turns at what is scarce. With `single_keys` the engine
-        schema lets no key be written twice, at the price of most of those that the schema leaves
-        open.
+        `caller` says who asks: callers take turns at what is scarce. `tightening` is what the
+        engine schema rules out beside the usual.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a

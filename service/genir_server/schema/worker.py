@@ -2,9 +2,9 @@
 
 Speaks in frames over standard input and output: four bytes of length, big-endian, and a body. The
 first frame in is the configuration, as JSON; then each frame in is the processor time allowed, the
-time by the clock, in seconds, and 1 for `NarrowingBounds.single_keys` or 0, with spaces between, a
-line end, and a schema's text; each frame out is JSON: an analysis or a refusal, with
-``resident_bytes``, or ``death``, a `genir_server.schema.isolation.Death`.
+time by the clock, in seconds, and the number of a `Tightening`, with spaces between, a line end,
+and a schema's text; each frame out is JSON: an analysis or a refusal, with ``resident_bytes``, or
+``death``, a `genir_server.schema.isolation.Death`.
 
 Every schema gets a child of its own, so that whatever it does leaves this process as it was.
 """
@@ -15,10 +15,11 @@ import gc
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from genir_server.core.types import Tightening
 from genir_server.schema.isolation import Children
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.refusal import SchemaRefusedError, too_complex
@@ -62,20 +63,16 @@ def main() -> None:
     from genir_server.schema.analysis import Analyser
 
     tokenizer = engine.load_tokenizer(settings["tokenizer"])
-    bounds = NarrowingBounds(**settings["bounds"])
-    analysers = [
-        Analyser(
-            tokenizer,
-            limits,
-            replace(bounds, single_keys=single_keys),
-            for_xgrammar=settings["for_xgrammar"],
-        )
-        for single_keys in (bounds.single_keys, True)
-    ]
+    analyser = Analyser(
+        tokenizer,
+        limits,
+        NarrowingBounds(**settings["bounds"]),
+        for_xgrammar=settings["for_xgrammar"],
+    )
     children = Children(
-        partial(_analysis, analysers),
+        partial(_analysis, analyser),
         memory=limits.probe_bytes,
-        rehearse=partial(_rehearse, analysers),
+        rehearse=partial(_rehearse, analyser),
     )
     # What is loaded stays shared with the children.
     gc.freeze()
@@ -92,10 +89,11 @@ def main() -> None:
         write_frame(replies, body)
 
 
-def _analysis(analysers: list[Analyser], question: bytes) -> bytes:
-    single_keys, _, text = question.partition(b"\n")
+def _analysis(analyser: Analyser, question: bytes) -> bytes:
+    number, _, text = question.partition(b"\n")
     try:
-        reply: dict[str, object] = asdict(analysers[int(single_keys)].analyse(text.decode()))
+        analysis = analyser.analyse(text.decode(), Tightening(int(number)))
+        reply: dict[str, object] = asdict(analysis)
     except SchemaRefusedError as refusal:
         reply = _refused(refusal)
     except RecursionError:
@@ -109,9 +107,9 @@ def _analysis(analysers: list[Analyser], question: bytes) -> bytes:
     return json.dumps(reply).encode()
 
 
-def _rehearse(analysers: list[Analyser]) -> None:
+def _rehearse(analyser: Analyser) -> None:
     """Goes once through what most schemas need."""
-    asdict(analysers[0].analyse(_REHEARSED))
+    asdict(analyser.analyse(_REHEARSED))
 
 
 def _refused(refusal: SchemaRefusedError) -> dict[str, object]:

@@ -87,6 +87,7 @@ _ATTEMPT_REASONS = {
     AttemptReason.FIRST: generation.ATTEMPT_REASON_FIRST,
     AttemptReason.VALIDATION_FAILED: generation.ATTEMPT_REASON_VALIDATION_FAILED,
     AttemptReason.CONSTRAINT_FAILED: generation.ATTEMPT_REASON_CONSTRAINT_FAILED,
+    AttemptReason.TRUNCATED: generation.ATTEMPT_REASON_TRUNCATED,
 }
 _ENFORCEMENTS = {
     Enforcement.REWRITTEN: generation.ENFORCEMENT_REWRITTEN,
@@ -111,6 +112,7 @@ def request_from_spec(
     tokens_per_delta: int = 1,
     *,
     caller: str = "",
+    deadline: float | None = None,
 ) -> GenerationRequest:
     """The domain request of a spec, with every default applied.
 
@@ -143,6 +145,7 @@ def request_from_spec(
         prompt_format=_known(_PROMPT_FORMATS, spec.prompt_format, "spec.prompt_format"),
         tokens_per_delta=tokens_per_delta,
         caller=caller,
+        deadline=deadline,
     )
 
 

@@ -236,6 +236,7 @@ class IRServicer(service_grpc.IRServiceServicer):
                 request.spec.request_id or record.request_id,
                 tokens_per_delta,
                 caller=who,
+                deadline=record.deadline,
             )
             async with aclosing(generator.run(domain_request, visit)) as events:
                 async for event in events:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 
 from genir_server.core.normalform import digest
-from genir_server.core.types import FinishReason, Violation
+from genir_server.core.types import Enforcement, FinishReason, SchemaNotice, Tightening, Violation
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDelta,
@@ -125,13 +125,18 @@ class Schemas:
     def __init__(self, *schemas: PreparedSchema) -> None:
         self._by_text = {schema.text: schema for schema in schemas}
         self.asked_by: list[str] = []
+        self.tightened = {Tightening.SINGLE_KEYS: SINGLE_KEYS}
 
     async def prepare(
-        self, text: str, caller: str = "", *, single_keys: bool = False
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
     ) -> PreparedSchema:
         self.asked_by.append(caller)
         schema = self._by_text[text]
-        return replace(schema, engine_schema=SINGLE_KEYS) if single_keys else schema
+        form = self.tightened.get(tightening)
+        if form is None:
+            return schema
+        narrowed = SchemaNotice("", "", Enforcement.NARROWED)
+        return replace(schema, engine_schema=form, notices=(narrowed,))
 
     def known(self, digest: str) -> PreparedSchema | None:
         return next((s for s in self._by_text.values() if s.digest == digest), None)

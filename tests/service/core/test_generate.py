@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +22,7 @@ from genir_server.core.types import (
     Role,
     Sampling,
     TextDelta,
+    Tightening,
     Violation,
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
@@ -33,9 +36,14 @@ from tests.service.core.scripted_engine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from genir_server.core.types import GenerationEvent, Message
+    from genir_server.engine.protocol import EngineDelta, EngineRequest
+    from genir_server.schema.types import PreparedSchema
+
+BRIEF = '{"title":"brief"}'
+BRIEF_SINGLE_KEYS = '{"title":"brief, with single keys"}'
 
 
 def generator_for(engine: ScriptedEngine, **changes: Any) -> IRGenerator:
@@ -119,11 +127,121 @@ async def test_a_stop_with_half_a_value_is_a_failed_constraint_and_is_retried() 
     assert raised.value.reason is Reason.CONSTRAINT_FAILED
 
 
-async def test_what_max_tokens_cut_is_truncated_and_not_retried() -> None:
+async def test_what_max_tokens_cut_is_not_tried_again_where_nothing_is_briefer() -> None:
     engine = ScriptedEngine('{"a":', finish=FinishReason.LENGTH)
     with pytest.raises(GenirError) as raised:
         await run(engine)
     assert raised.value.reason is Reason.TRUNCATED
+    assert len(engine.requests) == 1
+
+
+async def run_with_brief_form(
+    engine: ScriptedEngine, kind: type[Schemas] = Schemas, **changes: Any
+) -> list[GenerationEvent]:
+    schema = prepared()
+    schemas = kind(schema)
+    schemas.tightened[Tightening.BRIEF] = BRIEF
+    schemas.tightened[Tightening.BRIEF | Tightening.SINGLE_KEYS] = BRIEF_SINGLE_KEYS
+    generator = IRGenerator(engine, schemas, schema)
+    async with aclosing(generator.run(request(**changes))) as events:
+        return [event async for event in events]
+
+
+class CutEngine(ScriptedEngine):
+    """Reaches max_tokens in each request whose text is not whole."""
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        async for delta in super().generate(request):
+            whole = self._texts[len(self.requests) - 1]
+            cut = delta.finish_reason and not str(whole).endswith("}")
+            yield delta._replace(finish_reason=FinishReason.LENGTH) if cut else delta
+
+
+async def test_what_max_tokens_cut_is_tried_again_more_briefly() -> None:
+    engine = CutEngine('{"a":', '{"a":1}')
+    events = await run_with_brief_form(engine, sampling=Sampling(temperature=0, seed=4))
+    assert AttemptStarted(2, AttemptReason.TRUNCATED) in events
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.ir_json == '{"a":1}'
+    assert [attempt.finish_reason for attempt in completed.attempts] == [
+        FinishReason.LENGTH,
+        FinishReason.STOP,
+    ]
+    first, second = engine.requests
+    assert (first.schema, second.schema) == (prepared().engine_schema, BRIEF)
+    # The same prompt, which the engine has in its cache, and no need to be less greedy.
+    assert second.prompt_token_ids == first.prompt_token_ids
+    assert second.sampling == Sampling(temperature=0, seed=5)
+
+
+async def test_what_is_cut_even_though_brief_is_truncated() -> None:
+    engine = CutEngine('{"a":', '{"a"')
+    with pytest.raises(GenirError) as raised:
+        await run_with_brief_form(engine, max_attempts=5)
+    assert raised.value.reason is Reason.TRUNCATED
+    failure = raised.value.failure
+    assert failure is not None
+    assert failure.raw == '{"a"'
+    assert [attempt.reason for attempt in failure.attempts] == [
+        AttemptReason.FIRST,
+        AttemptReason.TRUNCATED,
+    ]
+
+
+async def test_a_form_that_is_not_narrowed_is_no_briefer_one() -> None:
+    """Where the engine takes no narrowed form, preparing gives the one without any bounds."""
+
+    class Wide(Schemas):
+        async def prepare(
+            self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+        ) -> PreparedSchema:
+            return replace(await super().prepare(text, caller, tightening), notices=())
+
+    engine = CutEngine('{"a":')
+    with pytest.raises(GenirError) as raised:
+        await run_with_brief_form(engine, Wide)
+    assert raised.value.reason is Reason.TRUNCATED
+    assert len(engine.requests) == 1
+
+
+@pytest.mark.parametrize("changes", [{"max_tokens": 127}, {"max_attempts": 1}])
+async def test_whoever_means_to_cut_gets_what_was_cut(changes: dict[str, Any]) -> None:
+    engine = CutEngine('{"a":')
+    with pytest.raises(GenirError) as raised:
+        await run_with_brief_form(engine, **changes)
+    assert raised.value.reason is Reason.TRUNCATED
+    assert len(engine.requests) == 1
+
+
+async def test_what_was_ruled_out_stays_ruled_out() -> None:
+    engine = CutEngine('{"a":1,"a":1}', '{"a":', '{"a":77}', '{"a":7}')
+    await run_with_brief_form(engine, max_attempts=4)
+    assert [sent.schema for sent in engine.requests] == [
+        prepared().engine_schema,
+        SINGLE_KEYS,
+        BRIEF_SINGLE_KEYS,
+        BRIEF_SINGLE_KEYS,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [(('{"a":',), Reason.TRUNCATED), (('{"a":77}',), Reason.VALIDATION_FAILED)],
+)
+async def test_no_attempt_is_begun_for_which_there_is_no_time(
+    texts: tuple[str, ...], reason: Reason
+) -> None:
+    class Slow(CutEngine):
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+            await asyncio.sleep(0.2)
+            async for delta in super().generate(request):
+                yield delta
+
+    engine = Slow(*texts)
+    with pytest.raises(GenirError) as raised:
+        await run_with_brief_form(engine, deadline=time.monotonic() + 0.3)
+    assert raised.value.reason is reason
     assert len(engine.requests) == 1
 
 

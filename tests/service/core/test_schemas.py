@@ -16,6 +16,7 @@ from genir_server.core.types import (
     SchemaLimit,
     SchemaNotice,
     SchemaShown,
+    Tightening,
 )
 from tests.service.core.scripted_engine import TEXT_SCHEMA, Schemas, ScriptedEngine, prepared
 
@@ -37,7 +38,7 @@ class Careful(Schemas):
         self.let.set()
 
     async def prepare(
-        self, text: str, caller: str = "", *, single_keys: bool = False
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
     ) -> PreparedSchema:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -52,7 +53,7 @@ class Careful(Schemas):
                 fields=(FieldViolation("spec.json_schema", "no such type"),),
                 metadata={"pointer": "/type"},
             )
-        schema = await super().prepare(text, caller, single_keys=single_keys)
+        schema = await super().prepare(text, caller, tightening)
         self.seen.add(schema.digest)
         return schema
 
@@ -186,9 +187,9 @@ async def test_too_many_schemas_are_refused_as_a_whole() -> None:
 async def test_a_server_that_goes_down_ends_the_whole() -> None:
     class Draining(Schemas):
         async def prepare(
-            self, text: str, caller: str = "", *, single_keys: bool = False
+            self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
         ) -> PreparedSchema:
-            raise GenirError(Reason.DRAINING, f"no time for {text}, {caller}, {single_keys}")
+            raise GenirError(Reason.DRAINING, f"no time for {text}, {caller}, {tightening}")
 
     subject = SchemaChecker(Draining(), prepared(), ScriptedEngine())
     with pytest.raises(GenirError) as raised:

@@ -4,18 +4,21 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genir_server.core.types import Enforcement
+from genir_server.core.types import Enforcement, Tightening
 from genir_server.schema import engine
 from genir_server.schema.analysis import Analyser
 from genir_server.schema.document import Document
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.narrow import narrow
 from genir_server.schema.relax import relax
+from genir_server.schema.sampling import SmallestWriter
 from genir_server.schema.verifier import SchemaVerifier
 from genir_server.schema.vocabulary import Draft
+
+from . import strategies
 
 if TYPE_CHECKING:
     import ipaddress
@@ -160,6 +163,7 @@ def test_every_place_is_reported() -> None:
         ("email", f"{'a' * 64}@b.c", f"{'a' * 65}@b.c"),
         ("email", f"a@{'b' * 63}.c", f"a@{'b' * 64}.c"),
         ("email", "a.b.c@d-e.org", "a..b@c.org"),
+        ("email", "a@b--c.d", "a@bc--d.e"),
         ("hostname", ".".join(["a" * 60] * 4), ".".join(["a" * 60] * 5)),
         ("hostname", "a--b.a-b", "ab--c.a-b"),
         ("date", "2028-02-29", "2027-02-29"),
@@ -305,6 +309,85 @@ def test_many_names_that_are_only_required_share_one_schema() -> None:
     assert not accepts(short, f"{{{ones.replace('1', 'true', 1)}}}", SINGLE)
 
 
+BRIEF = NarrowingBounds().tightened(Tightening.BRIEF)
+
+
+@pytest.mark.parametrize(
+    ("schema", "yes", "no"),
+    [
+        ({"type": "string"}, f'"{"a" * 80}"', f'"{"a" * 81}"'),
+        ({"type": "string", "maxLength": 500}, f'"{"a" * 80}"', f'"{"a" * 81}"'),
+        ({"type": "string", "maxLength": 9}, f'"{"a" * 9}"', f'"{"a" * 10}"'),
+        # What the schema demands stays possible.
+        ({"type": "string", "minLength": 90, "maxLength": 500}, f'"{"a" * 180}"', f'"{"a" * 181}"'),
+        ({"type": "string", "pattern": "^a{100}$"}, f'"{"a" * 100}"', f'"{"a" * 99}"'),
+        (
+            {"type": "string", "pattern": "^(aaa)+$", "maxLength": 100},
+            f'"{"a" * 99}"',
+            f'"{"a" * 102}"',
+        ),
+        (
+            {"type": "array", "items": {"type": "null"}, "maxItems": 9},
+            "[null]",
+            "[null,null,null,null]",
+        ),
+        (
+            {"type": "array", "items": {"type": "null"}, "minItems": 4, "maxItems": 9},
+            f"[{','.join(['null'] * 8)}]",
+            f"[{','.join(['null'] * 9)}]",
+        ),
+        ({"type": "object", "maxProperties": 9}, '{"a":1}', '{"a":1,"b":1,"c":1,"d":1}'),
+        (
+            {"type": "object", "properties": {"a": {"type": "string", "maxLength": 500}}},
+            f'{{"a":"{"a" * 80}"}}',
+            f'{{"a":"{"a" * 81}"}}',
+        ),
+        ({}, "[1]", "[[1]]"),
+    ],
+)
+def test_what_is_to_be_brief_is_short_as_far_as_the_schema_lets_it(
+    schema: dict[str, object], yes: str, no: str
+) -> None:
+    assert accepts(schema, yes, BRIEF)
+    assert not accepts(schema, no, BRIEF)
+
+
+def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
+    tight = NarrowingBounds(string_characters=5, array_items=2).tightened(Tightening.BRIEF)
+    assert (tight.string_characters, tight.array_items) == (5, 2)
+
+
+@pytest.mark.parametrize("tightening", list(Tightening))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schema=strategies.schemas)
+def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(
+    tightening: Tightening, schema: dict[str, object] | bool
+) -> None:
+    relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
+    if not isinstance(relaxed.schema, dict):
+        return
+    before = json.loads(json.dumps(relaxed.schema))
+    narrowed, _ = narrow(relaxed, NarrowingBounds().tightened(tightening), ORACLE.compiles)
+    assert isinstance(narrowed, dict)
+    if engine.matcher(TOKENIZER, json.dumps(narrowed)).get_error():
+        return
+    text = SmallestWriter(TOKENIZER).write(narrowed, lambda _: True)
+    if text is not None and _keys(text) == _keys(json.dumps(json.loads(text))):
+        assert SchemaVerifier(before, Draft.DRAFT202012).is_valid(json.loads(text))
+
+
+def _keys(text: str) -> int:
+    """How many keys a JSON text has, those that are written twice twice."""
+    count = 0
+
+    def counted(pairs: list[tuple[str, object]]) -> None:
+        nonlocal count
+        count += len(pairs)
+
+    json.loads(text, object_pairs_hook=counted)
+    return count
+
+
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
 def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written: str) -> None:
     assert accepts({"type": "string", "format": "ipv6"}, json.dumps(getattr(address, written)))
@@ -319,6 +402,7 @@ def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written:
         ("email", '"a b"@c.org'),
         ("email", "a@[IPv6:::1]"),
         ("email", "a.b.c.d.e@f.org"),
+        ("email", "a@xn--fiqs8s.org"),
         ("hostname", "xn--fiqs8s.org"),
     ],
 )

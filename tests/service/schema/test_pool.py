@@ -26,6 +26,7 @@ from genir_server.schema.worker_process import WorkerProcess
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from genir_server.core.types import Tightening
     from genir_server.schema.analysis import Analyser
 
 SLOW = 5
@@ -234,12 +235,12 @@ def test_every_death_is_refused_with_the_bound() -> None:
 
 
 class Deep:
-    def analyse(self, text: str) -> NoReturn:
-        raise RecursionError(text)
+    def analyse(self, text: str, tightening: Tightening) -> NoReturn:
+        raise RecursionError(text, tightening)
 
 
 def test_recursion_without_end_is_refused_with_the_bound() -> None:
-    reply = json.loads(worker._analysis([cast("Analyser", Deep())], b"0\n{}"))
+    reply = json.loads(worker._analysis(cast("Analyser", Deep()), b"0\n{}"))
     most = str(sys.getrecursionlimit())
     assert reply["reason"] == "SCHEMA_TOO_COMPLEX"
     assert reply["metadata"] == {

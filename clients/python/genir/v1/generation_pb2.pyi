@@ -148,6 +148,10 @@ class _AttemptReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt
     """The one before was whole JSON, but not valid against the schema."""
     ATTEMPT_REASON_CONSTRAINT_FAILED: _AttemptReason.ValueType  # 3
     """The one before stopped without being whole JSON."""
+    ATTEMPT_REASON_TRUNCATED: _AttemptReason.ValueType  # 4
+    """The one before reached max_tokens. This one is held to briefer values, as far as the schema
+    leaves room for them.
+    """
 
 class AttemptReason(_AttemptReason, metaclass=_AttemptReasonEnumTypeWrapper):
     """Why an attempt is made."""
@@ -160,6 +164,10 @@ ATTEMPT_REASON_VALIDATION_FAILED: AttemptReason.ValueType  # 2
 """The one before was whole JSON, but not valid against the schema."""
 ATTEMPT_REASON_CONSTRAINT_FAILED: AttemptReason.ValueType  # 3
 """The one before stopped without being whole JSON."""
+ATTEMPT_REASON_TRUNCATED: AttemptReason.ValueType  # 4
+"""The one before reached max_tokens. This one is held to briefer values, as far as the schema
+leaves room for them.
+"""
 Global___AttemptReason: _TypeAlias = AttemptReason  # noqa: Y015
 
 class _FinishReason:
@@ -298,8 +306,10 @@ class GenerationSpec(_message.Message):
     Default 0.
     """
     max_attempts: _builtins.int
-    """Most attempts at a valid IR, 1 to 5. A further attempt is made only when one has ended with
-    text that is not valid against the schema, never because max_tokens was reached. Default 2.
+    """Most attempts at a valid IR, 1 to 5. A further attempt is made when one has ended with text that
+    is not valid against the schema; and when one has reached max_tokens, if that is 128 or more and
+    the schema leaves room for a briefer value. None is made when less time is left until the
+    deadline than the last attempt took. Default 2.
     """
     lora_adapter: _builtins.str
     """Name of a LoRA adapter that the server was started with. Empty: none."""

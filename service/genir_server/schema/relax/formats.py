@@ -68,7 +68,6 @@ _ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _MAILBOX = (
     rf"{_ATOM}{{1,64}}|{_ATOM}{{1,31}}\.{_ATOM}{{1,32}}|{_ATOM}{{1,16}}(?:\.{_ATOM}{{1,15}}){{2,3}}"
 )
-_DOMAIN_LABEL = f"{_ALNUM}(?:{_INNER}{{0,61}}{_ALNUM})?"
 
 EXACT_PATTERNS = {
     "date": f"^{_DATE}$",
@@ -91,8 +90,8 @@ USUAL_FORMS: dict[str, tuple[dict[str, object], str]] = {
     "date-time": ({"pattern": f"^{_DATE}[Tt]{_USUAL_TIME}$"}, _SECONDS),
     "time": ({"pattern": f"^{_USUAL_TIME}$"}, _SECONDS),
     "email": (
-        {"pattern": rf"^(?:{_MAILBOX})@{_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL}){{0,3}}$"},
-        "nothing in quotes or brackets, and at most three dots on either side",
+        {"pattern": rf"^(?:{_MAILBOX})@{_LABEL}(?:\.{_LABEL}){{0,3}}$"},
+        "nothing in quotes or brackets, at most three dots on a side, no domain in other alphabets",
     ),
     "hostname": (
         {"pattern": rf"^{_LABEL}(?:\.{_LABEL})*$", "maxLength": 253},

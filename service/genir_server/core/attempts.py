@@ -1,0 +1,168 @@
+"""What each attempt at an IR is made with, and whether there is another after one that failed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from genir_server.core.errors import GenirError, Reason
+from genir_server.core.prompting import build_retry_prompt
+from genir_server.core.types import AttemptReason, Enforcement, Tightening
+
+if TYPE_CHECKING:
+    from genir_server.core.judge import Verdict
+    from genir_server.core.prompting import Prompt
+    from genir_server.core.types import GenerationRequest, Sampling
+    from genir_server.engine.protocol import Engine
+    from genir_server.schema.types import PreparedSchema, SchemaPreparer
+
+_RETRIED = {
+    Reason.VALIDATION_FAILED: AttemptReason.VALIDATION_FAILED,
+    Reason.CONSTRAINT_FAILED: AttemptReason.CONSTRAINT_FAILED,
+    Reason.TRUNCATED: AttemptReason.TRUNCATED,
+}
+_LEAST_RETRY_TEMPERATURE = 0.3
+_LEAST_BRIEF_BUDGET = 128
+"""Tokens in which a brief value has a chance; whoever allows fewer means to cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """What one attempt is made with.
+
+    Attributes:
+        number: its number, from 1.
+        reason: why it is made.
+        prompt: what the model is to continue.
+        engine_schema: what decoding enforces.
+        sampling: how tokens are drawn.
+        tightening: what `engine_schema` rules out beside the usual.
+
+    """
+
+    number: int
+    reason: AttemptReason
+    prompt: Prompt
+    engine_schema: str
+    sampling: Sampling
+    tightening: Tightening = Tightening.NONE
+
+
+class Attempts:
+    """The attempts of one request.
+
+    Args:
+        request: the request.
+        schema: the schema in force.
+        prompt: the prompt of the first attempt.
+        schemas: prepares the tightened forms of the schema.
+        engine: renders the prompts of further attempts.
+
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        schema: PreparedSchema,
+        prompt: Prompt,
+        schemas: SchemaPreparer,
+        engine: Engine,
+    ) -> None:
+        self._request = request
+        self._schema = schema
+        self._prompt = prompt
+        self._schemas = schemas
+        self._engine = engine
+
+    def first(self) -> AttemptPlan:
+        """The first attempt."""
+        request = self._request
+        return AttemptPlan(
+            1, AttemptReason.FIRST, self._prompt, self._schema.engine_schema, request.sampling
+        )
+
+    async def after(
+        self, failed: AttemptPlan, verdict: Verdict, raw: str, seconds: float
+    ) -> AttemptPlan | None:
+        """The attempt after one that failed; None when there is none.
+
+        Args:
+            failed: the attempt.
+            verdict: why it failed.
+            raw: what the model wrote in it.
+            seconds: how long it took. With less left there is no other: its failure tells more
+                than a deadline that passes.
+
+        Raises:
+            GenirError: DRAINING.
+
+        """
+        reason = _RETRIED.get(verdict.reason) if verdict.reason else None
+        deadline = self._request.deadline
+        if (
+            reason is None
+            or failed.number >= self._request.max_attempts
+            or (deadline is not None and time.monotonic() + seconds > deadline)
+        ):
+            return None
+        if reason is AttemptReason.TRUNCATED:
+            return await self._briefer(failed)
+        following = failed
+        if verdict.key_written_twice:
+            following = await self._tightened(failed, Tightening.SINGLE_KEYS)
+        prompt = await build_retry_prompt(self._prompt, raw, verdict.violations, self._engine)
+        # A model that repeats its mistake is shown the same as before.
+        changed = prompt is not self._prompt and prompt.token_ids != failed.prompt.token_ids
+        return replace(
+            following,
+            number=failed.number + 1,
+            reason=reason,
+            prompt=prompt,
+            sampling=self._resampled(failed.number, changed=changed),
+        )
+
+    async def _briefer(self, failed: AttemptPlan) -> AttemptPlan | None:
+        """An attempt held to briefer values; None where the schema has none to offer.
+
+        The model is not shown what was cut: it may have been good as far as it went.
+        """
+        if failed.prompt.max_tokens < _LEAST_BRIEF_BUDGET:
+            return None
+        following = await self._tightened(failed, Tightening.BRIEF)
+        if following.engine_schema == failed.engine_schema:
+            return None
+        return replace(
+            following,
+            number=failed.number + 1,
+            reason=AttemptReason.TRUNCATED,
+            sampling=self._resampled(failed.number, changed=True),
+        )
+
+    async def _tightened(self, plan: AttemptPlan, by: Tightening) -> AttemptPlan:
+        """The plan under a tighter form of the schema, if there is one."""
+        tightening = plan.tightening | by
+        try:
+            schema = await self._schemas.prepare(
+                self._schema.text, self._request.caller, tightening
+            )
+        except GenirError as error:
+            if error.reason is Reason.DRAINING:
+                raise
+            # The model may do better by itself.
+            return plan
+        if not any(notice.enforcement is Enforcement.NARROWED for notice in schema.notices):
+            # The engine does not take that form: this one may be wider than the usual.
+            return plan
+        return replace(plan, engine_schema=schema.engine_schema, tightening=tightening)
+
+    def _resampled(self, attempts_made: int, *, changed: bool) -> Sampling:
+        """Another seed, and never the same greedy choice again."""
+        sampling = self._request.sampling
+        if sampling.seed is not None:
+            sampling = replace(sampling, seed=(sampling.seed + attempts_made) % 2**63)
+        if not changed:
+            sampling = replace(
+                sampling, temperature=max(sampling.temperature, _LEAST_RETRY_TEMPERATURE)
+            )
+        return sampling
