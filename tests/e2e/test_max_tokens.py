@@ -74,27 +74,6 @@ def test_too_small_a_budget_is_truncated_with_usage_and_raw_output(
     assert error.failure.finish_reason is FinishReason.LENGTH
 
 
-def test_a_long_failed_text_travels_whole_and_its_status_stays_small(
-    client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
-) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "minLength": 6000, "maxLength": 6100}},
-        "required": ["text"],
-        "additionalProperties": False,
-    }
-    refusal = refused(stub, PROMPT, schema=schema, max_tokens=900)
-    assert refusal.reason == "TRUNCATED"
-    assert refusal.details_bytes < 6 * 1024
-    with pytest.raises(TruncatedError) as raised:
-        client.generate(PROMPT, schema=schema, max_tokens=900)
-    failure = raised.value.failure
-    assert failure is not None
-    assert len(raised.value.raw_output.encode()) == failure.raw_bytes
-    assert raised.value.raw_output.startswith(failure.raw_head)
-    assert raised.value.raw_output.endswith(failure.raw_tail)
-
-
 def test_several_bounded_strings_start_in_seconds(client: IRClient) -> None:
     # A schema of its own for every run: nothing may have compiled it before. Seconds on a busy
     # machine too; the promise is that it is not minutes.

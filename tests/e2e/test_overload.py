@@ -106,6 +106,26 @@ def test_what_does_not_fit_is_answered_at_once_and_health_goes_on(
             call.cancel()
 
 
+def test_a_long_failed_text_travels_whole_and_its_status_stays_small(server: TinyServer) -> None:
+    """Of a text that no metadata could carry."""
+    # The embedded model would write it for minutes.
+    asked = ir_service_pb2.StreamIRRequest(spec=request(ENDLESS, max_tokens=1300).spec)
+    texts: list[str] = []
+    with grpc.insecure_channel(server.target) as channel:
+        stream = ir_service_pb2_grpc.IRServiceStub(channel).StreamIR(asked, timeout=300)
+        with pytest.raises(grpc.RpcError) as raised:
+            texts.extend(event.text_delta.text for event in stream)
+    refusal = refusal_from(raised.value)
+    assert refusal.reason == "TRUNCATED"
+    assert refusal.details_bytes < 6 * 1024
+    raw = "".join(texts)
+    failure = refusal.failure
+    assert failure is not None
+    assert 6 * 1024 < len(raw.encode()) == failure.raw_bytes
+    assert raw.startswith(failure.raw_head)
+    assert raw.endswith(failure.raw_tail)
+
+
 def test_a_lower_number_overtakes_those_who_wait(server: TinyServer, client: IRClient) -> None:
     # So that compiling its schema does not hold the urgent call up.
     client.generate("Once before.", schema=SHORT)
