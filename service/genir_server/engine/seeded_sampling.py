@@ -5,7 +5,7 @@ turns a seeded request's random generator back by moving an offset that generato
 have, and the error ends the engine (vLLM 0.32.0). Here the generators of such requests are put
 aside during sampling, so that there is nothing to turn back.
 
-vLLM loads `RepairedWorker` by name in every worker, through its own setting `worker_extension_cls`.
+`genir_server.engine.worker_extension` has every worker do so.
 """
 
 from __future__ import annotations
@@ -13,14 +13,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from vllm.platforms import current_platform
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class RepairedWorker:
-    """Adds nothing to vLLM's worker: what is repaired is repaired when this module is loaded."""
 
 
 def with_generators_aside(sample_tokens: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,11 +43,8 @@ def with_generators_aside(sample_tokens: Callable[..., Any]) -> Callable[..., An
     return repaired
 
 
-def _repair() -> None:
+def repair_seeded_sampling() -> None:
+    """Repairs it in this process."""
     from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
     CPUModelRunner.sample_tokens = with_generators_aside(CPUModelRunner.sample_tokens)
-
-
-if current_platform.is_cpu():
-    _repair()

@@ -35,7 +35,7 @@ OWN_SETTINGS = {
 }
 """Arguments of vLLM that may not be passed through, and the server's setting that is for them."""
 
-WORKER_EXTENSION = "genir_server.engine.seeded_sampling.RepairedWorker"
+WORKER_EXTENSION = "genir_server.engine.worker_extension.WorkerExtension"
 """What vLLM loads in its workers on a CPU, unless an operator names another."""
 
 _TEXT = {"str", "<class 'str'>", "str | None"}
