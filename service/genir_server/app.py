@@ -25,6 +25,7 @@ from genir_server.bring_up import BringUp, start_vllm
 from genir_server.core.errors import GenirError, Reason
 from genir_server.core.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
+from genir_server.engine.core_template import end_template
 from genir_server.engine_supervisor import (
     EngineLostError,
     EngineSupervisor,
@@ -84,6 +85,13 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
         print(f"genir serve: {fault}", file=sys.stderr)  # noqa: T201
         return EXIT_SETTINGS
     code = uvloop.run(server.run())
+    _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once, and what would outlive it for a while."""
+    end_template()
     sys.stdout.flush()
     sys.stderr.flush()
     # A thread that still loads a model cannot be told to stop and would keep the process alive.
@@ -271,8 +279,7 @@ class ServerProcess:
     def _on_signal(self, name: str) -> None:
         if self._stop.is_set():
             log.warning("stopping at once", signal=name)
-            sys.stderr.flush()
-            os._exit(EXIT_SIGNAL + signal.Signals[name])
+            _leave(EXIT_SIGNAL + signal.Signals[name])
         log.info("stopping", signal=name)
         self._stop.set()
 

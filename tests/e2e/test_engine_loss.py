@@ -77,6 +77,7 @@ def engine_of(server: TinyServer) -> list[psutil.Process]:
 
 def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> None:
     engine = engine_of(server)
+    template = engine[0].parent()
     with ReadinessWatch(server.target) as watch, streams(server.target, 8, **LONG) as running:
         seen = [len(stream.text) for stream in running]
         killed_at = time.monotonic()
@@ -89,6 +90,10 @@ def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> N
         assert stream.ended_at - killed_at < ALLOWED_SECONDS
         assert len(stream.text) >= length > 0
     assert_back(server, engine)
+    # What was imported for the lost one was there for the other.
+    assert template is not None
+    assert template.pid != server.process.pid
+    assert engine_of(server)[0].parent() == template
 
 
 def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:
@@ -124,6 +129,14 @@ def test_an_engine_that_stops_while_it_has_nothing_to_do_is_noticed_too(
             time.sleep(0.1)
         assert watch.not_serving_at(stopped_at)
     assert_back(server, engine)
+
+
+def test_a_killed_server_takes_its_engine_along(server: TinyServer) -> None:
+    everything = server.descendants()
+    assert set(engine_of(server)) < set(everything)
+    server.process.kill()
+    _, left = psutil.wait_procs(everything, timeout=10)
+    assert not left
 
 
 def test_when_told_so_the_server_exits_and_leaves_nothing(

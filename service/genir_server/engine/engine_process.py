@@ -7,7 +7,8 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 
 - sends that process's log through the server's pipe, and its standard output to standard error,
 - has a process that fails to start leave the reason where the server finds it,
-- ends the process when its parent is gone, however the parent died,
+- gives the process the environment of the one that started it, which a forked one has not,
+- ends the process when the one that started it is gone, however that died,
 - gives memory that it has freed back to the system (`memory_return`),
 - keeps the engine core from compiling a schema again that it has compiled (`grammar_reuse`),
 - gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -78,7 +80,7 @@ class EngineProcessConfig(dict[str, Any]):
     def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
         """Unpickling, and a deep copy, is a call of `_enter`."""
         arguments = (dict(self), self.configure_logging, self.start_fault, self.server_pid)
-        return _enter, arguments
+        return _enter, (*arguments, dict(os.environ))
 
 
 def _enter(
@@ -86,10 +88,12 @@ def _enter(
     configure_logging: Callable[[], None] | None,
     start_fault: str,
     server_pid: int,
+    environment: Mapping[str, str],
 ) -> EngineProcessConfig:
     global _entered  # noqa: PLW0603  # A process is entered once; workers get a second pickle.
     if os.getpid() != server_pid and not _entered:
         _entered = True
+        _take_over(environment)
         # Whatever a library prints must not end up in the output of the server's command.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         (configure_logging or _plain_logging)()
@@ -113,11 +117,23 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         # The kernel's own death signal is bound to the *thread* that started this process.
-        while os.getppid() == parent:
+        while os.getppid() == parent and not _starter_is_gone():
             time.sleep(PARENT_CHECK_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="genir-parent-watch", daemon=True).start()
+
+
+def _starter_is_gone() -> bool:
+    """Whether the process that asked for this one is gone; a forked core's parent is another."""
+    starter = multiprocessing.parent_process()
+    return starter is not None and not starter.is_alive()
+
+
+def _take_over(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 def _add_utilities() -> None:

@@ -13,9 +13,10 @@ import logging
 import multiprocessing.resource_tracker
 import signal
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from genir_server.engine import core_template
 from genir_server.engine.activity import ActivityRecorder
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.engine_process import EngineProcessConfig
@@ -91,6 +92,8 @@ def _settle() -> None:
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
     on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
+    # How it goes on an accelerator has not been tried.
+    from_template = on_cpu and not core_template.METHOD_WAS_CHOSEN
     preload_libraries()
     # Applies to threads made from here on, in this whole process: vLLM's among them.
     threading.stack_size(THREAD_STACK_BYTES)
@@ -99,6 +102,8 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     # Ctrl-C in a terminal goes to the whole process group. The server drains then, for which it
     # needs its engine; a process starts with the signal mask of the thread that started it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if from_template:
+        core_template.begin_template()
 
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
@@ -119,13 +124,14 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         lambda record: "Passing raw prompts" not in record.getMessage()
     )
     try:
-        llm = AsyncLLM(
-            vllm_config=vllm_config,
-            executor_class=Executor.get_class(vllm_config),
-            log_stats=False,
-            log_requests=False,
-            stat_loggers=[activity.factory],
-        )
+        with core_template.cores_from_template() if from_template else nullcontext():
+            llm = AsyncLLM(
+                vllm_config=vllm_config,
+                executor_class=Executor.get_class(vllm_config),
+                log_stats=False,
+                log_requests=False,
+                stat_loggers=[activity.factory],
+            )
     except Exception as error:  # vLLM raises whatever its parts raise.
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"

@@ -79,6 +79,21 @@ def test_an_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
         assert output == ""
 
 
+def test_an_engine_process_has_the_environment_of_the_one_that_started_it() -> None:
+    script = textwrap.dedent("""
+        import os, pickle
+        from genir_server.engine.engine_process import EngineProcessConfig
+        os.environ["THEIRS"] = "1"
+        sent = pickle.dumps(EngineProcessConfig({}, None, server_pid=1))
+        del os.environ["THEIRS"]
+        os.environ["OURS"] = "1"
+        pickle.loads(sent)
+        assert os.environ.get("THEIRS") == "1"
+        assert "OURS" not in os.environ
+    """)
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=True)
+
+
 def _must_not_run() -> None:
     raise AssertionError("the server's own logging was configured anew")
 

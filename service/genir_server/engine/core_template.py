@@ -1,0 +1,70 @@
+"""A process with vLLM imported, from which the engine core's process is forked.
+
+vLLM is imported three times before an engine is up, each time for many seconds on one core: by the
+server, then by the engine core's process, then by its worker's. Here the second import is made
+beside the first, by Python's fork server (`multiprocessing.forkserver`), which the core is then
+forked from with everything loaded. It stays, so that a core that takes the place of a lost one is
+there at once. vLLM does the same for its own HTTP server where it is asked to.
+
+The fork server has no threads, sockets or locks of this server's: it is another program from its
+start. The worker is started by the core as vLLM has it, as a new program, because OpenMP reads its
+settings only when a program begins.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Looked at when this is loaded: starting an engine sets the variable.
+METHOD_WAS_CHOSEN = "VLLM_WORKER_MULTIPROC_METHOD" in os.environ
+"""Whether the operator has said how processes are started."""
+
+_IMPORTS = "genir_server.engine.core_imports"
+
+
+def begin_template() -> None:
+    """Starts the process, if it is not there, and does not wait for its imports.
+
+    It has the environment, the open standard files and the signal mask of this moment. When this
+    process and the cores have ended it ends too, but finishes its imports first: `end_template`.
+    """
+    multiprocessing.set_forkserver_preload([_IMPORTS])
+    forkserver.ensure_running()
+
+
+def end_template() -> None:
+    """Ends the process at once, if there is one. No core is started after that."""
+    # Python tells nobody its process id.
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def cores_from_template() -> Iterator[None]:
+    """Lets vLLM fork its engine core from the process of `begin_template` meanwhile.
+
+    The environment goes along with `EngineProcessConfig`. Where vLLM is made otherwise than is
+    known here, it starts the core's process as it does by itself.
+    """
+    from vllm.v1.engine import utils
+
+    name = "get_mp_context"
+    usual = getattr(utils, name, None)
+    if usual is None:
+        yield
+        return
+    setattr(utils, name, lambda: multiprocessing.get_context("forkserver"))
+    try:
+        yield
+    finally:
+        setattr(utils, name, usual)
