@@ -204,10 +204,22 @@ class _Narrowing:
             self._note(pointer, "maximum", f"at most {most}")
         # The engine takes no negative number for a multiple of anything.
         positive = any(isinstance(edge, int | float) and edge >= 0 for edge in edges[: len(low)])
-        if fraction and positive and "multipleOf" not in schema:
-            schema["multipleOf"] = float(f"1e-{self._bounds.fraction_digits}")
+        if not fraction or "multipleOf" in schema:
+            return
+        digits = self._bounds.fraction_digits
+        short = float(f"1e-{digits}")
+        if positive:
+            schema["multipleOf"] = short
+            self._note(pointer, "multipleOf", f"at most {digits} decimal places")
+        elif (
+            self._bounds.over_own_bounds and schema.get("type") == "number" and _reaches_up(schema)
+        ):
+            schema["anyOf"] = [
+                {"type": "integer"},
+                {"type": "number", "minimum": 0, "multipleOf": short},
+            ]
             self._note(
-                pointer, "multipleOf", f"at most {self._bounds.fraction_digits} decimal places"
+                pointer, "multipleOf", f"at most {digits} decimal places, none of a negative number"
             )
 
     def _bound_array(self, schema: Schema, pointer: str) -> None:
@@ -291,7 +303,10 @@ class _Narrowing:
                 prefix
             ):
                 schema["items"] = self._free(child(pointer, "items"))
-        for holder in ("properties", "patternProperties"):
+        # Where a pattern takes in a named property too, the pattern's schema bounds it, and is more
+        # than the engine can add to another if it is recursive.
+        patterned = bool(schema.get("patternProperties"))
+        for holder in ("patternProperties",) if patterned else ("properties",):
             parts = schema.get(holder)
             if isinstance(parts, dict):
                 for key, part in parts.items():
@@ -335,6 +350,12 @@ class _Narrowing:
                 ]
             }
         return definitions
+
+
+def _reaches_up(schema: Schema) -> bool:
+    """Whether numbers above 0 are within the bounds of a schema."""
+    edges = (schema.get("maximum"), schema.get("exclusiveMaximum"))
+    return not any(isinstance(edge, int | float) and edge <= 0 for edge in edges)
 
 
 def _count(value: object) -> int:

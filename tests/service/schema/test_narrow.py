@@ -343,6 +343,11 @@ BRIEF = NarrowingBounds().tightened(Tightening.BRIEF)
             f'{{"a":"{"a" * 81}"}}',
         ),
         ({}, "[1]", "[[1]]"),
+        ({"type": "number"}, "0.123456789", "0.1234567891"),
+        ({"type": "number"}, "-17", "-17.5"),
+        ({"type": "number", "minimum": -90, "maximum": 90}, "89.5", "-89.5"),
+        ({"type": "number", "maximum": -1}, "-1.5", "0"),
+        ({"type": ["number", "null"]}, "-1.5", '"1"'),
     ],
 )
 def test_what_is_to_be_brief_is_short_as_far_as_the_schema_lets_it(
@@ -350,6 +355,16 @@ def test_what_is_to_be_brief_is_short_as_far_as_the_schema_lets_it(
 ) -> None:
     assert accepts(schema, yes, BRIEF)
     assert not accepts(schema, no, BRIEF)
+
+
+def test_a_named_property_that_a_recursive_pattern_takes_in_is_left_to_it() -> None:
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": {"basic": True},
+        "patternProperties": {".*": {"anyOf": [{"$ref": "#"}, {"type": "string"}]}},
+    }
+    assert accepts(schema, '{"basic":{"a":"abcde"}}')
+    assert not accepts(schema, '{"basic":{"a":"abcdef"}}')
 
 
 def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
