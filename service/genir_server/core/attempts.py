@@ -75,12 +75,18 @@ class Attempts:
         self._schemas = schemas
         self._engine = engine
 
-    def first(self) -> AttemptPlan:
-        """The first attempt."""
+    async def first(self) -> AttemptPlan:
+        """The first attempt.
+
+        Raises:
+            GenirError: DRAINING.
+
+        """
         request = self._request
-        return AttemptPlan(
+        plan = AttemptPlan(
             1, AttemptReason.FIRST, self._prompt, self._schema.engine_schema, request.sampling
         )
+        return await self._tightened(plan, Tightening.BRIEF) if request.brief else plan
 
     async def after(
         self, failed: AttemptPlan, verdict: Verdict, raw: str, seconds: float
@@ -130,13 +136,14 @@ class Attempts:
         if failed.prompt.max_tokens < _LEAST_BRIEF_BUDGET:
             return None
         following = await self._tightened(failed, Tightening.BRIEF)
-        if following.engine_schema == failed.engine_schema:
+        changed = following.engine_schema != failed.engine_schema
+        if not changed and Tightening.BRIEF not in failed.tightening:
             return None
         return replace(
             following,
             number=failed.number + 1,
             reason=AttemptReason.TRUNCATED,
-            sampling=self._resampled(failed.number, changed=True),
+            sampling=self._resampled(failed.number, changed=changed),
         )
 
     async def _tightened(self, plan: AttemptPlan, by: Tightening) -> AttemptPlan:

@@ -144,7 +144,7 @@ class IRGenerator:
         yield self._accepted(run, schema, prompt)
 
         attempts = Attempts(request, schema, prompt, self._schemas, self.engine)
-        plan = attempts.first()
+        plan = await attempts.first()
         while True:
             yield AttemptStarted(plan.number, plan.reason)
             began = time.monotonic()

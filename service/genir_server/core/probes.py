@@ -44,8 +44,8 @@ _PRIORITY = -1000
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
 _WARMUP_BUDGETS = (256, None)
-"""Tokens that an attempt may take, in turn: a server that starts is waited for, and attempts after
-the first are brief."""
+"""Tokens that each attempt may take, for all attempts in turn: a server that starts is waited for,
+and what a small model is long-winded about with one seed it may say shortly with the next."""
 _TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
 
 
@@ -113,6 +113,7 @@ class Probes:
                 sampling=Sampling(seed=_WARMUP_SEED + number),
                 max_tokens=budget,
                 max_attempts=_WARMUP_ATTEMPTS,
+                brief=True,
                 priority=_PRIORITY,
             )
             for number, budget in enumerate(_WARMUP_BUDGETS)

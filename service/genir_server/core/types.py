@@ -138,7 +138,8 @@ class GenerationRequest:
     validation refuses). Of `json_schema` and `schema_digest` at most one is set; neither means the
     built-in IR schema. `request_id` is never empty here. `caller` says who asks, so that callers
     can take turns at what is scarce; empty where they are all alike. `deadline`, when the caller
-    stops waiting, is on the monotonic clock; None for never.
+    stops waiting, is on the monotonic clock; None for never. `brief` holds the first attempt to
+    brief values already.
     """
 
     request_id: str
@@ -158,6 +159,7 @@ class GenerationRequest:
     tokens_per_delta: int = 1
     caller: str = ""
     deadline: float | None = None
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,10 +175,10 @@ async def test_what_max_tokens_cut_is_tried_again_more_briefly() -> None:
     assert second.sampling == Sampling(temperature=0, seed=5)
 
 
-async def test_what_is_cut_even_though_brief_is_truncated() -> None:
-    engine = CutEngine('{"a":', '{"a"')
+async def test_what_is_cut_even_though_brief_is_tried_with_other_seeds_and_then_truncated() -> None:
+    engine = CutEngine('{"a":', '{"a":', '{"a"')
     with pytest.raises(GenirError) as raised:
-        await run_with_brief_form(engine, max_attempts=5)
+        await run_with_brief_form(engine, max_attempts=3, sampling=Sampling(temperature=0, seed=1))
     assert raised.value.reason is Reason.TRUNCATED
     failure = raised.value.failure
     assert failure is not None
@@ -186,7 +186,18 @@ async def test_what_is_cut_even_though_brief_is_truncated() -> None:
     assert [attempt.reason for attempt in failure.attempts] == [
         AttemptReason.FIRST,
         AttemptReason.TRUNCATED,
+        AttemptReason.TRUNCATED,
     ]
+    assert [sent.schema for sent in engine.requests] == [prepared().engine_schema, BRIEF, BRIEF]
+    # The same greedy choice would be cut at the same place.
+    assert [sent.sampling.temperature for sent in engine.requests] == [0, 0, 0.3]
+    assert [sent.sampling.seed for sent in engine.requests] == [1, 2, 3]
+
+
+async def test_whoever_wants_it_brief_gets_it_so_at_once() -> None:
+    engine = CutEngine('{"a":1}')
+    await run_with_brief_form(engine, brief=True)
+    assert [sent.schema for sent in engine.requests] == [BRIEF]
 
 
 async def test_a_form_that_is_not_narrowed_is_no_briefer_one() -> None:
