@@ -14,6 +14,11 @@ from contextlib import suppress
 logging.disable()
 with suppress(Exception), warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import setproctitle
+
+    # It looks for its place in memory the first time, and finds none once the environment has been
+    # touched, which it is in every core.
+    setproctitle.getproctitle()
     import vllm.v1.engine.core
     import vllm.v1.executor.multiproc_executor
     import vllm.v1.structured_output.backend_guidance  # noqa: F401

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,9 +46,15 @@ def end_template() -> None:
     """Ends the process at once, if there is one. No core is started after that."""
     # Python tells nobody its process id.
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    if pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    # Python removes the folder of the socket in an exit handler, which a server does not wait for.
+    address = getattr(forkserver._forkserver, "_forkserver_address", None)  # noqa: SLF001
+    folder = Path(address).parent if isinstance(address, str) else None
+    if folder is not None and folder.name.startswith("pymp-"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -131,9 +131,12 @@ def _starter_is_gone() -> bool:
 
 
 def _take_over(environment: Mapping[str, str]) -> None:
+    # Only what differs: a process that has touched its environment cannot set its title any more.
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
-    os.environ.update(environment)
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _add_utilities() -> None:

@@ -279,7 +279,7 @@ class Analyser:
         oracle: engine.LibraryOracle,
         bounds: NarrowingBounds,
     ) -> _Compiled | None:
-        schema, notices = narrow(relaxed, bounds, oracle.compiles)
+        schema, notices = narrow(relaxed, bounds, oracle.compiles, oracle.matches)
         if not notices:
             return None
         text = _text(schema)

@@ -90,6 +90,7 @@ class NarrowingBounds:
             no such key can be written twice; wherever the schema lets that be.
         over_own_bounds: whether strings, arrays and objects that the schema bounds itself are
             bounded more tightly too.
+        pattern_characters: characters of a string with a pattern; 0 for `string_characters`.
     """
 
     enabled: bool = True
@@ -103,6 +104,7 @@ class NarrowingBounds:
     infer_types: bool = True
     single_keys: bool = False
     over_own_bounds: bool = False
+    pattern_characters: int = 0
 
     def tightened(self, tightening: Tightening) -> NarrowingBounds:
         """These bounds with what a further attempt is to rule out."""
@@ -117,5 +119,7 @@ class NarrowingBounds:
                 map_properties=min(bounds.map_properties, _BRIEF_ENTRIES),
                 free_depth=min(bounds.free_depth, 1),
                 over_own_bounds=True,
+                # Which lengths suit a pattern nobody knows.
+                pattern_characters=bounds.pattern_characters or bounds.string_characters,
             )
         return bounds

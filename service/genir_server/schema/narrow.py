@@ -48,7 +48,10 @@ _UNBOUNDED_FORMAT = "uri"
 
 
 def narrow(
-    relaxed: Relaxed, bounds: NarrowingBounds, compiles: Callable[[Schema], bool]
+    relaxed: Relaxed,
+    bounds: NarrowingBounds,
+    compiles: Callable[[Schema], bool],
+    matches: Callable[[str, str], bool],
 ) -> tuple[Schema | bool, tuple[SchemaNotice, ...]]:
     """Narrows the schema of `relaxed` in place.
 
@@ -56,17 +59,22 @@ def narrow(
         relaxed: the engine schema; it is changed.
         bounds: what is bounded, and how far.
         compiles: whether the engine takes a small schema by itself.
+        matches: whether a regular expression is found in a text; True when that cannot be told.
 
     Returns:
         The narrowed schema and a notice for each place that was narrowed.
 
     """
-    return _Narrowing(relaxed, bounds, compiles).run()
+    return _Narrowing(relaxed, bounds, compiles, matches).run()
 
 
 class _Narrowing:
     def __init__(
-        self, relaxed: Relaxed, bounds: NarrowingBounds, compiles: Callable[[Schema], bool]
+        self,
+        relaxed: Relaxed,
+        bounds: NarrowingBounds,
+        compiles: Callable[[Schema], bool],
+        matches: Callable[[str, str], bool],
     ) -> None:
         self._schema = relaxed.schema
         self._origins = relaxed.origins
@@ -75,6 +83,7 @@ class _Narrowing:
         self._formats = relaxed.formats
         self._bounds = bounds
         self._compiles = compiles
+        self._matches = matches
         # What the verifier still demands there may take properties that nothing names.
         self._wanting = {
             notice.pointer.rpartition("/")[0]
@@ -174,8 +183,10 @@ class _Narrowing:
         pattern = schema.get("pattern")
         if id(schema) in self._formats or (isinstance(pattern, str) and not _open_ended(pattern)):
             return
-        most = max(self._bounds.string_characters, 2 * self._least.get("minLength", 0))
-        # Which lengths suit a pattern nobody knows.
+        usual = self._bounds.string_characters
+        if pattern is not None:
+            usual = self._bounds.pattern_characters or usual
+        most = max(usual, 2 * self._least.get("minLength", 0))
         if "maxLength" in schema and (
             "pattern" in schema or self._keeps(schema["maxLength"], most)
         ):
@@ -211,15 +222,13 @@ class _Narrowing:
         if positive:
             schema["multipleOf"] = short
             self._note(pointer, "multipleOf", f"at most {digits} decimal places")
-        elif (
-            self._bounds.over_own_bounds and schema.get("type") == "number" and _reaches_up(schema)
-        ):
-            schema["anyOf"] = [
-                {"type": "integer"},
-                {"type": "number", "minimum": 0, "multipleOf": short},
-            ]
+        elif self._bounds.over_own_bounds and _reaches_up(schema):
+            for keyword in low:
+                del schema[keyword]
+            schema["minimum"] = 0
+            schema["multipleOf"] = short
             self._note(
-                pointer, "multipleOf", f"at most {digits} decimal places, none of a negative number"
+                pointer, "multipleOf", f"at most {digits} decimal places, only numbers from 0 up"
             )
 
     def _bound_array(self, schema: Schema, pointer: str) -> None:
@@ -303,20 +312,28 @@ class _Narrowing:
                 prefix
             ):
                 schema["items"] = self._free(child(pointer, "items"))
-        # Where a pattern takes in a named property too, the pattern's schema bounds it, and is more
-        # than the engine can add to another if it is recursive.
-        patterned = bool(schema.get("patternProperties"))
-        for holder in ("patternProperties",) if patterned else ("properties",):
+        patterns = schema.get("patternProperties")
+        for holder in ("properties", "patternProperties"):
             parts = schema.get(holder)
             if isinstance(parts, dict):
                 for key, part in parts.items():
-                    if part in (True, {}):
+                    if part in (True, {}) and not (
+                        holder == "properties" and self._is_patterned(key, patterns)
+                    ):
                         parts[key] = self._free(child(pointer, holder, key))
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list):
             for index, part in enumerate(prefix):
                 if part in (True, {}):
                     prefix[index] = self._free(child(pointer, "prefixItems", index))
+
+    def _is_patterned(self, name: str, patterns: object) -> bool:
+        """Whether a pattern takes in a named property too.
+
+        The pattern's schema bounds it then, and is more than the engine can add to another if it is
+        recursive.
+        """
+        return isinstance(patterns, dict) and any(self._matches(each, name) for each in patterns)
 
     def _free(self, pointer: str) -> Schema:
         self._uses_free = True
@@ -326,14 +343,13 @@ class _Narrowing:
     def _free_definitions(self) -> Schema:
         bounds = self._bounds
         most = 10**bounds.integer_digits - 1
+        number: Schema = {"type": "number", "minimum": -most, "maximum": most}
+        if bounds.over_own_bounds:
+            number |= {"minimum": 0, "multipleOf": float(f"1e-{bounds.fraction_digits}")}
         options: list[object] = [
             {"type": ["null", "boolean"]},
             {"type": "string", "maxLength": bounds.string_characters},
-            {
-                "type": "number",
-                "minimum": -most,
-                "maximum": most,
-            },
+            number,
         ]
         definitions: Schema = {f"{self._free_name}0": {"anyOf": options}}
         for depth in range(1, bounds.free_depth + 1):

@@ -31,7 +31,7 @@ BOUNDS = NarrowingBounds(string_characters=5, array_items=2, map_properties=2, i
 def accepts(schema: dict[str, object], text: str, bounds: NarrowingBounds = BOUNDS) -> bool:
     """Whether the narrowed schema lets the engine write a text."""
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    narrowed, _ = narrow(relaxed, bounds, ORACLE.compiles)
+    narrowed, _ = narrow(relaxed, bounds, ORACLE.compiles, ORACLE.matches)
     return writes(narrowed, text)
 
 
@@ -147,7 +147,7 @@ def test_what_is_checked_afterwards_stays_possible_too(
 def test_every_place_is_reported() -> None:
     schema: dict[str, object] = {"properties": {"a": {"type": "string"}, "b": {}}}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    _, notices = narrow(relaxed, BOUNDS, ORACLE.compiles)
+    _, notices = narrow(relaxed, BOUNDS, ORACLE.compiles, ORACLE.matches)
     assert {notice.pointer for notice in notices} == {
         "/type",
         "/additionalProperties",
@@ -194,7 +194,7 @@ def test_what_has_a_format_for_the_engine_has_it_for_the_verifier(
 ) -> None:
     schema: dict[str, object] = {"type": "string", "format": name}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    narrowed, _ = narrow(relaxed, NarrowingBounds(), ORACLE.compiles)
+    narrowed, _ = narrow(relaxed, NarrowingBounds(), ORACLE.compiles, ORACLE.matches)
     assert isinstance(narrowed, dict)
     text = data.draw(st.from_regex(str(narrowed["pattern"]), fullmatch=True))
     # Python's `$` also matches before a line's end, which the engine's does not.
@@ -206,7 +206,7 @@ def test_what_has_a_format_for_the_engine_has_it_for_the_verifier(
 def test_a_pattern_of_the_callers_own_is_no_format() -> None:
     for pattern in ("^.+@.+$", "^[A-Za-z0-9.-]{1,253}$"):
         relaxed = relax(Document({"type": "string", "pattern": pattern}, Draft.DRAFT202012), ORACLE)
-        narrowed, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles)
+        narrowed, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles, ORACLE.matches)
         assert isinstance(narrowed, dict)
         assert narrowed["pattern"] == pattern
         assert "format" not in [notice.keyword for notice in notices]
@@ -298,7 +298,9 @@ def test_many_names_that_are_only_required_share_one_schema() -> None:
     for _ in range(depth):
         rest = {"type": "object", "required": names, "additionalProperties": rest}
     assert isinstance(rest, dict)
-    narrowed, _ = narrow(relax(Document(rest, Draft.DRAFT202012), ORACLE), SINGLE, ORACLE.compiles)
+    narrowed, _ = narrow(
+        relax(Document(rest, Draft.DRAFT202012), ORACLE), SINGLE, ORACLE.compiles, ORACLE.matches
+    )
     text = json.dumps(narrowed)
     assert text.count("77") == 1
     assert len(text) < 10_000
@@ -344,10 +346,12 @@ BRIEF = NarrowingBounds().tightened(Tightening.BRIEF)
         ),
         ({}, "[1]", "[[1]]"),
         ({"type": "number"}, "0.123456789", "0.1234567891"),
-        ({"type": "number"}, "-17", "-17.5"),
         ({"type": "number", "minimum": -90, "maximum": 90}, "89.5", "-89.5"),
+        ({"type": "number", "exclusiveMinimum": -1}, "0", "-0.5"),
         ({"type": "number", "maximum": -1}, "-1.5", "0"),
-        ({"type": ["number", "null"]}, "-1.5", '"1"'),
+        ({"type": ["number", "null"]}, "1.5", "1.1234567891"),
+        ({}, "1.5", "1.1234567891"),
+        ({"type": "string", "pattern": "^[a-z]{100,}$"}, f'"{"a" * 100}"', f'"{"a" * 99}"'),
     ],
 )
 def test_what_is_to_be_brief_is_short_as_far_as_the_schema_lets_it(
@@ -367,12 +371,23 @@ def test_a_named_property_that_a_recursive_pattern_takes_in_is_left_to_it() -> N
     assert not accepts(schema, '{"basic":{"a":"abcdef"}}')
 
 
+def test_a_named_property_that_no_pattern_takes_in_is_bounded() -> None:
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": {"a": {}},
+        "patternProperties": {"^x-": {}},
+    }
+    for name in ("a", "x-a"):
+        assert accepts(schema, f'{{"{name}":"abcde"}}')
+        assert not accepts(schema, f'{{"{name}":"abcdef"}}')
+
+
 def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
     tight = NarrowingBounds(string_characters=5, array_items=2).tightened(Tightening.BRIEF)
     assert (tight.string_characters, tight.array_items) == (5, 2)
 
 
-@pytest.mark.parametrize("tightening", list(Tightening))
+@pytest.mark.parametrize("tightening", [*Tightening, Tightening.SINGLE_KEYS | Tightening.BRIEF])
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schema=strategies.schemas)
 def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(
@@ -382,7 +397,9 @@ def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(
     if not isinstance(relaxed.schema, dict):
         return
     before = json.loads(json.dumps(relaxed.schema))
-    narrowed, _ = narrow(relaxed, NarrowingBounds().tightened(tightening), ORACLE.compiles)
+    narrowed, _ = narrow(
+        relaxed, NarrowingBounds().tightened(tightening), ORACLE.compiles, ORACLE.matches
+    )
     assert isinstance(narrowed, dict)
     if engine.matcher(TOKENIZER, json.dumps(narrowed)).get_error():
         return
@@ -430,7 +447,7 @@ def test_what_is_unusual_is_left_out_and_said_to_be(name: str, unusual: str) -> 
     assert [notice.enforcement for notice in relaxed.notices] == [
         Enforcement.CHECKED_AFTER_DECODING
     ]
-    _, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles)
+    _, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles, ORACLE.matches)
     assert ("format", Enforcement.NARROWED) in [
         (notice.keyword, notice.enforcement) for notice in notices
     ]

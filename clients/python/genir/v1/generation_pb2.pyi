@@ -307,8 +307,8 @@ class GenerationSpec(_message.Message):
     """
     max_attempts: _builtins.int
     """Most attempts at a valid IR, 1 to 5. A further attempt is made when one has ended with text that
-    is not valid against the schema; and when one has reached max_tokens, if that is 128 or more and
-    the schema leaves room for a briefer value. None is made when less time is left until the
+    is not valid against the schema; and when one has reached max_tokens, if that is 128 or more,
+    the server bounds output, and it has a briefer form of the schema for the engine. None is made when less time is left until the
     deadline than the last attempt took. Default 2.
     """
     lora_adapter: _builtins.str
