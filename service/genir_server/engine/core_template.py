@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Looked at when this is loaded: starting an engine sets the variable.
-METHOD_WAS_CHOSEN = "VLLM_WORKER_MULTIPROC_METHOD" in os.environ
-"""Whether the operator has said how processes are started."""
+WANTED = os.environ.get("GENIR_FORK_ENGINE_CORE") == "1"
+"""Whether the operator wants it. Off by default until it has been through more starts."""
 
 _IMPORTS = "genir_server.engine.core_imports"
 
