@@ -25,9 +25,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WANTED = os.environ.get("GENIR_FORK_ENGINE_CORE") == "1"
-"""Whether the operator wants it. Off by default until it has been through more starts."""
-
 _IMPORTS = "genir_server.engine.core_imports"
 
 

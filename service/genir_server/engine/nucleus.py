@@ -1,10 +1,10 @@
 """`top_p` on a CPU without sorting the whole vocabulary.
 
 vLLM sorts all the logits of every request at every step to find the likeliest tokens that make up
-`top_p` of the probability, which on a CPU takes longer than a small model's own step
-(``python -m bench.performance.sampling``). A language model that writes under a grammar nearly
-always has them among its 64 likeliest tokens, and those are found in a twentieth of the time. What
-is kept is the same; only where 1,024 are not enough is everything sorted after all.
+`top_p` of the probability, which is a large part of a small model's step on a CPU. A language model
+that writes under a grammar nearly always has them among its 64 likeliest tokens, which are found in
+a fraction of the time (``python -m bench.performance.sampling``). What is kept is the same; only
+where 1,024 are not enough is everything sorted after all.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def keep_nucleus(logits: torch.Tensor, p: torch.Tensor, by_sorting: Masking) -> 
 
 
 def without_sorting(usual: Masking) -> Masking:
-    """VLLM's function that applies `top_k` and `top_p`, sorting only where it must."""
+    """The function of vLLM that applies `top_k` and `top_p`, sorting only where it must."""
 
     @functools.wraps(usual)
     def masked(

@@ -93,7 +93,7 @@ def _settle() -> None:
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
     on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
     # How it goes on an accelerator has not been tried.
-    from_template = on_cpu and core_template.WANTED
+    from_template = on_cpu and config.fork_engine_core
     preload_libraries()
     # Applies to threads made from here on, in this whole process: vLLM's among them.
     threading.stack_size(THREAD_STACK_BYTES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.core.types import Enforcement, SchemaNotice
+from genir_server.schema.added_definitions import AddedDefinitions
 from genir_server.schema.pointer import child
 from genir_server.schema.relax.formats import USUAL_FORMS
 from genir_server.schema.values import IN_PLACE, find_parts
@@ -37,7 +38,6 @@ _MAY_DEMAND_PROPERTIES = {
     "if",
     "allOf",
 }
-_FREE = "free"
 _KINDS = {
     "object": OBJECT_KEYWORDS,
     "array": ARRAY_KEYWORDS,
@@ -92,29 +92,24 @@ class _Narrowing:
             and notice.keyword in _MAY_DEMAND_PROPERTIES
         }
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
-        self._uses_free = False
-        # What undescribed properties hold, by the names of its definitions.
-        self._rests: Schema = {}
+        definitions = self._schema.get("$defs") if isinstance(self._schema, dict) else None
+        self._named: Schema = definitions if isinstance(definitions, dict) else {}
+        self._added = AddedDefinitions(self._named, bounds)
         self._least: dict[str, int] = {}
-        self._free_name = _FREE
 
     def run(self) -> tuple[Schema | bool, tuple[SchemaNotice, ...]]:
         if self._schema is False:
             return False, ()
         root: Schema = {} if isinstance(self._schema, bool) else self._schema
-        definitions = root.get("$defs")
-        named: Schema = definitions if isinstance(definitions, dict) else {}
-        while any(name.startswith(self._free_name) for name in named):
-            self._free_name += "_"
         self._measure(root)
-        values, shared = find_parts(root, named, self._origins)
+        values, shared = find_parts(root, self._named, self._origins)
         for schema, pointer in values:
             self._narrow(schema, pointer, whole=id(schema) not in shared)
         if not root or set(root) <= {"$defs"}:
-            root = {**self._free(""), "$defs": named}
-        added = {**self._rests, **(self._free_definitions() if self._uses_free else {})}
+            root = {**self._free(""), "$defs": self._named}
+        added = self._added.all()
         if added:
-            root = {**root, "$defs": {**named, **added}}
+            root = {**root, "$defs": {**self._named, **added}}
         return root, tuple(self._notices.values())
 
     def _measure(self, root: Schema) -> None:
@@ -269,7 +264,7 @@ class _Narrowing:
             and least <= sum(part is not False for part in named.values()) + len(undescribed)
         ):
             if undescribed:
-                each = self._shared(rest) if len(undescribed) > 1 else rest
+                each = self._added.shared(rest) if len(undescribed) > 1 else rest
                 schema["properties"] = {**named, **dict.fromkeys(undescribed, each)}
             schema["additionalProperties"] = False
             self._note(pointer, "additionalProperties", "only the properties that are named")
@@ -287,14 +282,6 @@ class _Narrowing:
         if self._compiles(skeleton):
             schema["maxProperties"] = most
             self._note(pointer, "maxProperties", f"at most {most} properties")
-
-    def _shared(self, rest: object) -> object:
-        """What stands for a schema in several places, without a copy in each."""
-        if not isinstance(rest, dict) or not rest:
-            return rest
-        name = f"{self._free_name}-rest{len(self._rests)}"
-        self._rests[name] = rest
-        return {"$ref": f"#/$defs/{name}"}
 
     def _keeps(self, own: object, most: int) -> bool:
         """Whether a bound of the schema's own stays as it is."""
@@ -336,36 +323,8 @@ class _Narrowing:
         return isinstance(patterns, dict) and any(self._matches(each, name) for each in patterns)
 
     def _free(self, pointer: str) -> Schema:
-        self._uses_free = True
         self._note(pointer, "", "any value, of bounded size")
-        return {"$ref": f"#/$defs/{self._free_name}{self._bounds.free_depth}"}
-
-    def _free_definitions(self) -> Schema:
-        bounds = self._bounds
-        most = 10**bounds.integer_digits - 1
-        number: Schema = {"type": "number", "minimum": -most, "maximum": most}
-        if bounds.over_own_bounds:
-            number |= {"minimum": 0, "multipleOf": float(f"1e-{bounds.fraction_digits}")}
-        options: list[object] = [
-            {"type": ["null", "boolean"]},
-            {"type": "string", "maxLength": bounds.string_characters},
-            number,
-        ]
-        definitions: Schema = {f"{self._free_name}0": {"anyOf": options}}
-        for depth in range(1, bounds.free_depth + 1):
-            inner = {"$ref": f"#/$defs/{self._free_name}{depth - 1}"}
-            definitions[f"{self._free_name}{depth}"] = {
-                "anyOf": [
-                    {
-                        "type": "object",
-                        "additionalProperties": inner,
-                        "maxProperties": 1 if bounds.single_keys else bounds.map_properties,
-                    },
-                    {"type": "array", "items": inner, "maxItems": bounds.array_items},
-                    *options,
-                ]
-            }
-        return definitions
+        return self._added.free()
 
 
 def _reaches_up(schema: Schema) -> bool:
