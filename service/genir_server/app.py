@@ -125,7 +125,7 @@ class ServerProcess:
             structured_output_backend=settings.structured_output_backend,
             jump_forward=settings.jump_forward,
             draft_repetitions=settings.draft_repetitions,
-            fork_engine_core=settings.fork_engine_core,
+            fork_engine=settings.fork_engine,
             max_model_len=settings.max_model_len,
             lora_adapters=settings.lora_adapters,
             engine_args=settings.engine_args,

@@ -100,10 +100,10 @@ class ServerSettings(BaseSettings):
         description="Whether jump-forward also proposes, where nothing is forced, what came before "
         "after the same tokens.",
     )
-    fork_engine_core: bool = Field(
-        False,
-        description="Whether, on a CPU, the engine core is forked from a process that imports vLLM "
-        "beside the server: a shorter start.",
+    fork_engine: bool = Field(
+        True,
+        description="Whether, on a CPU, the engine's processes are forked from one that imports "
+        "vLLM beside the server: a shorter start.",
     )
     max_model_len: int | None = Field(
         None,

@@ -137,15 +137,14 @@ def test_a_killed_server_takes_its_engine_along(server: TinyServer) -> None:
 def test_when_told_so_the_server_exits_and_leaves_nothing(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    # Forked, so that what the core is forked from has to go too.
-    server = TinyServer(
-        tmp_path_factory.mktemp("exit"), "--on-engine-death", "exit", "--fork-engine-core"
-    )
+    server = TinyServer(tmp_path_factory.mktemp("exit"), "--on-engine-death", "exit")
     try:
         server.wait_ready()
         everything = server.descendants()
         worker = server.engine_process("Worker")
+        # What the core was forked from has to go too.
         assert server.engine_process("EngineCore").ppid() != server.process.pid
+        assert server.log_lines("the worker is forked: it has nothing to import")
         with HealthWatch(server.target, "liveness") as liveness:
             with streams(server.target, 4) as running:
                 assert [status for _, status in liveness.seen] == [SERVING]

@@ -38,8 +38,8 @@ class EngineConfig:
             costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
         draft_repetitions: whether, where jump-forward is on and nothing is forced, what came before
             after the same tokens is proposed.
-        fork_engine_core: whether, on a CPU, the engine core is forked from a process that imports
-            vLLM beside the server; see `genir_server.engine.core_template`.
+        fork_engine: whether, on a CPU, the engine's processes are forked from one that imports vLLM
+            beside the server; see `genir_server.engine.core_template`.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
         engine_metrics: whether vLLM counts what it does in metrics of its own, which takes
             processor time for every token.
@@ -58,7 +58,7 @@ class EngineConfig:
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
     jump_forward: JumpForwardMode = "off"
     draft_repetitions: bool = False
-    fork_engine_core: bool = False
+    fork_engine: bool = True
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     engine_metrics: bool = False
     cache_dir: Path | None = None

@@ -7,8 +7,8 @@ forked from with everything loaded. It stays, so that a core that takes the plac
 there at once. vLLM does the same for its own HTTP server where it is asked to.
 
 The fork server has no threads, sockets or locks of this server's: it is another program from its
-start. The worker is started by the core as vLLM has it, as a new program, because OpenMP reads its
-settings only when a program begins.
+start. It begins in the environment that vLLM will want for the worker, so that the core can fork
+that too (`core_imports`, `worker_fork`), and the third import is made by nobody.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ each of them by pickle, with a field (`additional_config`) for things that are n
 - ends the process when the one that started it is gone, however that died,
 - gives memory that it has freed back to the system (`memory_return`),
 - keeps the engine core from compiling a schema again that it has compiled (`grammar_reuse`),
+- lets the engine core fork its worker, if it was itself forked from the right process
+  (`worker_fork`),
 - gives the engine core two more utility methods, `BACKEND_UTILITY` and `JUMP_FORWARD_UTILITY`.
 
 The first is how the structured-output backend is *observed*: it answers with the class of the
@@ -99,10 +101,10 @@ def _enter(
         (configure_logging or _plain_logging)()
         if start_fault:
             leave_start_faults(start_fault)
-        _end_with_parent()
-        return_memory_from_now_on()
+        _watch()
         _add_utilities()
         _reuse_grammars()
+        _fork_workers()
     return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
 
 
@@ -110,6 +112,12 @@ def _plain_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(asctime)s %(processName)s %(message)s"
     )
+
+
+def _watch() -> None:
+    """Starts the threads that each of the engine's processes has."""
+    _end_with_parent()
+    return_memory_from_now_on()
 
 
 def _end_with_parent() -> None:
@@ -151,6 +159,14 @@ def _reuse_grammars() -> None:
         from genir_server.engine.grammar_reuse import reuse_compiled_grammars
 
         reuse_compiled_grammars()
+
+
+def _fork_workers() -> None:
+    imports = sys.modules.get("genir_server.engine.core_imports")
+    if imports is not None and imports.IS_WORKERS_PROGRAM:
+        from genir_server.engine.worker_fork import fork_workers
+
+        fork_workers(imports.BEGAN_WITH, _watch)
 
 
 def _backend_in_use(engine_core: EngineCore) -> str:

@@ -13,7 +13,7 @@ import logging
 import multiprocessing.resource_tracker
 import signal
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from genir_server.engine import core_template
@@ -29,6 +29,8 @@ from genir_server.engine.vllm_engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm_environment import installed_vllm, prepare_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vllm.config import VllmConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -93,7 +95,7 @@ def _settle() -> None:
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
     on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
     # How it goes on an accelerator has not been tried.
-    from_template = on_cpu and config.fork_engine_core
+    from_template = on_cpu and config.fork_engine
     preload_libraries()
     # Applies to threads made from here on, in this whole process: vLLM's among them.
     threading.stack_size(THREAD_STACK_BYTES)
@@ -105,10 +107,11 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     if from_template:
         core_template.begin_template()
 
-    from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.executor import Executor
+    with _no_collections():
+        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.executor import Executor
 
-    from genir_server.engine.vllm_arguments import engine_arguments
+        from genir_server.engine.vllm_arguments import engine_arguments
 
     _look_at_environment_again()
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
@@ -141,6 +144,16 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     if not config.engine_metrics:
         _without_metrics(llm)
     return llm
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keeps the garbage collector from looking through modules again and again while they load."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _without_metrics(llm: AsyncLLM) -> None:
