@@ -105,13 +105,23 @@ class Attempts:
 
         """
         reason = _RETRIED.get(verdict.reason) if verdict.reason else None
-        deadline = self._request.deadline
         if (
             reason is None
             or failed.number >= self._request.max_attempts
-            or (deadline is not None and time.monotonic() + seconds > deadline)
+            or not self._has_time_for(seconds)
         ):
             return None
+        following = await self._following(failed, verdict, reason, raw)
+        # To prepare another form of the schema takes time, too.
+        return following if self._has_time_for(seconds) else None
+
+    def _has_time_for(self, seconds: float) -> bool:
+        deadline = self._request.deadline
+        return deadline is None or time.monotonic() + seconds <= deadline
+
+    async def _following(
+        self, failed: AttemptPlan, verdict: Verdict, reason: AttemptReason, raw: str
+    ) -> AttemptPlan | None:
         if reason is AttemptReason.TRUNCATED:
             return await self._briefer(failed)
         following = failed

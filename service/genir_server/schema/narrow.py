@@ -38,6 +38,7 @@ _MAY_DEMAND_PROPERTIES = {
     "if",
     "allOf",
 }
+_ROOM_FOR_CONTAINED = 24
 _KINDS = {
     "object": OBJECT_KEYWORDS,
     "array": ARRAY_KEYWORDS,
@@ -91,6 +92,13 @@ class _Narrowing:
             if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
             and notice.keyword in _MAY_DEMAND_PROPERTIES
         }
+        # And there items that nothing tells of. Several such may each want some of their own.
+        self._holders = [
+            notice.pointer.rpartition("/")[0] + "/"
+            for notice in relaxed.notices
+            if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+            and notice.keyword == "contains"
+        ]
         self._notices: dict[tuple[str, str], SchemaNotice] = {}
         definitions = self._schema.get("$defs") if isinstance(self._schema, dict) else None
         self._named: Schema = definitions if isinstance(definitions, dict) else {}
@@ -230,6 +238,8 @@ class _Narrowing:
         prefix = schema.get("prefixItems")
         named = len(prefix) if isinstance(prefix, list) else 0
         most = max(self._bounds.array_items, named, 2 * self._least.get("minItems", 0))
+        if any(holder.startswith(f"{pointer}/") for holder in self._holders):
+            most = max(most, _ROOM_FOR_CONTAINED)
         if "maxItems" in schema and self._keeps(schema["maxItems"], most):
             return
         if id(schema) in self._capped and not self._bounds.over_own_bounds:

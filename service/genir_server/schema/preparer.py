@@ -228,7 +228,9 @@ class Preparer:
             )
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
-            self.counters.refused[error.reason] += 1
+            if not tightening:
+                # A caller is refused the usual form only; without another, an attempt is without.
+                self.counters.refused[error.reason] += 1
             self._cache.put(key, error, _BYTES_PER_ENTRY + refusal.size)
             raise error from None
         self._cache.put(key, prepared, size)

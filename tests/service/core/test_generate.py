@@ -256,6 +256,21 @@ async def test_no_attempt_is_begun_for_which_there_is_no_time(
     assert len(engine.requests) == 1
 
 
+async def test_no_attempt_is_begun_after_a_form_that_took_too_long_to_prepare() -> None:
+    class Slow(Schemas):
+        async def prepare(
+            self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+        ) -> PreparedSchema:
+            await asyncio.sleep(0.3 if tightening else 0)
+            return await super().prepare(text, caller, tightening)
+
+    engine = CutEngine('{"a":')
+    with pytest.raises(GenirError) as raised:
+        await run_with_brief_form(engine, Slow, deadline=time.monotonic() + 0.2)
+    assert raised.value.reason is Reason.TRUNCATED
+    assert len(engine.requests) == 1
+
+
 async def test_what_max_tokens_cut_but_is_complete_is_a_result() -> None:
     events = await run(ScriptedEngine('{"a":3}', finish=FinishReason.LENGTH))
     completed = events[-1]

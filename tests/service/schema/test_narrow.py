@@ -338,6 +338,11 @@ BRIEF = NarrowingBounds().tightened(Tightening.BRIEF)
             f"[{','.join(['null'] * 8)}]",
             f"[{','.join(['null'] * 9)}]",
         ),
+        (
+            {"type": "array", "allOf": [{"contains": {"const": n}} for n in range(5)]},
+            "[0,1,2,3,4]",
+            f"[{','.join('0' * 25)}]",
+        ),
         ({"type": "object", "maxProperties": 9}, '{"a":1}', '{"a":1,"b":1,"c":1,"d":1}'),
         (
             {"type": "object", "properties": {"a": {"type": "string", "maxLength": 500}}},

@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 
 from genir_server.core.errors import GenirError, Reason
-from genir_server.core.types import Enforcement
+from genir_server.core.types import Enforcement, Tightening
 from genir_server.schema.verification import Verification
 from genir_server.schema.vocabulary import Draft
 from tests.service.schema.elsewhere import NAME, elsewhere
@@ -78,6 +78,15 @@ async def test_what_was_done_is_counted(preparer: Preparer) -> None:
     assert after.prepare_worst_seconds > 0
     for reason in (Reason.SCHEMA_INVALID, Reason.SCHEMA_TOO_COMPLEX):
         assert after.refused[reason] == before.refused.get(reason, 0) + 1
+
+
+async def test_a_tightened_form_that_cannot_be_had_is_no_refused_schema(
+    preparer: Preparer,
+) -> None:
+    before = preparer.statistics().refused
+    with pytest.raises(GenirError):
+        await preparer.prepare('{"multipleOf": 9999991}', tightening=Tightening.BRIEF)
+    assert preparer.statistics().refused == before
 
 
 async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -> None:
