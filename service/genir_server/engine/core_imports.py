@@ -17,22 +17,29 @@ from pathlib import Path
 
 from genir_server.engine.worker_environment import begins_with, foreseen_environment
 
-_CPUS = "GENIR_TEMPLATE_CPUS"
+_BEGUN_AGAIN = "GENIR_TEMPLATE_BEGUN_AGAIN"
 _FORK_SERVER = "multiprocessing.forkserver"
 # Later ones read a secret from their starter before this.
 _FIRST_PYTHON_NOT_TRIED = (3, 14)
 
+TEMPLATE = os.getpid()
+"""The process that imports this, and forks."""
+
+_is_begun_again = os.environ.get(_BEGUN_AGAIN) == str(TEMPLATE)
 if (
-    _CPUS not in os.environ
+    not _is_begun_again
     and _FORK_SERVER in sys.orig_argv[-1]
     and sys.version_info < _FIRST_PYTHON_NOT_TRIED
 ):
-    _foreseen = foreseen_environment()
-    if _foreseen:
-        _cpus = ",".join(map(str, os.sched_getaffinity(0)))
-        os.execve(  # noqa: S606 - the same program
-            sys.executable, sys.orig_argv, {**os.environ, **_foreseen, _CPUS: _cpus}
-        )
+    # What goes wrong here costs the worker its short start, and nothing else.
+    with suppress(Exception):
+        _foreseen = foreseen_environment()
+        if _foreseen:
+            os.execve(  # noqa: S606 - the same program
+                sys.executable,
+                sys.orig_argv,
+                {**os.environ, **_foreseen, _BEGUN_AGAIN: str(TEMPLATE)},
+            )
 
 # Nobody has configured this process's log, and the server imports and says the same.
 logging.disable()
@@ -57,11 +64,10 @@ gc.freeze()
 gc.enable()
 
 BEGAN_WITH = begins_with(os.environ)
-"""What this program began with."""
+"""What this program began with, and what vLLM's import adds, as it does in the server."""
 
-IS_WORKERS_PROGRAM = _CPUS in os.environ and len(list(Path("/proc/self/task").iterdir())) == 1
+BOUND_TO = os.sched_getaffinity(0)
+"""The CPUs that OpenMP has bound the thread to that loaded it: the first of those it was given."""
+
+IS_WORKERS_PROGRAM = _is_begun_again and len(list(Path("/proc/self/task").iterdir())) == 1
 """Whether a worker may be forked: OpenMP does not survive that once it has threads."""
-
-if _CPUS in os.environ:
-    # OpenMP has bound this thread to the first of its CPUs. A core is bound to none.
-    os.sched_setaffinity(0, map(int, os.environ[_CPUS].split(",")))

@@ -13,6 +13,7 @@ that too (`core_imports`, `worker_fork`), and the third import is made by nobody
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -20,10 +21,14 @@ import signal
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+logger = logging.getLogger(__name__)
+
+Engine = TypeVar("Engine")
 
 _IMPORTS = "genir_server.engine.core_imports"
 
@@ -31,15 +36,16 @@ _IMPORTS = "genir_server.engine.core_imports"
 def begin_template() -> None:
     """Starts the process, if it is not there, and does not wait for its imports.
 
-    It has the environment, the open standard files and the signal mask of this moment. When this
-    process and the cores have ended it ends too, but finishes its imports first: `end_template`.
+    A new one has the environment of this moment (and what `core_imports` adds), its open standard
+    files and its signal mask. When this process and the cores have ended it ends too, but finishes
+    its imports first: `end_template`.
     """
     multiprocessing.set_forkserver_preload([_IMPORTS])
     forkserver.ensure_running()
 
 
 def end_template() -> None:
-    """Ends the process at once, if there is one. No core is started after that."""
+    """Ends the process at once, if there is one, and with it the cores that were forked from it."""
     # Python tells nobody its process id.
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001
     if pid is None:
@@ -53,9 +59,23 @@ def end_template() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def with_forked_core(construct: Callable[[], Engine]) -> Engine:
+    """What `construct` gives, with the engine core that it starts forked from the process.
+
+    If that process dies meanwhile, as one does where memory is short, it is constructed once more,
+    and the core is started as vLLM does by itself.
+    """
+    try:
+        with _cores_from_template():
+            return construct()
+    except (OSError, EOFError) as error:
+        logger.warning("the engine core could not be forked, and is started anew: %r", error)
+        return construct()
+
+
 @contextmanager
-def cores_from_template() -> Iterator[None]:
-    """Lets vLLM fork its engine core from the process of `begin_template` meanwhile.
+def _cores_from_template() -> Iterator[None]:
+    """Lets vLLM fork its engine cores from the process of `begin_template` meanwhile.
 
     The environment goes along with `EngineProcessConfig`. Where vLLM is made otherwise than is
     known here, it starts the core's process as it does by itself.

@@ -2,12 +2,14 @@
 
 vLLM runs the engine core in a process of its own, and on a CPU or several GPUs its workers in
 further ones. It offers no hook for the moment they start, but it does send its configuration to
-each of them by pickle, with a field (`additional_config`) for things that are not its own.
-`EngineProcessConfig` travels there; unpickling it in another process than the one that made it
+each (but a forked worker) by pickle, with a field (`additional_config`) for things that are not
+its own. `EngineProcessConfig` travels there; unpickling it in another process than the one that
+made it
 
 - sends that process's log through the server's pipe, and its standard output to standard error,
 - has a process that fails to start leave the reason where the server finds it,
-- gives the process the environment of the one that started it, which a forked one has not,
+- gives the process the environment and the CPUs of the one that started it, which a forked one has
+  not,
 - ends the process when the one that started it is gone, however that died,
 - gives memory that it has freed back to the system (`memory_return`),
 - keeps the engine core from compiling a schema again that it has compiled (`grammar_reuse`),
@@ -34,13 +36,16 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from genir_server.engine.memory_return import return_memory_from_now_on
 from genir_server.engine.start_fault import leave_start_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from types import ModuleType
 
     from vllm.v1.engine.core import EngineCore
 
@@ -54,6 +59,14 @@ none where another scheduler is in use."""
 PARENT_CHECK_SECONDS = 0.2
 
 _entered = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a program has from the one that started it: its environment, and its CPUs."""
+
+    environment: Mapping[str, str]
+    cpus: Iterable[int]
 
 
 class EngineProcessConfig(dict[str, Any]):
@@ -82,7 +95,8 @@ class EngineProcessConfig(dict[str, Any]):
     def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
         """Unpickling, and a deep copy, is a call of `_enter`."""
         arguments = (dict(self), self.configure_logging, self.start_fault, self.server_pid)
-        return _enter, (*arguments, dict(os.environ))
+        surroundings = _Surroundings(dict(os.environ), os.sched_getaffinity(0))
+        return _enter, (*arguments, surroundings)
 
 
 def _enter(
@@ -90,21 +104,23 @@ def _enter(
     configure_logging: Callable[[], None] | None,
     start_fault: str,
     server_pid: int,
-    environment: Mapping[str, str],
+    surroundings: _Surroundings,
 ) -> EngineProcessConfig:
     global _entered  # noqa: PLW0603  # A process is entered once; workers get a second pickle.
     if os.getpid() != server_pid and not _entered:
         _entered = True
-        _take_over(environment)
+        _take_over(surroundings.environment)
         # Whatever a library prints must not end up in the output of the server's command.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         (configure_logging or _plain_logging)()
         if start_fault:
             leave_start_faults(start_fault)
-        _watch()
+        template = sys.modules.get("genir_server.engine.core_imports")
+        _watch(os.getppid() if template is None else template.TEMPLATE)
         _add_utilities()
         _reuse_grammars()
-        _fork_workers()
+        if template is not None:
+            _settle_forked_core(template, surroundings.cpus)
     return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
 
 
@@ -114,15 +130,13 @@ def _plain_logging() -> None:
     )
 
 
-def _watch() -> None:
+def _watch(parent: int) -> None:
     """Starts the threads that each of the engine's processes has."""
-    _end_with_parent()
+    _end_with(parent)
     return_memory_from_now_on()
 
 
-def _end_with_parent() -> None:
-    parent = os.getppid()
-
+def _end_with(parent: int) -> None:
     def watch() -> None:
         # The kernel's own death signal is bound to the *thread* that started this process.
         while os.getppid() == parent and not _starter_is_gone():
@@ -161,12 +175,16 @@ def _reuse_grammars() -> None:
         reuse_compiled_grammars()
 
 
-def _fork_workers() -> None:
-    imports = sys.modules.get("genir_server.engine.core_imports")
-    if imports is not None and imports.IS_WORKERS_PROGRAM:
+def _settle_forked_core(template: ModuleType, cpus: Iterable[int]) -> None:
+    """Makes a core what it would be as a program of its own, and lets it fork its worker."""
+    with suppress(OSError):
+        # OpenMP bound the process that this one was forked from.
+        os.sched_setaffinity(0, cpus)
+    multiprocessing.set_start_method("spawn", force=True)
+    if template.IS_WORKERS_PROGRAM:
         from genir_server.engine.worker_fork import fork_workers
 
-        fork_workers(imports.BEGAN_WITH, _watch)
+        fork_workers(template.BEGAN_WITH, template.BOUND_TO, partial(_watch, os.getpid()))
 
 
 def _backend_in_use(engine_core: EngineCore) -> str:

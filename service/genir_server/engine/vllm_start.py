@@ -13,7 +13,7 @@ import logging
 import multiprocessing.resource_tracker
 import signal
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from genir_server.engine import core_template
@@ -126,15 +126,22 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     logging.getLogger("vllm.v1.engine.input_processor").addFilter(
         lambda record: "Passing raw prompts" not in record.getMessage()
     )
+
+    def construct() -> AsyncLLM:
+        return AsyncLLM(
+            vllm_config=vllm_config,
+            executor_class=Executor.get_class(vllm_config),
+            log_stats=False,
+            log_requests=False,
+            stat_loggers=[activity.factory],
+        )
+
     try:
-        with core_template.cores_from_template() if from_template else nullcontext():
-            llm = AsyncLLM(
-                vllm_config=vllm_config,
-                executor_class=Executor.get_class(vllm_config),
-                log_stats=False,
-                log_requests=False,
-                stat_loggers=[activity.factory],
-            )
+        # Memory nodes are bound by a program that vLLM starts instead of the core's own.
+        if from_template and not vllm_config.parallel_config.numa_bind:
+            llm = core_template.with_forked_core(construct)
+        else:
+            llm = construct()
     except Exception as error:  # vLLM raises whatever its parts raise.
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"

@@ -84,7 +84,8 @@ def _libraries(package: str, pattern: str) -> list[str]:
 def _model_cpus() -> list[int]:
     """The CPUs that vLLM binds a model's threads to; none where that cannot be foreseen.
 
-    By itself it takes one logical CPU of each core of the first memory node, and leaves some free.
+    By itself it takes one logical CPU of each core (on ARM all of them) of the first memory node,
+    and leaves some free.
     """
     if os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") != "auto":
         return []

@@ -10,29 +10,40 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genir_server.engine.worker_environment import begins_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 logger = logging.getLogger(__name__)
 
 _MAKE = "make_worker_process"
 _MAIN = "worker_main"
 _CONTEXT = "get_mp_context"
+# ZeroMQ's own, of sockets that a forked process does not touch.
+_SAFE_THREADS = "ZMQbg"
+
+FORKED = "the worker is forked: it has nothing to import"
+"""What the log says when it is."""
 
 
-def fork_workers(began_with: Mapping[str, str], at_begin: Callable[[], object]) -> None:
+def fork_workers(
+    began_with: Mapping[str, str], bound_to: Iterable[int], at_begin: Callable[[], object]
+) -> None:
     """Makes vLLM fork each worker that would begin as this process did.
 
-    Where vLLM is made otherwise than is known here, or wants another environment, it starts the
-    worker as it does by itself.
+    Where vLLM is made otherwise than is known here, or wants another environment, or something has
+    started threads of a library's, vLLM starts the worker as it does by itself.
 
     Args:
         began_with: what this process began with, see `worker_environment.begins_with`.
-        at_begin: called first in a forked worker.
+        bound_to: the CPUs that OpenMP takes a worker's first thread to be bound to.
+        at_begin: called in a forked worker before vLLM's own beginning.
 
     """
     from vllm.v1.executor import multiproc_executor
@@ -45,21 +56,20 @@ def fork_workers(began_with: Mapping[str, str], at_begin: Callable[[], object]) 
         return
 
     def begin(**kwargs: object) -> object:
-        _bind_as_openmp_has(began_with)
+        # Until vLLM has its own, the core's handler would only tell the core's part of this memory.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.sched_setaffinity(0, bound_to)
+        # As in a worker of vLLM's: a process that it starts is a new program.
+        multiprocessing.set_start_method("spawn", force=True)
         at_begin()
         return main(**kwargs)
 
     def make_forked(**kwargs: object) -> object:
-        wanted = begins_with(os.environ)
-        if wanted != began_with:
-            names = sorted(
-                name
-                for name in wanted.keys() | began_with.keys()
-                if wanted.get(name) != began_with.get(name)
-            )
-            logger.info("the worker is not forked: it begins with another %s", ", ".join(names))
+        reason = obstacle(began_with)
+        if reason:
+            logger.info("the worker is not forked: %s", reason)
             return make(**kwargs)
-        logger.info("the worker is forked: it has nothing to import")
+        logger.info(FORKED)
         setattr(multiproc_executor, _CONTEXT, lambda: multiprocessing.get_context("fork"))
         setattr(worker, _MAIN, staticmethod(begin))
         try:
@@ -72,8 +82,25 @@ def fork_workers(began_with: Mapping[str, str], at_begin: Callable[[], object]) 
     setattr(worker, _MAKE, staticmethod(make_forked))
 
 
-def _bind_as_openmp_has(began_with: Mapping[str, str]) -> None:
-    """OpenMP bound the thread that loaded it to the first of its CPUs, and takes it to be there."""
-    cpus = began_with.get("GOMP_CPU_AFFINITY", "").split()
-    if cpus:
-        os.sched_setaffinity(0, {int(cpus[0])})
+def obstacle(began_with: Mapping[str, str]) -> str:
+    """Why a worker cannot be forked now; empty if it can."""
+    wanted = begins_with(os.environ)
+    if wanted != began_with:
+        names = sorted(
+            name
+            for name in wanted.keys() | began_with.keys()
+            if wanted.get(name) != began_with.get(name)
+        )
+        return f"it begins with another {', '.join(names)}"
+    thread = foreign_thread()
+    return f"there is a thread {thread!r} already" if thread else ""
+
+
+def foreign_thread() -> str:
+    """The name of a thread that a library has made, such as OpenMP's; empty for none."""
+    known = {thread.native_id for thread in threading.enumerate()}
+    for task in Path("/proc/self/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if int(task.name) not in known and not name.startswith(_SAFE_THREADS):
+            return name
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_vllm_starts_a_worker_by_itself_where_it_would_begin_otherwise(
 ) -> None:
     from vllm.v1.executor import multiproc_executor
 
-    from genir_server.engine.worker_fork import fork_workers
+    from genir_server.engine import worker_fork
 
     def make(**kwargs: Any) -> tuple[str, Any, Any]:
         context = multiproc_executor.get_mp_context()
@@ -82,10 +83,12 @@ def test_vllm_starts_a_worker_by_itself_where_it_would_begin_otherwise(
         multiproc_executor, "get_mp_context", lambda: multiprocessing.get_context("spawn")
     )
     monkeypatch.setattr(worker, "make_worker_process", staticmethod(make))
+    # Whatever ran in this process before has its threads.
+    monkeypatch.setattr(worker_fork, "foreign_thread", str)
     for name in begins_with(os.environ):
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    fork_workers(began_with, lambda: None)
+    worker_fork.fork_workers(began_with, os.sched_getaffinity(0), lambda: None)
     method_used, main_used, kwargs = worker.make_worker_process(rank=0)
     assert method_used == method
     assert (main_used is main) == (method == "spawn")
@@ -93,3 +96,30 @@ def test_vllm_starts_a_worker_by_itself_where_it_would_begin_otherwise(
     # And nothing stays as it was for that one.
     assert multiproc_executor.get_mp_context().get_start_method() == "spawn"
     assert worker.worker_main is main
+
+
+def test_a_core_is_started_anew_where_what_it_is_forked_from_has_died() -> None:
+    from vllm.v1.engine import utils
+
+    from genir_server.engine.core_template import with_forked_core
+
+    seen: list[str] = []
+
+    def construct() -> str:
+        seen.append(utils.get_mp_context().get_start_method())
+        if len(seen) == 1:
+            raise EOFError
+        return "an engine"
+
+    assert with_forked_core(construct) == "an engine"
+    assert seen[0] == "forkserver"
+    assert seen[1] != "forkserver"
+
+
+def test_another_thread_keeps_a_worker_from_being_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that Python does not know may be one of OpenMP's, which would not be there."""
+    from genir_server.engine import worker_fork
+
+    monkeypatch.setattr(threading, "enumerate", list)
+    assert worker_fork.foreign_thread()
+    assert "thread" in worker_fork.obstacle(begins_with(os.environ))
