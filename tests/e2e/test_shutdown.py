@@ -13,13 +13,14 @@ import pytest
 from genir import IRClient, RetryPolicy, UnavailableError
 from genir.types import Completed, Phase, TextDelta
 from tests.e2e.server_process import ServerProcess
+from tests.e2e.tiny_server import TinyServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SEVERAL_SECONDS: dict[str, Any] = {
     "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 700, "maxLength": 800}},
+    "properties": {"text": {"type": "string", "minLength": 1500, "maxLength": 1600}},
     "required": ["text"],
     "additionalProperties": False,
 }
@@ -27,12 +28,12 @@ SEVERAL_SECONDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
 def test_a_stream_in_flight_finishes(tmp_path: Path, *, whole_group: bool) -> None:
-    server = ServerProcess(tmp_path, ["--drain-timeout", "200"])
+    server = TinyServer(tmp_path, "--drain-timeout", "200")
     try:
         server.wait_ready()
         processes = server.descendants()
         with IRClient(server.target, retry=RetryPolicy(max_attempts=1)) as client:
-            with client.stream("Write a story.", schema=SEVERAL_SECONDS) as events:
+            with client.stream("Write.", schema=SEVERAL_SECONDS, max_tokens=2000) as events:
                 iterator = iter(events)
                 while not isinstance(next(iterator), TextDelta):
                     pass
@@ -49,7 +50,7 @@ def test_a_stream_in_flight_finishes(tmp_path: Path, *, whole_group: bool) -> No
                 assert refused.value.code is grpc.StatusCode.UNAVAILABLE
                 last = list(iterator)[-1]
             assert isinstance(last, Completed)
-            assert len(json.loads(last.result.ir_json)["text"]) >= 700
+            assert len(json.loads(last.result.ir_json)["text"]) >= 1500
         assert server.wait(60) == 0
         _, alive = psutil.wait_procs(processes, timeout=5)
         assert not alive, f"left behind: {alive}"
