@@ -100,7 +100,11 @@ def foreign_thread() -> str:
     """The name of a thread that a library has made, such as OpenMP's; empty for none."""
     known = {thread.native_id for thread in threading.enumerate()}
     for task in Path("/proc/self/task").iterdir():
-        name = (task / "comm").read_text().strip()
+        try:
+            name = (task / "comm").read_text().strip()
+        except OSError:
+            # It has ended.
+            continue
         if int(task.name) not in known and not name.startswith(_SAFE_THREADS):
             return name
     return ""
