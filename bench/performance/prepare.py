@@ -1,7 +1,7 @@
 """``python -m bench.performance.prepare``: what a new schema takes in the workers, by its size.
 
-No engine and no server: a worker is asked one schema after the other, none of them twice, with a
-pause before each in which the worker's next child gets ready.
+No engine and no server: workers, as many as a server has, are asked one schema after the other,
+none of them twice, with a pause before each in which the worker's next child gets ready.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from genir_server.schema.pool import WorkerPool
 _SIZES = (0, 600, 2_000, 10_000, 50_000)
 
 
-async def main(sizes: list[int], rounds: int, pause: float) -> None:
+async def main(sizes: list[int], rounds: int, pause: float, workers: int) -> None:
     """Measures and prints a table."""
     limits = SchemaLimits()
-    pool = WorkerPool(await ensure_embedded_model(), limits, NarrowingBounds(), workers=1)
+    pool = WorkerPool(await ensure_embedded_model(), limits, NarrowingBounds(), workers)
     await pool.start()
     print("| schema bytes | by the clock, ms | processor, ms | of it compiling, ms |")
     print("|---|---|---|---|")
@@ -51,5 +51,6 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="bytes; 0: smallest")
     parser.add_argument("--rounds", type=int, default=15, help="schemas of each size")
     parser.add_argument("--pause", type=float, default=0.8, help="seconds before each")
+    parser.add_argument("--workers", type=int, default=2, help="with one, none is ever free")
     options = parser.parse_args()
-    asyncio.run(main(options.sizes, options.rounds, options.pause))
+    asyncio.run(main(options.sizes, options.rounds, options.pause, options.workers))

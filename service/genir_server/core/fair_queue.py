@@ -22,6 +22,11 @@ class FairQueue(Generic[Item]):
         # In the order in which callers are served next. None has an empty line.
         self._lines: dict[str, deque[asyncio.Future[Item]]] = {}
 
+    @property
+    def free(self) -> int:
+        """How many items nobody has."""
+        return len(self._free)
+
     def put(self, item: Item) -> None:
         """Gives an item to whoever is next, or keeps it until somebody comes."""
         while self._lines:

@@ -35,7 +35,7 @@ class SchemaLimits:
         evaluations: subschemas that apply to one and the same value, counted as often as they
             apply.
         quick_seconds: processor time after which a schema moves to the worker for slow ones and
-            starts again there.
+            starts again there, where it had the last worker that was free.
         probe_seconds: processor time for reading, checking and compiling one schema there.
         compile_seconds: the part of it that compiling the grammar takes, which the engine spends
             again for every request.

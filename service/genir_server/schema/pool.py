@@ -2,7 +2,8 @@
 
 Most schemas take a few milliseconds. One that takes longer than `SchemaLimits.quick_seconds` starts
 again in a worker that is kept for such schemas, so that however many of them there are, others wait
-for their first `quick_seconds` only.
+for their first `quick_seconds` only. While another worker is free for those others, it has all its
+time at once instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from genir_server.schema.refusal import SchemaRefusedError, too_complex
 from genir_server.schema.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from genir_server.schema.limits import NarrowingBounds, SchemaLimits
@@ -36,7 +39,7 @@ class PoolCounters:
 
     Attributes:
         analysed: schemas that got an answer, refusals included.
-        slow: schemas that took longer than `SchemaLimits.quick_seconds`.
+        slow: schemas that had only `SchemaLimits.quick_seconds` at first and took longer.
         crashes: schemas over which a process died for want of stack or memory.
         timeouts: schemas that took too long.
         replaced: workers that ended themselves and were replaced.
@@ -124,27 +127,26 @@ class WorkerPool:
         quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
         # How a worker is asked: `genir_server.schema.worker`.
         question = f"{tightening.value}\n{text}"
-        reply = await self._ask(self._quick, question, caller, quick, deadline)
+        most = self._limits.probe_seconds
+        async with self._turn(self._quick, caller, deadline) as worker:
+            seconds = most if self._quick.free else quick
+            reply = await self._ask(worker, question, seconds, deadline)
         death = _death(reply)
-        if death is Death.TIME and quick < self._limits.probe_seconds:
+        if death is Death.TIME and seconds < most:
             self.counters.slow += 1
-            most = self._limits.probe_seconds
-            reply = await self._ask(self._slow, question, caller, most, deadline)
+            async with self._turn(self._slow, caller, deadline) as worker:
+                reply = await self._ask(worker, question, most, deadline)
             death = _death(reply)
         self.counters.analysed += 1
         if death is not None:
             raise self._refusal(death)
         return reply
 
-    async def _ask(
-        self,
-        queue: FairQueue[WorkerProcess | None],
-        question: str,
-        caller: str,
-        seconds: float,
-        deadline: float,
-    ) -> bytes:
-        """What the next free worker of a queue replies before the event loop's clock is there."""
+    @asynccontextmanager
+    async def _turn(
+        self, queue: FairQueue[WorkerProcess | None], caller: str, deadline: float
+    ) -> AsyncIterator[WorkerProcess]:
+        """The next free worker of a queue; it goes back there, or another one if it is broken."""
         try:
             # Who waits that long had better try elsewhere.
             async with asyncio.timeout_at(deadline):
@@ -157,18 +159,24 @@ class WorkerPool:
             # A replacement did not start; try again rather than let callers wait for ever.
             self._replace_soon(queue, None)
             raise _overloaded()
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
         healthy = False
+        try:
+            yield worker
+            healthy = True
+        finally:
+            self._return(queue, worker, healthy=healthy)
+
+    async def _ask(
+        self, worker: WorkerProcess, question: str, seconds: float, deadline: float
+    ) -> bytes:
+        """What a worker replies before the event loop's clock is at `deadline`."""
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
         try:
             # A worker itself sees to the limits: one that keeps silent is out of order.
             async with asyncio.timeout(left + _SILENCE_SECONDS):
-                reply = await worker.ask(f"{seconds} {left} {question}".encode())
-            healthy = True
+                return await worker.ask(f"{seconds} {left} {question}".encode())
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             raise _overloaded() from None
-        finally:
-            self._return(queue, worker, healthy=healthy)
-        return reply
 
     def _return(
         self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess, *, healthy: bool

@@ -125,6 +125,23 @@ async def test_one_callers_many_schemas_do_not_keep_the_others_waiting(pool: Wor
     assert pool.counters.slow - before == SLOW
 
 
+async def test_a_slow_schema_has_its_time_at_once_while_another_worker_is_free() -> None:
+    limits = SchemaLimits(quick_seconds=0.05, probe_wall_seconds=120.0)
+    pool = WorkerPool(None, limits, NarrowingBounds(), workers=2)
+    await pool.start()
+    with pytest.raises(SchemaRefusedError) as refused:
+        await pool.analyse(slow(0))
+    assert refused.value.metadata["limit"] == "probe_seconds"
+    assert pool.counters.slow == 0
+    # The second has the last worker, and only the first of its time there.
+    outcomes = await asyncio.gather(
+        pool.analyse(slow(1)), pool.analyse(slow(2)), return_exceptions=True
+    )
+    assert all(isinstance(outcome, SchemaRefusedError) for outcome in outcomes)
+    assert pool.counters.slow == 1
+    await pool.close()
+
+
 async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
     limits = SchemaLimits(probe_wall_seconds=0.5, quick_seconds=0.01, probe_seconds=0.4)
     pool = WorkerPool(None, limits, NarrowingBounds(), workers=1)
