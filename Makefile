@@ -35,7 +35,7 @@ help:
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
-	@echo 'make bench OUT=file.json  genir beside other front ends of vLLM, half an hour; bench-full: 1.5 hours'
+	@echo 'make bench OUT=file.json  genir beside other front ends of vLLM, an hour; bench-full: two and more'
 	@echo 'make bench-replay     the front end by itself, with recorded streams'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
 	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'

@@ -1,7 +1,7 @@
 """``python -m bench.performance --out result.json``: everything that is measured, in one run.
 
-``--scope short`` takes about half an hour on two cores; ``full`` an hour and a half. The machine
-should have nothing else to do.
+``--scope short`` takes about an hour on two cores, ``full`` two hours and more; on slow cores
+several times that. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -127,8 +127,13 @@ async def _measure(
     if "schema_cost" in parts:
         result["schema_cost"] = await measure_schema_cost(setting, scope.schema_cost, say)
         save(result)
-    if "backends" in parts and scope.backends is not None:
-        result["backends"] = await compare_backends(setting, scope.backends, say)
+    if "backends" in parts:
+
+        def keep(backends: dict[str, Any]) -> None:
+            result["backends"] = backends
+            save(result)
+
+        await compare_backends(setting, scope.backends, keep, say)
 
 
 def _machine() -> dict[str, Any]:

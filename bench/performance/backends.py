@@ -50,9 +50,16 @@ class BackendResult:
 
 
 async def compare_backends(
-    setting: EngineSetting, scope: BackendScope, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measures the backends in turns, with the same prompts and schemas."""
+    setting: EngineSetting,
+    scope: BackendScope,
+    keep: Callable[[dict[str, Any]], None],
+    say: Callable[[str], None],
+) -> None:
+    """Measures the backends in turns, with the same prompts and schemas.
+
+    `keep` is given what was measured so far after each size and temperature, and at the end.
+    """
+    compiled = _compile_times(setting, scope)
     cases = prompt_cases(setting.model, scope.calls)
     results: list[dict[str, Any]] = []
     numbers = itertools.count(1)
@@ -78,8 +85,8 @@ async def compare_backends(
                     results.append(
                         asdict(BackendResult(backend, kind, size, temperature, **measured))
                     )
+            keep({"results": results, "compile": compiled})
             say(f"backends: {size} bytes at temperature {temperature:g}: done")
-    return {"results": results, "compile": _compile_times(setting, scope)}
 
 
 async def _measure(server: Genir, cases: list[Case], concurrency: int) -> dict[str, Any]:

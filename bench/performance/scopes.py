@@ -52,7 +52,7 @@ class Scope:
     calls: Callable[[int], int]
     replay: ReplayScope
     schema_cost: SchemaCostScope
-    backends: BackendScope | None
+    backends: BackendScope
 
 
 def _calls(concurrency: int) -> int:
@@ -80,7 +80,9 @@ SCOPES: Mapping[str, Scope] = {
         calls=_calls,
         replay=ReplayScope((64, 500), 6.0, tokens_per_delta=(1, 16)),
         schema_cost=SchemaCostScope((2_000, 50_000), 3),
-        backends=None,
+        backends=BackendScope(
+            ("guidance", "xgrammar", "auto"), (2_000, 50_000), (0.0, 1.0), calls=4, concurrency=4
+        ),
     ),
     "full": Scope(
         concurrencies=(1, 2, 4, 8, 16, 32),
