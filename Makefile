@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What resolves requirements/*.in.
 UV ?= uv
-# Further arguments of `make serve` and `make test`, such as ARGS="-k schema".
+# Further arguments of `make serve`, `make test` and the benches, such as ARGS="-k schema".
 ARGS ?=
 
 VENV := .venv
@@ -35,7 +35,7 @@ help:
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
-	@echo 'make bench OUT=file.json  genir beside other front ends of vLLM, an hour; bench-full: two and more'
+	@echo 'make bench OUT=file.json  front ends, replay, schemas, backends, an hour; bench-full: two and more'
 	@echo 'make bench-replay     the front end by itself, with recorded streams'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
 	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'
@@ -133,7 +133,7 @@ requirements:
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find clients service tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bench clients service tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

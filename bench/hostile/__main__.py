@@ -136,7 +136,7 @@ def _slow(number: int) -> Case:
 
 
 def _large() -> Case:
-    """Passes every check, but the engine compiles it for every call."""
+    """Passes every check, but the engine compiles it again and again."""
     properties = {f"p{index}": {"type": "boolean"} for index in range(440)}
     schema = {
         "type": "object",

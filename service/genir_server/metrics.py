@@ -261,7 +261,7 @@ class StateCollector(Collector):
         evictions = CounterMetricFamily("genir_schema_evictions", "Schemas forgotten for room.")
         workers = CounterMetricFamily(
             "genir_schema_worker_faults",
-            "Workers lost over a schema: crash or timeout.",
+            "Schemas whose process crashed or took too long.",
             labels=["kind"],
         )
         if self.schemas is not None:

@@ -222,7 +222,10 @@ class ServerSettings(BaseSettings):
         "NAME=NUMBER, repeatable, or a JSON object, which the variable always takes.",
     )
     schema_workers: int = Field(
-        2, ge=1, description="Processes that check and compile schemas, each for one at a time."
+        2,
+        ge=1,
+        description="Processes that check and compile schemas, each for one at a time; one more is "
+        "for slow ones.",
     )
     schema_cache_bytes: int = Field(
         256 * MEBIBYTE, ge=MEBIBYTE, description="Memory for schemas that are kept ready."

@@ -3,7 +3,7 @@
 Whether it is used, and how vLLM is told: a scheduler class and a proposer of ours, by name, through
 vLLM's own settings. What they do is in `jump_forward_scheduler`. See docs/jump-forward.md.
 
-Imports vllm, so nothing but `vllm_start` imports it.
+Imports torch, and vllm when it is used, so nothing does but `vllm_start` and `vllm_engine`.
 """
 
 from __future__ import annotations

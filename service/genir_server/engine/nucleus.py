@@ -4,7 +4,7 @@ vLLM sorts all the logits of every request at every step to find the likeliest t
 `top_p` of the probability, which is a large part of a small model's step on a CPU. A language model
 that writes under a grammar nearly always has them among its 64 likeliest tokens, which are found in
 a fraction of the time (``python -m bench.performance.sampling``). What is kept is the same; only
-where 1,024 are not enough is everything sorted after all.
+where 1,024 are not enough, or 64 hold less than half, is everything sorted after all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Starting vLLM beside a running event loop.
 
-Starting takes half a minute, nearly all of it in other processes. What this process has to do for
-it (imports, configuration) runs in a thread, so the server goes on answering meanwhile; `AsyncLLM`
-starts its own tasks when the event loop first asks it for something.
+Starting takes half a minute, half of it vLLM's import here, and the rest in other processes. What
+this process has to do for it runs in a thread, so the server goes on answering meanwhile;
+`AsyncLLM` starts its own tasks when the event loop first asks it for something.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ _BRIEF_ENTRIES = 3
 class SchemaLimits:
     """Bounds that a schema must keep; one that does not is refused as SCHEMA_TOO_COMPLEX.
 
-    The defaults refuse nothing that engines compile in public collections of schemas.
+    But for the times, which depend on the machine, the defaults refuse nothing that engines compile
+    in public collections of schemas.
 
     Attributes:
         schema_bytes: UTF-8 bytes of the schema's text.
@@ -23,12 +24,13 @@ class SchemaLimits:
         reference_depth: `$ref`s that lead one into the next.
         multiple_of: numerator of a `multipleOf`, and of the least common multiple of all those
             that apply to one value.
-        quantifier: largest number in a repetition such as ``{1,100}`` of a regular expression.
+        quantifier: largest number in a repetition such as ``{1,100}`` of a regular expression;
+            those inside one another are multiplied.
         pattern_bytes: UTF-8 bytes of one regular expression.
         pattern_properties: entries of one `patternProperties`.
         optional_properties: properties of one object that may be left out.
-        alternatives: entries of one `anyOf` or `oneOf`.
-        enum_values: values of one `enum`.
+        alternatives: entries of one `anyOf`, `oneOf` or `allOf`.
+        enum_values: entries of one `enum` or `required`.
         min_items: items that an array must have.
         string_bytes: UTF-8 bytes of a string in `const` or `enum`.
         key_bytes: UTF-8 bytes of the name of a property.
@@ -36,9 +38,9 @@ class SchemaLimits:
             apply.
         quick_seconds: processor time after which a schema moves to the worker for slow ones and
             starts again there, where it had the last worker that was free.
-        probe_seconds: processor time for reading, checking and compiling one schema there.
+        probe_seconds: processor time for reading, checking and compiling one schema.
         compile_seconds: the part of it that compiling the grammar takes, which the engine spends
-            again for every request.
+            again, once for a number of requests with that schema.
         probe_wall_seconds: time by the clock for all of it, with the wait for workers, for when the
             machine is overloaded.
         mask_seconds: processor time for the set of allowed tokens at one place of the output.
@@ -78,7 +80,7 @@ class NarrowingBounds:
         enabled: whether anything is narrowed at all.
         string_characters: characters of a string.
         array_items: items of an array.
-        map_properties: entries of an object that names no properties.
+        map_properties: entries of an open object beyond those that it names.
         integer_digits: digits of an integer.
         fraction_digits: digits after the decimal point, of numbers that cannot be negative.
         free_depth: levels of arrays and objects inside a value that may be anything.
@@ -88,8 +90,8 @@ class NarrowingBounds:
             are about.
         single_keys: whether an object may hold at most one key that its schema leaves open, so that
             no such key can be written twice; wherever the schema lets that be.
-        over_own_bounds: whether strings, arrays and objects that the schema bounds itself are
-            bounded more tightly too.
+        over_own_bounds: whether strings, numbers, arrays and objects that the schema bounds itself
+            are bounded more tightly too.
         pattern_characters: characters of a string with a pattern; 0 for `string_characters`.
     """
 

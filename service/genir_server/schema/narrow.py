@@ -1,8 +1,9 @@
-"""Bounds what a model may write where the schema sets no bound.
+"""Bounds what a model may write where the schema sets no bound, or, to be brief, a wide one.
 
-Works on an engine schema, in place, and only at *values*: at parts that no other part of the
-schema applies to as well, so that a bound cannot contradict anything but the part's own keywords.
-Bounds are stretched to the largest minimum found anywhere in the schema.
+Works on an engine schema, in place. Strings, numbers and arrays are bounded wherever they are;
+objects are closed, types inferred and what is free is filled only at *values*: at parts that no
+other part of the schema applies to as well, so that nothing is contradicted but the part's own
+keywords. Bounds are stretched to twice the largest minimum found anywhere in the schema.
 """
 
 from __future__ import annotations

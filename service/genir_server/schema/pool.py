@@ -42,7 +42,7 @@ class PoolCounters:
         slow: schemas that had only `SchemaLimits.quick_seconds` at first and took longer.
         crashes: schemas over which a process died for want of stack or memory.
         timeouts: schemas that took too long.
-        replaced: workers that ended themselves and were replaced.
+        replaced: workers that were out of order, or whose question was given up, and were replaced.
 
     """
 

@@ -123,7 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
     ) -> Callable[..., Any]:
         # A coroutine that writes, not a generator: grpc.aio never closes a generator whose call
-        # was cancelled (grpc#42295), and the engine would hear of it only at garbage collection.
+        # was cancelled, and the engine would hear of it only at garbage collection.
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._guard(name, context) as record:
                 request = _decoded(await self._admit(context, record), decode, record)
