@@ -125,16 +125,16 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
     from genir_server.schema import engine
 
     tokenizer = engine.load_tokenizer(str(setting.model))
-    huggingface = AutoTokenizer.from_pretrained(str(setting.model))
+    vocabulary = xgrammar.TokenizerInfo.from_huggingface(
+        AutoTokenizer.from_pretrained(str(setting.model))
+    )
 
     def guidance(schema: str) -> None:
         engine.matcher(tokenizer, schema)
 
     def with_xgrammar(schema: str) -> None:
         # A compiler of its own, because it keeps what it has compiled.
-        compiler = xgrammar.GrammarCompiler(
-            xgrammar.TokenizerInfo.from_huggingface(huggingface), max_threads=1
-        )
+        compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1)
         compiler.compile_json_schema(schema, any_whitespace=False)
 
     rows = []
