@@ -35,7 +35,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 MIDDLING: dict[str, Any] = {
     "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 900, "maxLength": 1000}},
+    "properties": {"text": {"type": "string", "minLength": 550, "maxLength": 600}},
     "required": ["text"],
     "additionalProperties": False,
 }
@@ -242,7 +242,7 @@ def test_fifty_calls_in_flight_all_finish_when_the_server_is_stopped(server: Tin
         assert refused.value.reason == "DRAINING"
         assert refused.value.retry_delay is not None
         answers = [call.result() for call in calls]
-    assert all(len(json.loads(answer.ir_json)["text"]) >= 900 for answer in answers)
+    assert all(len(json.loads(answer.ir_json)["text"]) >= 550 for answer in answers)
     assert server.wait(60) == 0
     _, alive = psutil.wait_procs(processes, timeout=5)
     assert not alive
