@@ -80,6 +80,7 @@ def engine_of(server: TinyServer) -> list[psutil.Process]:
 
 def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> None:
     engine = engine_of(server)
+    template = engine[0].parent()
     with ReadinessWatch(server.target) as watch, streams(server.target, 8, **LONG) as running:
         seen = [len(stream.text) for stream in running]
         killed_at = time.monotonic()
@@ -92,6 +93,10 @@ def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> N
         assert stream.ended_at - killed_at < ALLOWED_SECONDS
         assert len(stream.text) >= length > 0
     assert_back(server, engine)
+    # What was imported for the lost one was there for the other.
+    assert template is not None
+    assert template.pid != server.process.pid
+    assert engine_of(server)[0].parent() == template
 
 
 def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:

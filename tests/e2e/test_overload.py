@@ -22,7 +22,15 @@ from genir import IRClient, UnavailableError
 from genir.types import Phase
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
 from tests.e2e.calling import refusal_from, spec, wait_until_idle
-from tests.e2e.tiny_server import ENDLESS, NO_RETRIES, SHORT, ReadinessWatch, TinyServer, streams
+from tests.e2e.tiny_server import (
+    ENDLESS,
+    NO_RETRIES,
+    SHORT,
+    ReadinessWatch,
+    TinyServer,
+    streams,
+    text_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +41,8 @@ LAME_DUCK_SECONDS = 2.0
 MEBIBYTE = 1 << 20
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-MIDDLING: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 550, "maxLength": 600}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-
-LONG: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 3000, "maxLength": 3400}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
+MIDDLING = text_schema(550, 600)
+LONG = text_schema(3000, 3400)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from genir import AsyncIRClient, IRClient
 from genir.v1 import ir_service_pb2_grpc
 from tests.e2e.calling import SMALL_SCHEMA, generate
 from tests.e2e.server_process import ServerProcess
+from tests.e2e.tiny_server import text_schema
 from tests.tiny_model import make_tiny_adapter, make_tiny_model
 
 if TYPE_CHECKING:
@@ -20,18 +21,8 @@ if TYPE_CHECKING:
 
     from genir.v1 import ir_service_pb2
 
-TEXT: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 20, "maxLength": 40}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-LONG: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 900, "maxLength": 1000}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
+TEXT = text_schema(20, 40)
+LONG = text_schema(900, 1000)
 
 
 @pytest.fixture(scope="module", params=["xgrammar", "auto"])

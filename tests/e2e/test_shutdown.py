@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import psutil
@@ -13,17 +13,12 @@ import pytest
 from genir import IRClient, RetryPolicy, UnavailableError
 from genir.types import Completed, Phase, TextDelta
 from tests.e2e.server_process import ServerProcess
-from tests.e2e.tiny_server import TinyServer
+from tests.e2e.tiny_server import TinyServer, text_schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEVERAL_SECONDS: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 1500, "maxLength": 1600}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
+SEVERAL_SECONDS = text_schema(1500, 1600)
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 NO_RETRIES = RetryPolicy(max_attempts=1)
 
-ENDLESS: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 8000, "maxLength": 9000}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
+
+def text_schema(least: int, most: int) -> dict[str, Any]:
+    """A schema for an object that holds one text of so many characters."""
+    return {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": least, "maxLength": most}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+
+
+ENDLESS = text_schema(8000, 9000)
 """Takes the tiny model some seconds to satisfy."""
 
 SHORT: dict[str, Any] = {
