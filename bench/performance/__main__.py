@@ -21,7 +21,7 @@ import psutil
 
 from bench.performance import report, scopes
 from bench.performance.backends import compare_backends
-from bench.performance.compare import compare
+from bench.performance.compare import compare, short
 from bench.performance.replay.sweep import sweep
 from bench.performance.schema_cost import measure_schema_cost
 from bench.performance.subjects import genir, http, in_process, smg
@@ -101,26 +101,29 @@ async def _measure(
     if "replay_core" in parts:
         replayed = dataclasses.replace(setting, replay_pace=scope.replay.pace)
         schema = builtin_ir_schema_text()
-        cases = prompt_cases(setting.model, scope.replay.fastest)
+        cases = [
+            dataclasses.replace(case, schema=schema, max_tokens=_REPLAYED_TOKENS)
+            for case in prompt_cases(setting.model, scope.replay.fastest)
+        ]
         result["replay_core"] = await compare(
             [Remote(name, replayed) for name in names],
-            [
-                dataclasses.replace(case, schema=schema, max_tokens=_REPLAYED_TOKENS)
-                for case in cases
-            ],
+            cases,
             concurrencies=(scope.replay.fastest,),
             rounds=scope.rounds,
             calls=lambda concurrency: concurrency,
+            wake=cases[0],
             say=say,
         )
         save(result)
     if "front_ends" in parts:
+        cases = prompt_cases(setting.model, scope.prompts)
         result["front_ends"] = await compare(
             [Remote(name, setting) for name in names],
-            prompt_cases(setting.model, scope.prompts),
+            cases,
             concurrencies=scope.concurrencies,
             rounds=scope.rounds,
             calls=scope.calls,
+            wake=short(cases[0]),
             say=say,
         )
         save(result)

@@ -25,6 +25,11 @@ SETTLING_SECONDS = 2.0
 _SHORT = '{"const":1}'
 
 
+def short(case: Case) -> Case:
+    """The case with an answer of one digit, which an engine that plays a recording cannot give."""
+    return dataclasses.replace(case, schema=_SHORT)
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """The median over the rounds, and the least and the largest."""
@@ -70,6 +75,7 @@ async def compare(
     concurrencies: Sequence[int],
     rounds: int,
     calls: Callable[[int], int],
+    wake: Case,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measures every way of every front end at every concurrency, in rounds.
@@ -80,6 +86,7 @@ async def compare(
         concurrencies: how many calls are in flight.
         rounds: how often all of it is done.
         calls: how many calls a round makes at a concurrency.
+        wake: a call that is not counted, before each turn.
         say: is told of progress.
     """
     starts: dict[str, Any] = {}
@@ -102,7 +109,7 @@ async def compare(
                 order = [*front_ends[turn:], *front_ends[:turn]]
                 turn = (turn + 1) % len(front_ends)
                 for front_end in order:
-                    await settle(front_end, cases[0])
+                    await settle(front_end, wake)
                     for way in front_end.ways:
                         load = await front_end.load(way, batch, concurrency)
                         loads.setdefault((front_end.name, way, concurrency), []).append(load)
@@ -119,14 +126,14 @@ async def compare(
     }
 
 
-async def settle(front_end: Remote, case: Case) -> None:
+async def settle(front_end: Remote, wake: Case) -> None:
     """Waits until the engine that worked before has stopped spinning, and wakes this one.
 
     An engine's processes go on looking for work for about a second after its last, on the cores
     that the next one wants.
     """
     await asyncio.sleep(SETTLING_SECONDS)
-    await front_end.load(front_end.ways[0], [dataclasses.replace(case, schema=_SHORT)], 1)
+    await front_end.load(front_end.ways[0], [wake], 1)
 
 
 def _measured(

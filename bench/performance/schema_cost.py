@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.performance.compare import Spread, settle
+from bench.performance.compare import Spread, settle, short
 from bench.performance.sized_schemas import sized_schema
 from bench.performance.subjects import genir, http, in_process
 from bench.performance.subjects.remote import Remote
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 NONE, UNSEEN, REPEATED = "no schema", "never seen before", "repeated"
 _REPEATED_NUMBER = 0
+_MAX_TOKENS = 64
+"""Enough for an answer in a word and one of the small objects; what follows the first text only
+takes time."""
+_MAX_TOKENS_FREE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,14 @@ async def measure_schema_cost(
             await stack.enter_async_context(front_end)
         for number, size in itertools.product(range(scope.rounds + 1), scope.sizes):
             for front_end, way, knows_none in ways:
-                await settle(front_end, next(prompts))
+                await settle(front_end, short(next(prompts)))
                 for kind in (NONE, UNSEEN, REPEATED) if knows_none else (UNSEEN, REPEATED):
                     schema = {
                         NONE: None,
-                        UNSEEN: sized_schema(size, next(unseen)),
-                        REPEATED: sized_schema(size, _REPEATED_NUMBER),
+                        UNSEEN: sized_schema(size, next(unseen), answered_in_a_word=True),
+                        REPEATED: sized_schema(size, _REPEATED_NUMBER, answered_in_a_word=True),
                     }[kind]
-                    case = dataclasses.replace(next(prompts), schema=schema)
+                    case = dataclasses.replace(next(prompts), schema=schema, max_tokens=_MAX_TOKENS)
                     load = await front_end.load(way, [case], 1)
                     if number > 0:  # The first round warms up, and shows the repeated schema.
                         measured.setdefault((front_end.name, kind, size), []).append(

@@ -1,4 +1,4 @@
-"""Schemas of a given size that ask for a short output whatever their size."""
+"""Schemas of a given size that ask for an output of the same length whatever their size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,23 @@ version volume window worker zone
 """
 
 
-def sized_schema(size: int, number: int) -> str:
+_ANSWERED_IN_A_WORD: dict[str, Any] = {
+    "type": "object",
+    "properties": {"intent": {"enum": ["read", "write", "count", "other"]}},
+    "required": ["intent"],
+    "additionalProperties": False,
+}
+
+
+def sized_schema(size: int, number: int, *, answered_in_a_word: bool = False) -> str:
     """The text of a schema of about `size` bytes; another one for every number.
 
     It is the small IR with one property more, `details`: null or one of as many small objects as
-    make the size up.
+    make the size up. Where only the first text counts, `answered_in_a_word` has one word instead of
+    the IR.
     """
     chosen = random.Random(number * 1_000_003 + size)  # noqa: S311 - to be repeatable.
-    schema = copy.deepcopy(IR_SCHEMA)
+    schema = copy.deepcopy(_ANSWERED_IN_A_WORD if answered_in_a_word else IR_SCHEMA)
     schema["title"] = f"IR {number}"
     choices: list[dict[str, Any]] = [{"type": "null"}]
     schema["properties"]["details"] = {"anyOf": choices}

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 READY_MESSAGE = "Generate calls are accepted."
 
-_WATCH_SECONDS = 0.1
+_WATCH_SECONDS = 1.0
+"""How often a standstill is looked for; a death tells itself."""
+_WATCHES_PER_BOUND = 20
 _LONGEST_BACKOFF_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 20.0
 _LEAST_START_SECONDS = 300.0
@@ -196,18 +198,19 @@ class EngineSupervisor:
             raise AssertionError("an engine that has started is there")
         bound = self._policy.stall_timeout
         stall = StallWatch(engine, bound) if bound else None
+        pause = min(_WATCH_SECONDS, bound / _WATCHES_PER_BOUND) if bound else _WATCH_SECONDS
         try:
-            while not engine.dead:
+            while True:
                 silence = stall.silent_for() if stall is not None else 0.0
                 if bound and silence > bound:
                     return f"The engine stood still for {silence:.0f} s and was killed."
                 if self._lifecycle.ready:
                     self._lifecycle.enter(Phase.READY, _ready_message(silence, bound))
-                await asyncio.sleep(_WATCH_SECONDS)
+                if await engine.wait_dead(pause):
+                    return "The engine died."
         finally:
             if stall is not None:
                 stall.close()
-        return "The engine died."
 
     def _may_restart(self) -> bool:
         now = time.monotonic()

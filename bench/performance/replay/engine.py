@@ -102,6 +102,11 @@ class ReplayEngine:
         finally:
             self._running -= 1
 
+    async def wait_dead(self, seconds: float) -> bool:
+        """It does not die."""
+        await asyncio.sleep(seconds)
+        return False
+
     async def answer(self) -> None:
         """At once: there is no other process."""
 

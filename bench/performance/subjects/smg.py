@@ -27,6 +27,9 @@ NAME = "vLLM gRPC"
 STREAM = "stream of token ids"
 
 
+_NO_WARMUP = {"SMG_VLLM_SERVICER_WARMUP": "off"}
+"""By default it runs batches of every size for minutes before it serves; the bench makes calls of
+its own before it counts any, with every front end."""
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 """Its port opens late, and grpc's own pauses before it tries again grow to two minutes."""
 
@@ -55,7 +58,11 @@ class VllmGrpc(ServedFrontEnd):
         command = [sys.executable, *self._setting.module("vllm.entrypoints.launchers.grpc_server")]
         command += ["--host", "127.0.0.1", "--port", str(port), *command_line(self._setting)]
         self.server = stack.enter_context(
-            running(command, port=port, environment=ENVIRONMENT | self._setting.environment)
+            running(
+                command,
+                port=port,
+                environment=ENVIRONMENT | self._setting.environment | _NO_WARMUP,
+            )
         )
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(self.server.target, _OPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 from contextlib import suppress
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _VLLM_NAME = "VLLM::"
+_LOOK_SECONDS = 0.1
+"""How often a process is looked at that has no descriptor to wake anybody."""
 
 
 class EngineProcesses:
@@ -31,8 +34,8 @@ class EngineProcesses:
             with suppress(psutil.NoSuchProcess):
                 self._processes.add(psutil.Process(pid))
         self._look_again()
-        # Asked ten times a second and at every call, so it has to be cheap: one system call, where
-        # psutil would read and parse a file for each process.
+        # Asked at every call, so it has to be cheap: one system call, where psutil would read and
+        # parse a file for each process.
         self._ends: list[int] = []
         self._end_of_any = select.poll()
         self._lost = False
@@ -49,6 +52,33 @@ class EngineProcesses:
         if not self._lost:
             self._lost = bool(self._end_of_any.poll(0)) or not all(map(_runs, self._unfollowed))
         return self._lost
+
+    async def wait_lost(self, seconds: float) -> bool:
+        """Waits until `lost`, but no longer than `seconds`; gives what it is then.
+
+        The end of a process wakes the event loop, so that nobody has to ask many times a second.
+        """
+        if self.lost():
+            return True
+        if self._unfollowed:
+            seconds = min(seconds, _LOOK_SECONDS)
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        # Descriptors of its own: `wait` closes the others, in a thread.
+        ends: list[int] = []
+        try:
+            with suppress(OSError):
+                ends.extend(map(os.dup, tuple(self._ends)))
+            for end in ends:
+                loop.add_reader(end, ended.set)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await ended.wait()
+        finally:
+            for end in ends:
+                loop.remove_reader(end)
+                os.close(end)
+        return self.lost()
 
     def kill(self) -> None:
         """Sends SIGKILL to all of them, which ends stopped ones too. Does not block."""

@@ -117,6 +117,10 @@ class Engine(Protocol):
         """Whether the engine has died."""
         ...
 
+    async def wait_dead(self, seconds: float) -> bool:
+        """Waits until the engine is dead, but no longer than `seconds`; gives whether it is."""
+        ...
+
     def activity(self) -> EngineActivity:
         """How busy the engine is. Never blocks."""
         ...

@@ -124,6 +124,10 @@ class VllmEngine:
             or self._processes.lost()
         )
 
+    async def wait_dead(self, seconds: float) -> bool:
+        """Waits until the engine is dead, `seconds` at most; see `Engine.wait_dead`."""
+        return self.dead or await self._processes.wait_lost(seconds) or self.dead
+
     def activity(self) -> EngineActivity:
         """The engine core's own counts, plus what is on its way there."""
         if self._llm is None:
@@ -163,7 +167,7 @@ class VllmEngine:
             lora_request = self._lora_requests.get(request.lora_adapter)
             if lora_request is None:
                 raise EngineRejectedError(f"no LoRA adapter is named {request.lora_adapter}")
-        finished = False
+        finished = queue_told = False
         try:
             stream = llm.generate(
                 TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
@@ -177,7 +181,9 @@ class VllmEngine:
                     if not self._effective_backend:
                         await self._observe_backend(llm)
                     finished = output.finished
-                    yield _delta(output)
+                    delta = _delta(output, queue_told=queue_told)
+                    queue_told = queue_told or delta.queue_seconds is not None
+                    yield delta
         except engine_exceptions.EngineDeadError as error:
             finished = True
             raise EngineDeadError("the engine died") from error
@@ -326,8 +332,11 @@ def _sampling_params(request: EngineRequest) -> SamplingParams:
     )
 
 
-def _delta(output: RequestOutput) -> EngineDelta:
+def _delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
     completion = output.outputs[0]
+    if queue_told and not output.finished:
+        # Nearly all are of this kind, and have nothing else that is new.
+        return EngineDelta(completion.text, len(completion.token_ids))
     finish_reason = None
     if output.finished:
         finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))

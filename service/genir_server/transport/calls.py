@@ -99,7 +99,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(
                 self._guarded_stream(name, decode, handler.unary_stream),
                 request_deserializer=None,
-                response_serializer=handler.response_serializer,
+                # The servicer gives the bytes of its messages.
+                response_serializer=None,
             )
         return grpc.stream_unary_rpc_method_handler(
             self._guarded_unary(name, decode, handler.unary_unary),

@@ -6,6 +6,7 @@ concerns schemas alone is in `convert_schema`.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     )
 
 _Domain = TypeVar("_Domain")
+
+_LONGEST_KEPT_TEXT = 16
+_KEPT_MESSAGES = 8_192
+"""A megabyte at most."""
 
 _SAMPLING_NUMBERS = frozenset(
     {
@@ -147,6 +152,20 @@ def request_from_spec(
         caller=caller,
         deadline=deadline,
     )
+
+
+def event_to_message(event: GenerationEvent) -> bytes:
+    """One event of a stream, as the bytes of its `StreamIRResponse`."""
+    if isinstance(event, TextDelta) and len(event.text) <= _LONGEST_KEPT_TEXT:
+        return _short_delta_message(event)
+    return event_to_proto(event).SerializeToString()
+
+
+@functools.lru_cache(_KEPT_MESSAGES)
+def _short_delta_message(delta: TextDelta) -> bytes:
+    # A model writes the same few thousand tokens again and again, and to make a message and its
+    # bytes is half of what genir itself does for a token.
+    return event_to_proto(delta).SerializeToString()
 
 
 def event_to_proto(event: GenerationEvent) -> service.StreamIRResponse:

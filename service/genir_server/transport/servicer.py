@@ -89,19 +89,20 @@ class IRServicer(service_grpc.IRServiceServicer):
             raise AssertionError("a generation ends with Completed or raises")
         return convert.completed_to_proto(completed)
 
-    async def StreamIR(  # noqa: N802 - the name in the contract.
+    # Bytes, because most deltas have been encoded before; no serializer is given to gRPC.
+    async def StreamIR(  # type: ignore[override]  # noqa: N802 - the name in the contract.
         self,
         request: service.StreamIRRequest,
         context: Context,
-    ) -> AsyncGenerator[service.StreamIRResponse, None]:
-        """One IR while it is written."""
+    ) -> AsyncGenerator[bytes, None]:
+        """One IR while it is written: each message as the bytes of a `StreamIRResponse`."""
         asked = request.HasField("tokens_per_delta")
         events = self._events(
             request, context, request.tokens_per_delta if asked else self._tokens_per_delta
         )
         async with aclosing(events):
             async for event in events:
-                yield convert.event_to_proto(event)
+                yield convert.event_to_message(event)
 
     async def CheckSchema(  # noqa: N802 - the name in the contract.
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,13 @@ class ScriptedEngine:
                 at = upto
         finally:
             self.open_requests -= 1
+
+    async def wait_dead(self, seconds: float) -> bool:
+        for _ in range(round(seconds / 0.01)):
+            if self.dead:
+                break
+            await asyncio.sleep(0.01)
+        return self.dead
 
     async def answer(self) -> None:
         pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -80,3 +81,41 @@ def test_one_that_was_never_there_is_passed_over() -> None:
     assert not processes.lost()
     processes.kill()
     assert processes.wait(1)
+
+
+@pytest.mark.parametrize("old_kernel", [False, True])
+async def test_the_end_of_a_process_wakes_who_waits_for_it(
+    core: BaseProcess, monkeypatch: pytest.MonkeyPatch, old_kernel: bool
+) -> None:
+    if old_kernel:
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert core.pid is not None
+    processes = EngineProcesses([core.pid])
+    before = open_files()
+    assert not await processes.wait_lost(0.05)
+    waiting = asyncio.create_task(until_lost(processes))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    os.kill(core.pid, signal.SIGKILL)
+    await waiting
+    assert time.monotonic() - began < 5
+    assert await processes.wait_lost(60), "who comes later does not wait"
+    assert open_files() == before
+
+
+async def until_lost(processes: EngineProcesses) -> None:
+    # An old kernel wakes nobody; then the wait is short.
+    while not await processes.wait_lost(60):
+        pass
+
+
+async def test_who_no_longer_waits_leaves_nothing_behind(core: BaseProcess) -> None:
+    assert core.pid is not None
+    processes = EngineProcesses([core.pid])
+    before = open_files()
+    waiting = asyncio.create_task(processes.wait_lost(60))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert open_files() == before

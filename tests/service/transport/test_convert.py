@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genir.v1 import generation_pb2 as generation
 from genir.v1 import ir_service_pb2 as service
@@ -28,6 +30,7 @@ from genir_server.core.types import (
 from genir_server.schema.types import SchemaStatistics
 from genir_server.transport.convert import (
     duration,
+    event_to_message,
     event_to_proto,
     request_from_spec,
 )
@@ -191,6 +194,20 @@ def test_every_count_of_the_schema_layer_is_told() -> None:
 
 @pytest.mark.parametrize("delta", [TextDelta("é{", 3), TextDelta("", 1), TextDelta("", 0)])
 def test_a_delta_is_a_delta_even_when_it_is_empty(delta: TextDelta) -> None:
-    sent = service.StreamIRResponse.FromString(event_to_proto(delta).SerializeToString())
+    sent = service.StreamIRResponse.FromString(event_to_message(delta))
     assert sent.WhichOneof("event") == "text_delta"
     assert (sent.text_delta.text, sent.text_delta.token_count) == delta
+
+
+@given(
+    st.lists(
+        st.builds(
+            TextDelta,
+            st.text(max_size=3) | st.text(alphabet=st.sampled_from('{":é'), min_size=14),
+            st.integers(0, 3),
+        )
+    )
+)
+def test_a_message_kept_from_an_earlier_delta_is_that_of_this_one(deltas: list[TextDelta]) -> None:
+    for delta in [*deltas, *deltas]:
+        assert event_to_message(delta) == event_to_proto(delta).SerializeToString()
