@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
+_LEAST_TASKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
     parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, help="requests at once")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds")
-    parser.add_argument("--tasks", type=int, default=32, help="requests in a round")
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        help=f"requests in a round; by default as many as at once, and {_LEAST_TASKS} at least",
+    )
     parser.add_argument(
         "--dtype", default=embedded_dtype(), choices=("auto", "bfloat16", "float32")
     )
@@ -106,7 +111,7 @@ def main() -> int:
         draft_repetitions=options.draft_repetitions,
         engine_args={"dtype": options.dtype},
     )
-    results = asyncio.run(_measure(options.at_once, options.rounds, _tasks(options), config))
+    results = asyncio.run(_measure(options, config))
     if options.out:
         report = {
             "dtype": options.dtype,
@@ -121,7 +126,7 @@ def main() -> int:
     return int(options.dtype == "float32" and differ)
 
 
-def _tasks(options: argparse.Namespace) -> list[Task]:
+def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
     prompts = PROMPTS.read_text().splitlines()
     schemas = (
         [builtin_ir_schema_text()]
@@ -130,13 +135,11 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     )
     return [
         Task(prompts[number % len(prompts)], schemas[number % len(schemas)])
-        for number in range(options.tasks)
+        for number in range(options.tasks or max(_LEAST_TASKS, at_once))
     ]
 
 
-async def _measure(
-    at_once: Sequence[int], rounds: int, tasks: list[Task], config: EngineConfig
-) -> list[Comparison]:
+async def _measure(options: argparse.Namespace, config: EngineConfig) -> list[Comparison]:
     from genir_server.engine.vllm_start import start_vllm_engine
 
     stock = await start_vllm_engine(replace(config, jump_forward="off"))
@@ -145,8 +148,9 @@ async def _measure(
         raise SystemExit("jump-forward is off; the log says why")
     results = []
     try:
-        for number in at_once:
-            results.append(await _compare(stock, jump, tasks, number, rounds))
+        for number in options.at_once:
+            tasks = _tasks(options, number)
+            results.append(await _compare(stock, jump, tasks, number, options.rounds))
             print(_table(results[-1:]), file=sys.stderr, flush=True)
     finally:
         await stock.shutdown()

@@ -86,7 +86,7 @@ SCOPES: Mapping[str, Scope] = {
     ),
     "full": Scope(
         concurrencies=(1, 2, 4, 8, 16, 32),
-        rounds=3,
+        rounds=2,
         prompts=32,
         calls=_calls,
         replay=ReplayScope((64, 250, 500, 1000), 10.0),
@@ -95,7 +95,7 @@ SCOPES: Mapping[str, Scope] = {
             ("guidance", "xgrammar", "auto"),
             (2_000, 50_000),
             (0.0, 0.3, 1.0),
-            calls=8,
+            calls=4,
             concurrency=4,
         ),
     ),

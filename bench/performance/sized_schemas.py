@@ -38,7 +38,8 @@ def sized_schema(size: int, number: int, *, answered_in_a_word: bool = False) ->
     schema["title"] = f"IR {number}"
     choices: list[dict[str, Any]] = [{"type": "null"}]
     schema["properties"]["details"] = {"anyOf": choices}
-    schema["required"] = [*schema["required"], "details"]
+    if not answered_in_a_word:
+        schema["required"] = [*schema["required"], "details"]
     length = len(_text(schema))
     while length < size:
         choices.append(_choice(chosen, len(choices)))
