@@ -89,7 +89,7 @@ SCOPES: Mapping[str, Scope] = {
         rounds=2,
         prompts=32,
         calls=_calls,
-        replay=ReplayScope((64, 250, 500, 1000), 10.0),
+        replay=ReplayScope((64, 250, 500, 1000), 10.0, tokens_per_delta=(1, 8, 16, 32)),
         schema_cost=SchemaCostScope((2_000, 10_000, 50_000), 5),
         backends=BackendScope(
             ("guidance", "xgrammar", "auto"),
