@@ -1,0 +1,134 @@
+"""``python -m bench.jump_forward.near_ties``: how close it was where bfloat16 texts first differ.
+
+Checking several tokens in one step changes the shape of the matrix products, and with it the last
+bits of the logits. Where two tokens are nearly as likely, that decides which is taken, and from
+there on the texts differ. Here both engines write the same requests at temperature 0. For each text
+that differs, the log probabilities (before the grammar's mask) of the two tokens at its first
+difference are compared: the one that stock vLLM took and the one that jump-forward took. The same
+for stock vLLM with requests alone and in a batch, which differs for the same reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bench.generation.__main__ import PROMPTS
+from genir.schemas import builtin_ir_schema_text
+from genir_server.core.types import Message, Role
+from genir_server.engine.config import EngineConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from genir_server.engine.vllm_engine import VllmEngine
+
+_MAX_TOKENS = 250
+_LIKELIEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The tokens of an answer, and at each place the log probabilities of the likeliest."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[dict[int, float], ...]
+
+
+def gap(one: Written, other: Written) -> float | None:
+    """How much likelier `one`'s token was than `other`'s where they first differ, in nats.
+
+    By `one`'s own figures where they have both tokens. None where the answers are the same.
+    """
+    for place, (mine, theirs) in enumerate(zip(one.tokens, other.tokens, strict=False)):
+        if mine != theirs:
+            here = one.logprobs[place]
+            likelihood = here.get(theirs, other.logprobs[place][theirs])
+            return here[mine] - likelihood
+    return None
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measures and prints a table."""
+    from genir_server.engine.vllm_start import start_vllm_engine
+
+    config = EngineConfig(jump_forward="on", engine_args={"dtype": options.dtype})
+    stock = await start_vllm_engine(replace(config, jump_forward="off"))
+    jump = await start_vllm_engine(config)
+    if not jump.info.jump_forward:
+        raise SystemExit("jump-forward is off; the log says why")
+    try:
+        alone = await _written(stock, options.tasks, 1)
+        print("| at once | compared | texts that differ | gap, nats: median | largest |")
+        print("|---|---|---|---|---|")
+        for at_once in options.at_once:
+            batched = alone if at_once == 1 else await _written(stock, options.tasks, at_once)
+            jumped = await _written(jump, options.tasks, at_once)
+            _print(at_once, "jump-forward with stock", batched, jumped)
+            if at_once > 1:
+                _print(at_once, "stock with stock alone", batched, alone)
+    finally:
+        await stock.shutdown()
+        await jump.shutdown()
+
+
+def _print(at_once: int, name: str, ones: Sequence[Written], others: Sequence[Written]) -> None:
+    gaps = [
+        found
+        for one, other in zip(ones, others, strict=True)
+        if (found := gap(one, other)) is not None
+    ]
+    middle, most = (f"{statistics.median(gaps):.3f}", f"{max(gaps):.3f}") if gaps else ("", "")
+    print(f"| {at_once} | {name} | {len(gaps)}/{len(ones)} | {middle} | {most} |", flush=True)
+
+
+async def _written(engine: VllmEngine, tasks: int, at_once: int) -> list[Written]:
+    places = asyncio.Semaphore(at_once)
+    lines = PROMPTS.read_text().splitlines()
+
+    async def answer(number: int) -> Written:
+        prompt = await engine.render_chat([Message(Role.USER, lines[number % len(lines)])])
+        async with places:
+            return await _answer(engine, prompt)
+
+    return list(await asyncio.gather(*map(answer, range(tasks))))
+
+
+async def _answer(engine: VllmEngine, prompt: list[int]) -> Written:
+    from vllm import SamplingParams, TokensPrompt
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    # genir's own protocol has no log probabilities.
+    llm: Any = engine._llm  # noqa: SLF001
+    sampling = SamplingParams(
+        temperature=0.0,
+        max_tokens=_MAX_TOKENS,
+        logprobs=_LIKELIEST,
+        structured_outputs=StructuredOutputsParams(json=builtin_ir_schema_text()),
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+    async for output in llm.generate(
+        TokensPrompt(prompt_token_ids=prompt), sampling, f"near-ties-{time.monotonic_ns()}"
+    ):
+        completion = output.outputs[0]
+    return Written(
+        tuple(completion.token_ids),
+        tuple(
+            {token: entry.logprob for token, entry in place.items()}
+            for place in completion.logprobs
+        ),
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.jump_forward.near_ties", description=__doc__
+    )
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--at-once", type=int, nargs="+", default=(1, 8))
+    parser.add_argument("--tasks", type=int, default=16)
+    asyncio.run(main(parser.parse_args()))
