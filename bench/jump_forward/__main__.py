@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
 _LEAST_TASKS = 4
+"""Requests in a round where fewer are in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def main() -> int:
     parser.add_argument(
         "--tasks",
         type=int,
-        help=f"requests in a round; by default as many as at once, and {_LEAST_TASKS} at least",
+        help="requests in a round; by default as many as at once, but at least "
+        f"{_LEAST_TASKS}, and one for every schema",
     )
     parser.add_argument(
         "--dtype", default=embedded_dtype(), choices=("auto", "bfloat16", "float32")
@@ -135,7 +137,7 @@ def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
     )
     return [
         Task(prompts[number % len(prompts)], schemas[number % len(schemas)])
-        for number in range(options.tasks or max(_LEAST_TASKS, at_once))
+        for number in range(options.tasks or max(_LEAST_TASKS, at_once, len(schemas)))
     ]
 
 

@@ -3,7 +3,7 @@
 Checking several tokens in one step changes the shape of the matrix products, and with it the last
 bits of the logits. Where two tokens are nearly as likely, that decides which is taken, and from
 there on the texts differ. Here both engines write the same requests at temperature 0. For each text
-that differs, the log probabilities (before the grammar's mask) of the two tokens at its first
+that differs, the log probabilities (among what the grammar allows) of the two tokens at its first
 difference are compared: the one that stock vLLM took and the one that jump-forward took. The same
 for stock vLLM with requests alone and in a batch, which differs for the same reason.
 """
@@ -42,13 +42,14 @@ class Written:
 def gap(one: Written, other: Written) -> float | None:
     """How much likelier `one`'s token was than `other`'s where they first differ, in nats.
 
-    By `one`'s own figures where they have both tokens. None where the answers are the same.
+    By `one`'s own figures where they have both tokens. None where the answers are the same, or one
+    is the beginning of the other.
     """
     for place, (mine, theirs) in enumerate(zip(one.tokens, other.tokens, strict=False)):
         if mine != theirs:
             here = one.logprobs[place]
-            likelihood = here.get(theirs, other.logprobs[place][theirs])
-            return here[mine] - likelihood
+            known = here if theirs in here else other.logprobs[place]
+            return here[mine] - known[theirs]
     return None
 
 

@@ -12,7 +12,7 @@ from bench.performance.compare import Spread, settle, short
 from bench.performance.sized_schemas import sized_schema
 from bench.performance.subjects import genir, http, in_process
 from bench.performance.subjects.remote import Remote
-from bench.performance.workload import prompt_cases
+from bench.performance.workload import MAX_TOKENS, prompt_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 NONE, UNSEEN, REPEATED = "no schema", "never seen before", "repeated"
 _REPEATED_NUMBER = 0
-_MAX_TOKENS = 64
-"""Enough for an answer in a word and one of the small objects; what follows the first text only
-takes time."""
 _MAX_TOKENS_FREE = 8
+"""About as many as an answer in a word takes: what follows the first text only takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,11 @@ async def measure_schema_cost(
                         UNSEEN: sized_schema(size, next(unseen), answered_in_a_word=True),
                         REPEATED: sized_schema(size, _REPEATED_NUMBER, answered_in_a_word=True),
                     }[kind]
-                    case = dataclasses.replace(next(prompts), schema=schema, max_tokens=_MAX_TOKENS)
+                    case = dataclasses.replace(
+                        next(prompts),
+                        schema=schema,
+                        max_tokens=_MAX_TOKENS_FREE if schema is None else MAX_TOKENS,
+                    )
                     load = await front_end.load(way, [case], 1)
                     if number > 0:  # The first round warms up, and shows the repeated schema.
                         measured.setdefault((front_end.name, kind, size), []).append(

@@ -1,4 +1,4 @@
-"""Schemas of a given size that ask for an output of the same length whatever their size."""
+"""Schemas of a given size that ask for a short output whatever their size."""
 
 from __future__ import annotations
 

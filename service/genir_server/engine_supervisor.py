@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 READY_MESSAGE = "Generate calls are accepted."
 
 _WATCH_SECONDS = 1.0
-"""How often a standstill is looked for; a death tells itself."""
+"""How often a standstill is looked for; a death is not waited for as long."""
 _WATCHES_PER_BOUND = 20
 _LONGEST_BACKOFF_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 20.0

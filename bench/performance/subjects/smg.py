@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "vLLM gRPC"
 STREAM = "stream of token ids"
 
-
 _NO_WARMUP = {"SMG_VLLM_SERVICER_WARMUP": "off"}
 """By default it runs batches of every size for minutes before it serves; the bench makes calls of
 its own before it counts any, with every front end."""

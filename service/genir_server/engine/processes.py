@@ -67,10 +67,11 @@ class EngineProcesses:
         # Descriptors of its own: `wait` closes the others, in a thread.
         ends: list[int] = []
         try:
+            # Without a descriptor to spare, or one more watch, it is still asked again.
             with suppress(OSError):
-                ends.extend(map(os.dup, tuple(self._ends)))
-            for end in ends:
-                loop.add_reader(end, ended.set)
+                for end in tuple(self._ends):
+                    ends.append(os.dup(end))
+                    loop.add_reader(ends[-1], ended.set)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await ended.wait()

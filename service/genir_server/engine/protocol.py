@@ -89,7 +89,8 @@ class EngineDelta(NamedTuple):
     """More of a completion: text (may be empty), how many tokens it took, and how it ended.
 
     `finish_reason` is None but on the last delta. `cached_prompt_tokens` and `queue_seconds` (time
-    the request waited before its first step) are None until the engine reports them.
+    the request waited before its first step) are None but on the first delta that tells them, and
+    perhaps the last.
     """
 
     text: str

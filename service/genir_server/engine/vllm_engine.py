@@ -126,7 +126,21 @@ class VllmEngine:
 
     async def wait_dead(self, seconds: float) -> bool:
         """Waits until the engine is dead, `seconds` at most; see `Engine.wait_dead`."""
-        return self.dead or await self._processes.wait_lost(seconds) or self.dead
+        llm = self._llm
+        if llm is None or self.dead:
+            return True
+        lost = asyncio.create_task(self._processes.wait_lost(seconds))
+        try:
+            # vLLM's own task ends when the core says that it has failed, before its process does,
+            # and when AsyncLLM has.
+            handler = llm.output_handler
+            await asyncio.wait(
+                {lost, handler} if handler is not None else {lost},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            lost.cancel()
+        return self.dead
 
     def activity(self) -> EngineActivity:
         """The engine core's own counts, plus what is on its way there."""

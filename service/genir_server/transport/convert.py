@@ -50,7 +50,7 @@ _Domain = TypeVar("_Domain")
 
 _LONGEST_KEPT_TEXT = 16
 _KEPT_MESSAGES = 8_192
-"""A megabyte at most."""
+"""Some four megabytes at most. Texts of several tokens hardly come again."""
 
 _SAMPLING_NUMBERS = frozenset(
     {
@@ -156,7 +156,11 @@ def request_from_spec(
 
 def event_to_message(event: GenerationEvent) -> bytes:
     """One event of a stream, as the bytes of its `StreamIRResponse`."""
-    if isinstance(event, TextDelta) and len(event.text) <= _LONGEST_KEPT_TEXT:
+    if (
+        isinstance(event, TextDelta)
+        and event.token_count <= 1
+        and len(event.text) <= _LONGEST_KEPT_TEXT
+    ):
         return _short_delta_message(event)
     return event_to_proto(event).SerializeToString()
 

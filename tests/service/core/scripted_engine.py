@@ -83,7 +83,7 @@ class ScriptedEngine:
             self.open_requests -= 1
 
     async def wait_dead(self, seconds: float) -> bool:
-        for _ in range(round(seconds / 0.01)):
+        for _ in range(max(1, round(seconds / 0.01))):
             if self.dead:
                 break
             await asyncio.sleep(0.01)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema_rs
 import pytest
@@ -178,3 +181,22 @@ async def test_the_last_step_is_dated(engine: VllmEngine) -> None:
     assert before is not None
     assert after is not None
     assert after > before
+
+
+async def test_what_vllm_says_of_a_failed_core_wakes_who_waits_for_the_death(
+    engine: VllmEngine,
+) -> None:
+    await run(engine, await request(engine, "awake", CAT))
+    assert not await engine.wait_dead(0.05)
+    # That it is this task of vLLM's which hears of it, and that it outlives the wait.
+    llm: Any = engine._llm
+    assert not llm.output_handler.done()
+
+    handler = asyncio.create_task(asyncio.sleep(0.1))
+    failing = SimpleNamespace(output_handler=handler, errored=False)
+    handler.add_done_callback(lambda _: setattr(failing, "errored", True))
+    other = copy.copy(engine)
+    other._llm = cast("Any", failing)
+    began = time.monotonic()
+    assert await other.wait_dead(60)
+    assert time.monotonic() - began < 10
