@@ -189,8 +189,7 @@ async def test_what_vllm_says_of_a_failed_core_wakes_who_waits_for_the_death(
     await run(engine, await request(engine, "awake", CAT))
     assert not await engine.wait_dead(0.05)
     # That it is this task of vLLM's which hears of it, and that it outlives the wait.
-    llm: Any = engine._llm
-    assert not llm.output_handler.done()
+    assert not cast("Any", engine._llm).output_handler.done()
 
     handler = asyncio.create_task(asyncio.sleep(0.1))
     failing = SimpleNamespace(output_handler=handler, errored=False)
