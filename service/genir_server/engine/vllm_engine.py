@@ -14,10 +14,8 @@ import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from genir_server.core.types import FinishReason
 from genir_server.engine.chat_tokenizer import ChatTokenizer
 from genir_server.engine.engine_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
-from genir_server.engine.grammar_reuse import mark_checked
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.processes import EngineProcesses
 from genir_server.engine.protocol import (
@@ -28,12 +26,12 @@ from genir_server.engine.protocol import (
     EngineRejectedError,
     EngineRequest,
 )
+from genir_server.engine.vllm_conversion import engine_delta, sampling_params
 from genir_server.engine.vllm_environment import installed_vllm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from genir_server.core.types import Message
@@ -48,15 +46,6 @@ with them, and vLLM's CPU worker has been seen to take more than ten seconds."""
 
 COUNTS_SECONDS = 1.0
 """How long the engine core gets at the end to say what jump-forward saved."""
-
-_FINISH_REASONS = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "abort": FinishReason.ABORT,
-    # What becomes of a request whose grammar ran into a limit of its own and then refuses the token
-    # that the model chose: the constraint did not hold, and the core says so.
-    "error": FinishReason.ABORT,
-}
 
 
 class VllmEngine:
@@ -185,7 +174,7 @@ class VllmEngine:
         try:
             stream = llm.generate(
                 TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
-                _sampling_params(request),
+                sampling_params(request),
                 request.request_id,
                 lora_request=lora_request,
                 priority=request.priority,
@@ -195,7 +184,7 @@ class VllmEngine:
                     if not self._effective_backend:
                         await self._observe_backend(llm)
                     finished = output.finished
-                    delta = _delta(output, queue_told=queue_told)
+                    delta = engine_delta(output, queue_told=queue_told)
                     queue_told = queue_told or delta.queue_seconds is not None
                     yield delta
         except engine_exceptions.EngineDeadError as error:
@@ -318,55 +307,6 @@ def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
     _kept.add(task)
     task.add_done_callback(_kept.discard)
     return task
-
-
-def _sampling_params(request: EngineRequest) -> SamplingParams:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-    sampling = request.sampling
-    structured_outputs = StructuredOutputsParams(json=request.schema)
-    if request.schema_compiles:
-        mark_checked(structured_outputs)
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sampling.seed,
-        frequency_penalty=sampling.frequency_penalty,
-        presence_penalty=sampling.presence_penalty,
-        repetition_penalty=sampling.repetition_penalty,
-        max_tokens=request.max_tokens,
-        structured_outputs=structured_outputs,
-        output_kind=RequestOutputKind.DELTA,
-        stream_interval=request.tokens_per_delta,
-        # Made for this request alone, so that vLLM need not copy it.
-        skip_clone=True,
-    )
-
-
-def _delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
-    completion = output.outputs[0]
-    if queue_told and not output.finished:
-        # Nearly all are of this kind, and have nothing else that is new.
-        return EngineDelta(completion.text, len(completion.token_ids))
-    finish_reason = None
-    if output.finished:
-        finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
-        if finish_reason is None:
-            raise RuntimeError(f"the engine gave the request up ({completion.finish_reason})")
-    metrics = output.metrics
-    queue_seconds = None
-    if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:
-        queue_seconds = max(0.0, metrics.scheduled_ts - metrics.queued_ts)
-    return EngineDelta(
-        text=completion.text,
-        token_count=len(completion.token_ids),
-        finish_reason=finish_reason,
-        cached_prompt_tokens=output.num_cached_tokens,
-        queue_seconds=queue_seconds,
-    )
 
 
 def _version(distribution: str) -> str:

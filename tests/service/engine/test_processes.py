@@ -46,12 +46,14 @@ def refuse(pid: int) -> int:
     raise OSError(errno.ENOSYS, f"no descriptor of {pid}")
 
 
-@pytest.mark.parametrize("old_kernel", [False, True])
-def test_a_process_that_dies_is_lost_before_anybody_looks_at_it(
-    core: BaseProcess, monkeypatch: pytest.MonkeyPatch, old_kernel: bool
-) -> None:
-    if old_kernel:
+@pytest.fixture(params=["descriptors", "old kernel"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "old kernel":
         monkeypatch.setattr(os, "pidfd_open", refuse)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_process_that_dies_is_lost_before_anybody_looks_at_it(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     assert not processes.lost()
@@ -83,12 +85,8 @@ def test_one_that_was_never_there_is_passed_over() -> None:
     assert processes.wait(1)
 
 
-@pytest.mark.parametrize("old_kernel", [False, True])
-async def test_the_end_of_a_process_wakes_who_waits_for_it(
-    core: BaseProcess, monkeypatch: pytest.MonkeyPatch, old_kernel: bool
-) -> None:
-    if old_kernel:
-        monkeypatch.setattr(os, "pidfd_open", refuse)
+@pytest.mark.usefixtures("kernel")
+async def test_the_end_of_a_process_wakes_who_waits_for_it(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     before = open_files()
