@@ -26,6 +26,10 @@ NAME = "vLLM HTTP"
 STREAM = "stream"
 UNARY = "unary"
 
+_KEPT = 600
+"""Seconds that an idle connection is kept, at both ends: it waits for the other front ends' turns,
+and a server that closes it just then (after 5 s by default) fails a call."""
+
 
 class VllmHttp(ServedFrontEnd):
     """``vllm.entrypoints.openai.api_server``, without its access log."""
@@ -43,12 +47,18 @@ class VllmHttp(ServedFrontEnd):
         command += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
         command += command_line(self._setting)
         self.server = stack.enter_context(
-            running(command, port=port, environment=ENVIRONMENT | self._setting.environment)
+            running(
+                command,
+                port=port,
+                environment=ENVIRONMENT
+                | self._setting.environment
+                | {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(_KEPT)},
+            )
         )
         self._session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 f"http://{self.server.target}",
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT / 2),
                 timeout=aiohttp.ClientTimeout(READY_SECONDS),
             )
         )
