@@ -22,6 +22,7 @@ from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.engine_process import EngineProcessConfig
 from genir_server.engine.grammar_reuse import trust_checked_schemas
 from genir_server.engine.library_preload import preload_libraries
+from genir_server.engine.metrics_off import without_metrics
 from genir_server.engine.own_thread import run_in_own_thread
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.start_fault import StartFault, one_line
@@ -149,7 +150,7 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     finally:
         fault.close()
     if not config.engine_metrics:
-        _without_metrics(llm)
+        without_metrics(llm)
     return llm
 
 
@@ -161,17 +162,6 @@ def _no_collections() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _without_metrics(llm: AsyncLLM) -> None:
-    """Takes out the logger of metrics that vLLM adds to whichever it is given."""
-    from vllm.v1.metrics.loggers import PrometheusStatLogger
-
-    manager = llm.logger_manager
-    if manager is not None:
-        manager.stat_loggers = [
-            each for each in manager.stat_loggers if not isinstance(each, PrometheusStatLogger)
-        ]
 
 
 def _look_at_environment_again() -> None:
