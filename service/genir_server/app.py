@@ -44,6 +44,7 @@ from genir_server.transport.server import (
     bind,
     build_health_server,
     build_server,
+    start,
 )
 from genir_server.transport.servicer import IRServicer
 
@@ -185,7 +186,7 @@ class ServerProcess:
             log.error("cannot start", detail=str(fault))  # noqa: TRY400 - one line, no traceback.
             return EXIT_ADDRESS
         self._listen_to_signals()
-        await server.start()
+        await start(server, servicer, self._calls)
         if self._settings.port_file is not None:
             self._settings.port_file.write_text(f"{port}\n")
         self._access.start()

@@ -27,6 +27,7 @@ from genir_server.transport.server import (
     bind,
     build_health_server,
     build_server,
+    start,
 )
 from genir_server.transport.servicer import IRServicer
 from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
@@ -104,7 +105,7 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     await health.start()
     port = bind(server, "127.0.0.1", 0, access.credentials)
     health_port = bind(probed, "127.0.0.1", 0)
-    await server.start()
+    await start(server, servicer, calls)
     await probed.start()
     try:
         yield Served(port, health_port, access, schemas)

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir_server.transport.accepting import accept_many
 from genir_server.transport.health_service import HealthService
 from genir_server.transport.other_services import OtherServicesInterceptor
 
@@ -108,6 +109,12 @@ def build_server(
         server,
     )
     return server
+
+
+async def start(server: grpc.aio.Server, servicer: IRServicer, calls: CallInterceptor) -> None:
+    """Begins to serve what `build_server` made of these, once it is bound to a port."""
+    await server.start()
+    accept_many(server, servicer, (calls,))
 
 
 def build_health_server(settings: ServerSettings, health: StandardHealth) -> grpc.aio.Server:

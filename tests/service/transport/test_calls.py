@@ -23,7 +23,7 @@ from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.settings import ServerSettings
 from genir_server.transport import server as transport_server
 from genir_server.transport.calls import CallInterceptor
-from genir_server.transport.server import StandardHealth, bind, build_server
+from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import TOKENS_PER_UNSEEN_DELTA, IRServicer
 from tests.service.core.scripted_engine import Schemas, ScriptedEngine, prepared
 
@@ -97,7 +97,7 @@ async def serving(
     server = build_server(settings, servicer, health, calls)
     await health.start()
     port = bind(server, "127.0.0.1", 0)
-    await server.start()
+    await start(server, servicer, calls)
     try:
         target = f"127.0.0.1:{port}"
         async with grpc.aio.insecure_channel(target, options=client_options) as channel:

@@ -15,7 +15,7 @@ from genir_server.core.schemas import SchemaChecker
 from genir_server.lifecycle import Lifecycle, Phase
 from genir_server.settings import ServerSettings
 from genir_server.transport.calls import CallInterceptor
-from genir_server.transport.server import StandardHealth, bind, build_server
+from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import IRServicer
 from tests.service.core.scripted_engine import TEXT_SCHEMA, Schemas, ScriptedEngine, prepared
 from tests.service.transport.test_calls import failure
@@ -41,9 +41,10 @@ async def serving(lifecycle: Lifecycle, admission: Admission) -> AsyncIterator[A
         limits=RequestLimits(),
     )
     settings = ServerSettings.model_validate({})
-    server = build_server(settings, servicer, StandardHealth(lifecycle), CallInterceptor(60.0))
+    calls = CallInterceptor(60.0)
+    server = build_server(settings, servicer, StandardHealth(lifecycle), calls)
     port = bind(server, "127.0.0.1", 0)
-    await server.start()
+    await start(server, servicer, calls)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield ir_service_pb2_grpc.IRServiceStub(channel)
