@@ -39,7 +39,10 @@ def without_metrics(llm: AsyncLLM) -> None:
                 # Later ones follow preemptions.
                 state.stats.scheduled_ts = event.timestamp
 
-    # A vLLM that has no such method counts as before.
-    if hasattr(llm.output_processor, "_update_stats_from_output"):
-        llm.output_processor._update_stats_from_output = note_queue_times  # noqa: SLF001
+    processor = llm.output_processor
+    # vLLM's own traces are made of what is counted, and so may be what a plugin's logger writes.
+    needed = processor.tracing_enabled or manager is None or len(manager.stat_loggers) > 1
+    # A vLLM that has no such method counts as before, too.
+    if not needed and hasattr(processor, "_update_stats_from_output"):
+        processor._update_stats_from_output = note_queue_times  # noqa: SLF001
         llm.log_stats = False

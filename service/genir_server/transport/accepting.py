@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 TRIED_WITH = ("1.85.",)
 """Beginnings of the versions of grpcio whose loop over calls is the one that is known here."""
 
-ACCEPTED_AT_ONCE = 32
-"""Calls of one method that are taken in by one turn of the event loop."""
+METHODS = ("/genir.v1.IRService/GenerateIR", "/genir.v1.IRService/StreamIR")
+"""Those of which many come at once."""
+
+ACCEPTED_AT_ONCE = 16
+"""Calls of one method that one turn of the event loop takes in: what a flood of them can take from
+the streams in that turn."""
 
 log = structlog.get_logger("genir.transport")
 
@@ -46,17 +50,22 @@ def accept_many(
     Args:
         server: has been started, with this servicer.
         servicer: what answers the calls.
-        interceptors: those of the server that these calls have to pass.
+        interceptors: those of the server that these calls have to pass. Its
+            `maximum_concurrent_rpcs` they do not; admission is what bounds calls here.
     """
     if not grpc.__version__.startswith(TRIED_WITH):
-        log.info("calls are taken in one by one", grpcio=grpc.__version__)
+        log.warning(
+            "new calls are taken in one by one, which is slow beside hundreds of streams",
+            grpcio=grpc.__version__,
+            tried_with=TRIED_WITH,
+        )
         return False
     handlers = _Handlers()
     service_grpc.add_IRServiceServicer_to_server(servicer, handlers)  # type: ignore[arg-type]
     core: Any = server._server  # type: ignore[attr-defined]  # noqa: SLF001
-    for method in handlers.of_methods:
+    for method in METHODS:
         for _ in range(ACCEPTED_AT_ONCE):
-            _keep(_accept(core, method, handlers, tuple(interceptors)))
+            _keep(_accept(core, method, handlers, tuple(interceptors))).add_done_callback(_ended)
     return True
 
 
@@ -98,14 +107,14 @@ async def _accept(
         _keep(cygrpc._schedule_rpc_coro(handling, state, loop, method))  # noqa: SLF001
 
 
-def _keep(work: Any) -> None:  # noqa: ANN401 - a coroutine of ours or of Cython's.
+def _keep(work: Any) -> asyncio.Task[None]:  # noqa: ANN401 - a coroutine of ours or of Cython's.
     # An event loop itself does not hold a task.
     task = asyncio.get_running_loop().create_task(work)
     _kept.add(task)
-    task.add_done_callback(_ended)
+    task.add_done_callback(_kept.discard)
+    return task
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    _kept.discard(task)
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("taking in calls side by side failed", detail=repr(fault))
+def _ended(acceptor: asyncio.Task[None]) -> None:
+    if not acceptor.cancelled() and (fault := acceptor.exception()) is not None:
+        log.error("new calls are taken in more slowly from now on", exc_info=fault)

@@ -7,18 +7,22 @@ import time
 from typing import TYPE_CHECKING
 
 import grpc
+import pytest
 
 from genir.v1 import ir_service_pb2
 from genir_server.transport import accepting
+from tests.security.served import REQUEST, STREAM_REQUEST, digest
+from tests.security.served import refusal as refused
+from tests.security.served import serving as authenticating
 from tests.service.core.scripted_engine import ScriptedEngine
 from tests.service.transport.test_calls import serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pytest
+    from pathlib import Path
 
     from genir_server.call_record import CallEnd, CallRecord
+    from tests.service.transport.test_calls import Served
 
 CALLS = 24
 
@@ -44,14 +48,20 @@ class Turns:
         pass
 
 
+async def refusal(served: Served) -> None:
+    """A call that is over soon."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await served.stub.GenerateIR(ir_service_pb2.GenerateIRRequest())
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def turns_between_the_first_and_the_last_of_many_calls() -> int:
     turns = Turns()
     async with serving(ScriptedEngine(), observers=(turns,)) as served:
-        await served.stub.Health(ir_service_pb2.HealthRequest())
+        await refusal(served)
         turns.beginnings.clear()
         busy = asyncio.create_task(turns.go_on())
-        calls = [served.stub.Health(ir_service_pb2.HealthRequest()) for _ in range(CALLS)]
-        await asyncio.gather(*calls)
+        await asyncio.gather(*(refusal(served) for _ in range(CALLS)))
         busy.cancel()
     assert len(turns.beginnings) == CALLS
     return turns.beginnings[-1] - turns.beginnings[0]
@@ -72,10 +82,29 @@ def test_the_installed_grpcio_is_one_that_it_was_tried_with() -> None:
     assert grpc.__version__.startswith(accepting.TRIED_WITH)
 
 
+async def test_calls_taken_in_beside_the_servers_own_loop_pass_what_calls_have_to_pass(
+    tmp_path: Path,
+) -> None:
+    callers = tmp_path / "callers.toml"
+    callers.write_text(
+        f'[callers.one]\ntokens = ["{digest("token")}"]\npermissions = ["generate"]\n'
+    )
+    async with (
+        authenticating(auth_file=callers) as served,
+        grpc.aio.insecure_channel(served.target) as channel,
+    ):
+        stub = served.stub(channel)
+        # The first of each method goes through the server's own loop, which asked for it first.
+        for _ in range(3):
+            for call in (stub.GenerateIR(REQUEST), stub.StreamIR(STREAM_REQUEST)):
+                assert (await refused(call))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_nothing_is_left_of_it_when_the_server_has_stopped() -> None:
+    before = set(accepting._kept)
     async with serving(ScriptedEngine()) as served:
-        await served.stub.Health(ir_service_pb2.HealthRequest())
-        assert accepting._kept
+        await refusal(served)
+        assert accepting._kept > before
     async with asyncio.timeout(5):
-        while accepting._kept:  # noqa: ASYNC110 - what ends them is grpc-core.
+        while not accepting._kept <= before:  # noqa: ASYNC110 - what ends them is grpc-core.
             await asyncio.sleep(0.01)
