@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from genir import IRClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from bench.performance.scopes import ReplayScope
 
@@ -65,8 +67,18 @@ def sweep(scope: ReplayScope, say: Callable[[str], None]) -> list[dict[str, Any]
     return results
 
 
-def carry(streams: int, pace: float | None, tokens_per_delta: int, seconds: float) -> Carried:
-    """Runs one load against a fresh server, which is bound to one core and its caller to others."""
+def carry(
+    streams: int,
+    pace: float | None,
+    tokens_per_delta: int,
+    seconds: float,
+    *,
+    beside: Callable[[str], AbstractContextManager[None]] | None = None,
+) -> Carried:
+    """Runs one load against a fresh server, which is bound to one core and its caller to others.
+
+    `beside` makes, of the server's address, what else goes on meanwhile.
+    """
     cores = sorted(os.sched_getaffinity(0))
     others = set(cores) - {int(SERVER_CORE)} or set(cores)
     os.sched_setaffinity(0, others)
@@ -80,7 +92,8 @@ def carry(streams: int, pace: float | None, tokens_per_delta: int, seconds: floa
             with IRClient(server.target) as client:
                 client.wait_ready(READY_SECONDS)
             cpu, own, began = server.cpu_seconds(), time.process_time(), time.monotonic()
-            logs = uvloop.run(keep_streaming(server.target, streams, seconds, tokens_per_delta))
+            with beside(server.target) if beside else nullcontext():
+                logs = uvloop.run(keep_streaming(server.target, streams, seconds, tokens_per_delta))
             passed = time.monotonic() - began
             cpu, own = server.cpu_seconds() - cpu, time.process_time() - own
     finally:

@@ -30,8 +30,12 @@ METHODS = ("/genir.v1.IRService/GenerateIR", "/genir.v1.IRService/StreamIR")
 """Those of which many come at once."""
 
 ACCEPTED_AT_ONCE = 16
-"""Calls of one method that one turn of the event loop takes in: what a flood of them can take from
-the streams in that turn."""
+"""Calls of one method that one turn of the event loop takes in."""
+
+PAUSE_SECONDS = 0.05
+"""From one call to the next of those sixteen, so that a flood of calls, which only gets refusals,
+cannot take the event loop from the streams: 320 of a method in a second, and those that grpc.aio
+takes in itself."""
 
 log = structlog.get_logger("genir.transport")
 
@@ -105,6 +109,7 @@ async def _accept(
             continue
         handling = cygrpc._handle_rpc(method, handlers, interceptors, state, loop, False)  # noqa: SLF001
         _keep(cygrpc._schedule_rpc_coro(handling, state, loop, method))  # noqa: SLF001
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _keep(work: Any) -> asyncio.Task[None]:  # noqa: ANN401 - a coroutine of ours or of Cython's.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from genir_server.call_record import CallEnd, CallRecord
     from tests.service.transport.test_calls import Served
 
-CALLS = 24
+CALLS = 16
 
 
 class Turns:
