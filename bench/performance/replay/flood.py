@@ -43,6 +43,7 @@ def refused_calls(target: str, at_once: int) -> Iterator[None]:
         print(f"  {refused.value / (time.monotonic() - began):.0f} calls refused in a second")
 
 
+# What multiprocessing's context makes has no public types.
 def _keep_calling(target: str, at_once: int, stop: Any, refused: Any) -> None:  # noqa: ANN401
     asyncio.run(_call(target, at_once, stop, refused))
 

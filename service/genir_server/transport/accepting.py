@@ -46,8 +46,8 @@ def accept_many(
     server: grpc.aio.Server,
     servicer: service_grpc.IRServiceServicer,
     interceptors: Sequence[grpc.aio.ServerInterceptor],
-) -> bool:
-    """Begins to take in calls of IRService beside the server's own loop; tells whether it did.
+) -> None:
+    """Begins to take in calls of IRService beside the server's own loop.
 
     Ends by itself when the server is stopped.
 
@@ -63,14 +63,13 @@ def accept_many(
             grpcio=grpc.__version__,
             tried_with=TRIED_WITH,
         )
-        return False
+        return
     handlers = _Handlers()
     service_grpc.add_IRServiceServicer_to_server(servicer, handlers)  # type: ignore[arg-type]
     core: Any = server._server  # type: ignore[attr-defined]  # noqa: SLF001
     for method in METHODS:
         for _ in range(ACCEPTED_AT_ONCE):
             _keep(_accept(core, method, handlers, tuple(interceptors))).add_done_callback(_ended)
-    return True
 
 
 class _Handlers:
