@@ -3,10 +3,13 @@
 ``python -m bench.jump_forward --out results.json`` starts both engines and lets them take turns:
 for each number of requests at once, each engine answers the same prompts under the same schemas at
 temperature 0, ``--rounds`` times, the one that begins changing from round to round. The first round
-warms both up and is not counted. Reported are the ratio of tokens/s (median and range over the
+warms them up and is not counted. Reported are the ratio of tokens/s (median and range over the
 rounds), engine steps per token, the share of tokens that were forced and of those that cost no
 step, and how many texts were identical. Steps and shares are exact; tokens/s are only worth
 anything on a machine that does nothing else.
+
+With ``--draft-repetitions`` a third engine takes its turns, jump-forward that guesses as well, and
+has rows of its own.
 
 ``--dtype float32 --schemas varied --at-once 1`` checks exactness: every text has to be identical.
 In bfloat16 they are not, because the shape of a batch changes the arithmetic: two rounds of one
@@ -27,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from bench.generation.__main__ import PROMPTS
 from bench.jump_forward.schemas import SCHEMAS
+from bench.performance.compare import SETTLING_SECONDS
 from genir.schemas import builtin_ir_schema_text
 from genir_server.core.types import Message, Role, Sampling
 from genir_server.engine.config import EngineConfig
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
+_STOCK = "stock"
 _LEAST_TASKS = 4
 """Requests in a round where fewer are in flight."""
 
@@ -68,8 +73,9 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both engines with one number of requests at once. Ratios are jump-forward / stock."""
+    """An engine with jump-forward beside stock vLLM. Ratios are jump-forward / stock."""
 
+    engine: str
     at_once: int
     tokens: int
     stock_tokens_per_second: float
@@ -89,7 +95,10 @@ class Comparison:
 
 
 def main() -> int:
-    """Measures and prints a table; gives 1 if float32 texts differ."""
+    """Measures and prints a table; gives 1 if float32 texts differ.
+
+    The file is written anew after each number of requests at once.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
     parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, help="requests at once")
@@ -106,26 +115,24 @@ def main() -> int:
     parser.add_argument(
         "--schemas", default="ir", choices=("ir", "varied"), help="the built-in one, or many shapes"
     )
-    parser.add_argument("--draft-repetitions", action="store_true", help="guess, too")
-    options = parser.parse_args()
-    config = EngineConfig(
-        jump_forward="on",
-        draft_repetitions=options.draft_repetitions,
-        engine_args={"dtype": options.dtype},
+    parser.add_argument(
+        "--draft-repetitions", action="store_true", help="a third engine that guesses, too"
     )
-    results = asyncio.run(_measure(options, config))
-    if options.out:
-        report = {
-            "dtype": options.dtype,
-            "schemas": options.schemas,
-            "draft_repetitions": options.draft_repetitions,
-            "rounds": options.rounds,
-            "comparisons": [asdict(result) for result in results],
-        }
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    options = parser.parse_args()
+    results = asyncio.run(_measure(options))
     print(_table(results))
     differ = any(result.identical < result.texts for result in results)
     return int(options.dtype == "float32" and differ)
+
+
+def _write(options: argparse.Namespace, results: Sequence[Comparison]) -> None:
+    report = {
+        "dtype": options.dtype,
+        "schemas": options.schemas,
+        "rounds": options.rounds,
+        "comparisons": [asdict(result) for result in results],
+    }
+    options.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
@@ -141,38 +148,61 @@ def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
     ]
 
 
-async def _measure(options: argparse.Namespace, config: EngineConfig) -> list[Comparison]:
+async def _measure(options: argparse.Namespace) -> list[Comparison]:
     from genir_server.engine.vllm_start import start_vllm_engine
 
-    stock = await start_vllm_engine(replace(config, jump_forward="off"))
-    jump = await start_vllm_engine(config)
-    if not jump.info.jump_forward:
-        raise SystemExit("jump-forward is off; the log says why")
-    results = []
+    config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
+    wanted = {_STOCK: config, "jump-forward": replace(config, jump_forward="on")}
+    if options.draft_repetitions:
+        wanted["with guesses"] = replace(config, jump_forward="on", draft_repetitions=True)
+    results: list[Comparison] = []
+    engines: dict[str, VllmEngine] = {}
     try:
+        for name, settings in wanted.items():
+            engines[name] = await start_vllm_engine(settings)
+            if name != _STOCK and not engines[name].info.jump_forward:
+                raise SystemExit("jump-forward is off; the log says why")
         for number in options.at_once:
-            tasks = _tasks(options, number)
-            results.append(await _compare(stock, jump, tasks, number, options.rounds))
-            print(_table(results[-1:]), file=sys.stderr, flush=True)
+            compared = await _compare(engines, _tasks(options, number), number, options.rounds)
+            print(_table(compared), file=sys.stderr, flush=True)
+            results += compared
+            if options.out:
+                _write(options, results)
     finally:
-        await stock.shutdown()
-        await jump.shutdown()
+        for engine in engines.values():
+            await engine.shutdown()
     return results
 
 
 async def _compare(
-    stock: VllmEngine, jump: VllmEngine, tasks: list[Task], at_once: int, rounds: int
-) -> Comparison:
-    by_engine: dict[VllmEngine, list[Round]] = {stock: [], jump: []}
-    before = await jump.jump_forward_counts()
+    engines: dict[str, VllmEngine], tasks: list[Task], at_once: int, rounds: int
+) -> list[Comparison]:
+    with_drafts = {name: engine for name, engine in engines.items() if name != _STOCK}
+    before = {name: await engine.jump_forward_counts() for name, engine in with_drafts.items()}
+    done: dict[str, list[Round]] = {name: [] for name in engines}
     for number in range(rounds + 1):
-        for engine in (stock, jump) if number % 2 else (jump, stock):
-            by_engine[engine].append(await _round(engine, tasks, at_once))
-    after = await jump.jump_forward_counts()
-    counts = {name: after[name] - before[name] for name in after}
-    stock_rounds, jump_rounds = by_engine[stock], by_engine[jump]
+        names = list(engines) if number % 2 else list(reversed(engines))
+        for name in names:
+            await asyncio.sleep(SETTLING_SECONDS)
+            done[name].append(await _round(engines[name], tasks, at_once))
+    compared = []
+    for name, engine in with_drafts.items():
+        after = await engine.jump_forward_counts()
+        counts = {key: after[key] - before[name][key] for key in after}
+        compared.append(_comparison(name, at_once, done[_STOCK], done[name], counts))
+    return compared
+
+
+def _comparison(
+    name: str,
+    at_once: int,
+    stock_rounds: list[Round],
+    jump_rounds: list[Round],
+    counts: dict[str, int],
+) -> Comparison:
     ratios = [j.rate / s.rate for j, s in zip(jump_rounds[1:], stock_rounds[1:], strict=True)]
     return Comparison(
+        engine=name,
         at_once=at_once,
         tokens=sum(done.tokens for done in jump_rounds[1:]),
         stock_tokens_per_second=round(statistics.median(done.rate for done in stock_rounds[1:]), 1),
@@ -188,7 +218,7 @@ async def _compare(
         guesses_right_share=round(counts["guessed_accepted"] / max(1, counts["guessed"]), 4),
         identical=_same(stock_rounds[-1], jump_rounds[-1]),
         stock_against_itself=_same(stock_rounds[0], stock_rounds[-1]),
-        texts=len(tasks),
+        texts=len(jump_rounds[-1].texts),
     )
 
 
@@ -223,12 +253,12 @@ async def _round(engine: VllmEngine, tasks: list[Task], at_once: int) -> Round:
 
 def _table(results: Sequence[Comparison]) -> str:
     columns = (
-        *("at once", "stock tok/s", "jump tok/s", "ratio (range)", "steps/token", "forced"),
+        *("engine", "at once", "stock tok/s", "tok/s", "ratio (range)", "steps/token", "forced"),
         *("forced saved", "drafts accepted", "guesses", "identical", "stock against itself"),
     )
     rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     rows += [
-        f"| {r.at_once} | {r.stock_tokens_per_second} | {r.jump_tokens_per_second} "
+        f"| {r.engine} | {r.at_once} | {r.stock_tokens_per_second} | {r.jump_tokens_per_second} "
         f"| {r.ratio:.2f} ({r.lowest_ratio:.2f} to {r.highest_ratio:.2f}) "
         f"| {r.steps_per_token:.3f} | {r.forced_share:.0%} | {r.forced_saved_share:.1%} "
         f"| {r.accepted_share:.1%} | {r.guessed} ({r.guesses_right_share:.0%} right) "
