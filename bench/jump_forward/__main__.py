@@ -152,9 +152,12 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
     from genir_server.engine.vllm_start import start_vllm_engine
 
     config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
-    wanted = {_STOCK: config, "jump-forward": replace(config, jump_forward="on")}
+    wanted = {
+        _STOCK: config,
+        "jump-forward": replace(config, jump_forward="on", draft_repetitions=False),
+    }
     if options.draft_repetitions:
-        wanted["with guesses"] = replace(config, jump_forward="on", draft_repetitions=True)
+        wanted["with guesses"] = replace(config, jump_forward="on")
     results: list[Comparison] = []
     engines: dict[str, VllmEngine] = {}
     try:

@@ -96,7 +96,7 @@ class ServerSettings(BaseSettings):
         "guidance and excludes min_p. auto: on a CPU.",
     )
     draft_repetitions: bool = Field(
-        False,
+        True,
         description="Whether jump-forward also proposes, where nothing is forced, what came before "
         "after the same tokens.",
     )

@@ -57,7 +57,7 @@ class EngineConfig:
     max_model_len: int | None = None
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
     jump_forward: JumpForwardMode = "off"
-    draft_repetitions: bool = False
+    draft_repetitions: bool = True
     fork_engine: bool = True
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     engine_metrics: bool = False

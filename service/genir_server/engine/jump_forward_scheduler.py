@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_GUESSED = 4
-"""Tokens of one guess: it is wrong more often than not, and each costs some arithmetic."""
-
 
 @dataclass(slots=True)
 class JumpForwardCounts:
@@ -131,6 +128,9 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
         """What may come where nothing is forced: here no guess is made."""
         return []
 
+    def _learn(self, request: Request, guessed: int, right: int) -> None:
+        """Told of every guess: `guessed` tokens of it were tried, the first `right` were right."""
+
     def _count(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> None:
@@ -160,9 +160,10 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
                 counts.forced_with_prompt += forced
             counts.drafted += len(drafts)
             counts.accepted += len(tokens) - 1
-            if known == b"":
+            if known == b"" and drafts:
                 counts.guessed += len(drafts)
                 counts.guessed_accepted += len(tokens) - 1
+                self._learn(request, len(drafts), len(tokens) - 1)
 
     def _grammar(self, request: Request) -> GuidanceGrammar | None:
         constraint = request.structured_output_request
@@ -188,7 +189,11 @@ class RepetitionScheduler(JumpForwardScheduler):
 
     def _guess(self, request: Request, most: int) -> list[int]:
         text = self._texts.setdefault(request.request_id, RepeatedText())
-        return text.continuation(request.all_token_ids, min(most, _MOST_GUESSED))
+        return text.guess(request.all_token_ids, most)
+
+    def _learn(self, request: Request, guessed: int, right: int) -> None:
+        if text := self._texts.get(request.request_id):
+            text.learn(guessed, right)
 
 
 class NoDrafts:

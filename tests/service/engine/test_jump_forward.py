@@ -73,9 +73,7 @@ async def pair() -> AsyncIterator[Pair]:
             },
         )
         stock = await start_vllm_engine(config)
-        jumping = await start_vllm_engine(
-            replace(config, jump_forward="on", draft_repetitions=True)
-        )
+        jumping = await start_vllm_engine(replace(config, jump_forward="on"))
     yield Pair(stock, jumping)
     await stock.shutdown()
     await jumping.shutdown()
@@ -190,33 +188,50 @@ SAMPLES = 600
     "sampling",
     [
         Sampling(temperature=1.0, top_p=1.0),
-        Sampling(temperature=0.3, top_p=0.7, top_k=40),
+        Sampling(temperature=0.6, top_p=0.9, top_k=40),
         Sampling(temperature=0.2, top_p=1.0, presence_penalty=1.0),
     ],
     ids=["plain", "cut", "penalty"],
 )
+@pytest.mark.parametrize(
+    ("schema", "proposed"),
+    [
+        (
+            {"type": "array", "items": {"enum": CHOICES}, "minItems": 2, "maxItems": 2},
+            "drafted",
+        ),
+        ({"type": "string", "pattern": "^[01]{12}$"}, "guessed"),
+    ],
+    ids=["forced", "repeated"],
+)
 async def test_at_other_temperatures_the_distribution_is_the_same(
-    pair: Pair, sampling: Sampling
+    pair: Pair, sampling: Sampling, schema: dict[str, Any], proposed: str
 ) -> None:
-    schema = {"type": "array", "items": {"enum": CHOICES}, "minItems": 2, "maxItems": 2}
+    before = await pair.jumping.jump_forward_counts()
     counted = []
     for engine in pair:
         texts = await asyncio.gather(
             *(
-                answer(engine, schema, replace(sampling, seed=number), prompt="Choose two:")
+                answer(engine, schema, replace(sampling, seed=number), prompt="Choose some:")
                 for number in range(SAMPLES)
             )
         )
         # Which tokens the forced bytes are cut into shows in how many there are.
+        values = [json.loads(text.text) for text in texts]
         counted.append(
             (
-                Counter(json.loads(text.text)[0] for text in texts),
-                Counter(json.loads(text.text)[1] for text in texts),
+                Counter(value[0] for value in values),
+                Counter(value[-1] for value in values),
+                Counter((value[-2], value[-1]) for value in values),
                 Counter(text.tokens for text in texts),
             )
         )
     for stock, jumping in zip(*counted, strict=True):
         assert homogeneous(stock, jumping), (stock, jumping)
+    after = await pair.jumping.jump_forward_counts()
+    # Otherwise nothing has been compared.
+    assert len(counted[0][-2]) > 1
+    assert after[proposed] - before[proposed] > SAMPLES
 
 
 def homogeneous(one: Counter[Any], other: Counter[Any]) -> bool:
