@@ -1,15 +1,13 @@
 """Measures jump-forward side by side with vLLM as it is, in process, on the embedded model.
 
-``python -m bench.jump_forward --out results.json`` starts both engines and lets them take turns:
-for each number of requests at once, each engine answers the same prompts under the same schemas at
-temperature 0, ``--rounds`` times, the one that begins changing from round to round. The first round
-warms them up and is not counted. Reported are the ratio of tokens/s (median and range over the
+``python -m bench.jump_forward --out results.json`` starts three engines and lets them take turns:
+vLLM as it is, jump-forward without guesses, and jump-forward as it is by default. For each number
+of requests at once, each engine answers the same prompts under the same schemas at temperature 0 or
+another, ``--rounds`` times, in this order and the other from round to round. The first round warms
+them up and is not counted. Reported are the ratio of tokens/s (median and range over the
 rounds), engine steps per token, the share of tokens that were forced and of those that cost no
 step, and how many texts were identical. Steps and shares are exact; tokens/s are only worth
 anything on a machine that does nothing else.
-
-With ``--draft-repetitions`` a third engine takes its turns, jump-forward that guesses as well, and
-has rows of its own.
 
 ``--dtype float32 --schemas varied --at-once 1`` checks exactness: every text has to be identical.
 In bfloat16 they are not, because the shape of a batch changes the arithmetic: two rounds of one
@@ -95,7 +93,7 @@ class Comparison:
 
 
 def main() -> int:
-    """Measures and prints a table; gives 1 if float32 texts differ.
+    """Measures and prints a table; gives 1 if float32 texts differ at temperature 0.
 
     The file is written anew after each number of requests at once.
     """
@@ -115,20 +113,19 @@ def main() -> int:
     parser.add_argument(
         "--schemas", default="ir", choices=("ir", "varied"), help="the built-in one, or many shapes"
     )
-    parser.add_argument(
-        "--draft-repetitions", action="store_true", help="a third engine that guesses, too"
-    )
+    parser.add_argument("--temperature", type=float, default=0.0)
     options = parser.parse_args()
     results = asyncio.run(_measure(options))
     print(_table(results))
     differ = any(result.identical < result.texts for result in results)
-    return int(options.dtype == "float32" and differ)
+    return int(options.dtype == "float32" and options.temperature == 0.0 and differ)
 
 
 def _write(options: argparse.Namespace, results: Sequence[Comparison]) -> None:
     report = {
         "dtype": options.dtype,
         "schemas": options.schemas,
+        "temperature": options.temperature,
         "rounds": options.rounds,
         "comparisons": [asdict(result) for result in results],
     }
@@ -154,10 +151,9 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
     config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
     wanted = {
         _STOCK: config,
-        "jump-forward": replace(config, jump_forward="on", draft_repetitions=False),
+        "without guesses": replace(config, jump_forward="on", draft_repetitions=False),
+        "default": replace(config, jump_forward="on"),
     }
-    if options.draft_repetitions:
-        wanted["with guesses"] = replace(config, jump_forward="on")
     results: list[Comparison] = []
     engines: dict[str, VllmEngine] = {}
     try:
@@ -166,7 +162,7 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
             if name != _STOCK and not engines[name].info.jump_forward:
                 raise SystemExit("jump-forward is off; the log says why")
         for number in options.at_once:
-            compared = await _compare(engines, _tasks(options, number), number, options.rounds)
+            compared = await _compare(engines, _tasks(options, number), number, options)
             print(_table(compared), file=sys.stderr, flush=True)
             results += compared
             if options.out:
@@ -178,16 +174,20 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
 
 
 async def _compare(
-    engines: dict[str, VllmEngine], tasks: list[Task], at_once: int, rounds: int
+    engines: dict[str, VllmEngine], tasks: list[Task], at_once: int, options: argparse.Namespace
 ) -> list[Comparison]:
     with_drafts = {name: engine for name, engine in engines.items() if name != _STOCK}
-    before = {name: await engine.jump_forward_counts() for name, engine in with_drafts.items()}
+    before: dict[str, dict[str, int]] = {}
     done: dict[str, list[Round]] = {name: [] for name in engines}
-    for number in range(rounds + 1):
+    for number in range(options.rounds + 1):
+        if number == 1:
+            before = {
+                name: await engine.jump_forward_counts() for name, engine in with_drafts.items()
+            }
         names = list(engines) if number % 2 else list(reversed(engines))
         for name in names:
             await asyncio.sleep(SETTLING_SECONDS)
-            done[name].append(await _round(engines[name], tasks, at_once))
+            done[name].append(await _round(engines[name], tasks, at_once, options.temperature))
     compared = []
     for name, engine in with_drafts.items():
         after = await engine.jump_forward_counts()
@@ -229,7 +229,7 @@ def _same(one: Round, other: Round) -> int:
     return sum(a == b for a, b in zip(one.texts, other.texts, strict=True))
 
 
-async def _round(engine: VllmEngine, tasks: list[Task], at_once: int) -> Round:
+async def _round(engine: VllmEngine, tasks: list[Task], at_once: int, temperature: float) -> Round:
     places = asyncio.Semaphore(at_once)
 
     async def answer(number: int, task: Task) -> tuple[str, int]:
@@ -238,7 +238,7 @@ async def _round(engine: VllmEngine, tasks: list[Task], at_once: int) -> Round:
             f"bench-{number}-{time.monotonic_ns()}",
             prompt,
             task.schema,
-            Sampling(temperature=0.0),
+            Sampling(temperature=temperature),
             max_tokens=MAX_TOKENS,
         )
         text, tokens = "", 0

@@ -78,9 +78,7 @@ def interface_fault(*, on_cpu: bool) -> str:
     return f"this version of vLLM does not fit it ({missing[0]})" if missing else ""
 
 
-def with_jump_forward(
-    arguments: AsyncEngineArgs, *, draft_repetitions: bool = False
-) -> AsyncEngineArgs:
+def with_jump_forward(arguments: AsyncEngineArgs, *, draft_repetitions: bool) -> AsyncEngineArgs:
     """The same arguments, with the scheduler and the proposer of jump-forward."""
     return dataclasses.replace(
         arguments,

@@ -36,7 +36,8 @@ class JumpForwardCounts:
     Attributes:
         steps: steps in which a request got at least one token, counted once for each request.
         tokens: tokens that requests got.
-        forced: those of them that lay wholly within forced bytes.
+        forced: those of them that lay wholly within the bytes that were forced when their step
+            began; what becomes forced within a guess is not among them.
         forced_saved: those of the forced that came as a draft, so that they cost no step.
         forced_with_prompt: those of the forced that came out of the step that ended the prompt.
         drafted: tokens proposed.
@@ -98,15 +99,21 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
 
     def _propose(self) -> None:
         self._forced = {}
-        # vLLM measures its memory with one draft for each request of a full batch.
-        budget = min(self.max_num_running_reqs, self.max_num_scheduled_tokens - len(self.running))
+        at_rest: list[tuple[Request, GuidanceGrammar, bytes]] = []
         for request in self.running:
+            # What is left where a request had no part in the step before.
+            request.spec_token_ids = []
             grammar = self._grammar(request)
-            # Only a request at rest: all but its newest token computed, nothing of it on its way.
+            # At rest: all but its newest token computed, nothing of it on its way.
             if grammar is None or request.num_tokens - request.num_computed_tokens != 1:
                 continue
             forced = grammar.ll_matcher.compute_ff_bytes()
             self._forced[request.request_id] = forced
+            at_rest.append((request, grammar, forced))
+        # vLLM measures its memory with one draft for each request of a full batch.
+        budget = min(self.max_num_running_reqs, self.max_num_scheduled_tokens - len(self.running))
+        # What is forced is nearly always right, so guesses get what it leaves of the budget.
+        for request, grammar, forced in sorted(at_rest, key=lambda entry: not entry[2]):
             # The step itself gives one token more than there are drafts.
             left = request.max_tokens - request.num_output_tokens - 1
             most = min(self.num_spec_tokens, left, budget)
@@ -119,10 +126,9 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
                 if forced
                 else self._guess(request, most)
             )
-            if not drafts:
-                continue
-            request.spec_token_ids = grammar.validate_tokens(drafts)
-            budget -= len(request.spec_token_ids)
+            if drafts:
+                request.spec_token_ids = grammar.validate_tokens(drafts)
+                budget -= len(request.spec_token_ids)
 
     def _guess(self, request: Request, most: int) -> list[int]:  # noqa: ARG002
         """What may come where nothing is forced: here no guess is made."""

@@ -16,16 +16,16 @@ than the saved steps make good."""
 
 _REMEMBERED_PROMPT = 4_096
 """Tokens at the end of a prompt that are looked through. Reading a very long one whole would hold
-up everybody's step."""
+up everybody's step: these take a few milliseconds, once for a request."""
 
 
 class RepeatedText:
     """One text's tokens, findable by any few in a row.
 
     It is told of the whole text each time and looks only at what is new in it. How far it ventures
-    depends on how good its guesses were: after one that was right to its end, twice as far; after
-    one of which less than half was right, half as far. So a text that only seems to repeat itself
-    is soon guessed at by one token at a time.
+    depends on how good its guesses were: after one of which all that was tried was right, twice as
+    far; after one of which less than half was right, half as far. So a text that only seems to
+    repeat itself is soon guessed at by one token at a time.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class RepeatedText:
         return [] if found is None else list(tokens[found : found + min(most, self._reach)])
 
     def learn(self, guessed: int, right: int) -> None:
-        """Of a guess of `guessed` tokens, the first `right` were what came."""
+        """Of a guess, `guessed` tokens were tried, and the first `right` were what came."""
         if right == guessed:
             self._reach = min(2 * self._reach, _LONGEST_GUESS)
         elif 2 * right < guessed:

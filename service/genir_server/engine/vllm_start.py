@@ -188,7 +188,10 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
             reason = str(error)
         else:
             jump_forward.lift_drafting_limit(made)
-            logger.info("jump-forward is on: forced tokens cost no step of their own")
+            logger.info(
+                "jump-forward is on: forced tokens cost no step of their own%s",
+                ", and repetitions are guessed" if config.draft_repetitions else "",
+            )
             return made
     logger.log(
         logging.WARNING if config.jump_forward == "on" else logging.INFO,
