@@ -182,6 +182,8 @@ CHOICES = [
     *("delete_group", "update_user", "update_role", "upload", "list", "listen"),
 ]
 SAMPLES = 600
+DIGITS = "Choose some: 0001011100"
+"""All sequences of three binary digits are in it, so that a guess can begin with the fourth."""
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ SAMPLES = 600
             {"type": "array", "items": {"enum": CHOICES}, "minItems": 2, "maxItems": 2},
             False,
         ),
-        ({"type": "string", "pattern": "^[01]{12}$"}, True),
+        ({"type": "string", "pattern": "^[01]{7}$"}, True),
     ],
     ids=["forced", "repeated"],
 )
@@ -212,7 +214,7 @@ async def test_at_other_temperatures_the_distribution_is_the_same(
     for engine in pair:
         texts = await asyncio.gather(
             *(
-                answer(engine, schema, replace(sampling, seed=number), prompt="Choose some:")
+                answer(engine, schema, replace(sampling, seed=number), prompt=DIGITS)
                 for number in range(SAMPLES)
             )
         )
@@ -233,7 +235,7 @@ async def test_at_other_temperatures_the_distribution_is_the_same(
     assert len(counted[0][-2]) > 1
     spent = {name: after[name] - before[name] for name in after}
     if guessed:
-        assert SAMPLES < spent["guessed_accepted"] < spent["guessed"]
+        assert SAMPLES / 2 < spent["guessed_accepted"] < spent["guessed"]
     else:
         assert spent["drafted"] - spent["guessed"] > SAMPLES
 
