@@ -22,6 +22,8 @@ from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Event
 
 PACE = 100.0
 
@@ -30,8 +32,8 @@ PACE = 100.0
 def refused_calls(target: str, at_once: int) -> Iterator[None]:
     """Keeps so many calls going that are refused, from a process of its own."""
     spawned = multiprocessing.get_context("spawn")
-    stop: Any = spawned.Event()
-    refused: Any = spawned.Value("i", 0)
+    stop = spawned.Event()
+    refused = spawned.Value("i", 0)
     began = time.monotonic()
     caller = spawned.Process(target=_keep_calling, args=(target, at_once, stop, refused))
     caller.start()
@@ -43,12 +45,11 @@ def refused_calls(target: str, at_once: int) -> Iterator[None]:
         print(f"  {refused.value / (time.monotonic() - began):.0f} calls refused in a second")
 
 
-# What multiprocessing's context makes has no public types.
-def _keep_calling(target: str, at_once: int, stop: Any, refused: Any) -> None:  # noqa: ANN401
+def _keep_calling(target: str, at_once: int, stop: Event, refused: Synchronized[int]) -> None:
     asyncio.run(_call(target, at_once, stop, refused))
 
 
-async def _call(target: str, at_once: int, stop: Any, refused: Any) -> None:  # noqa: ANN401
+async def _call(target: str, at_once: int, stop: Event, refused: Synchronized[int]) -> None:
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = ir_service_pb2_grpc.IRServiceStub(channel)
 
