@@ -65,7 +65,7 @@ soak: setup-dev
 
 fuzz: setup-dev
 	@GENIR_FUZZ_INPUTS="$(INPUTS)" GENIR_FUZZ_SEED="$(SEED)" $(BIN)/python -m pytest -s \
-		--timeout 7200 tests/security/test_fuzz.py $(ARGS)
+		--timeout 7200 tests/e2e/security/test_fuzz.py $(ARGS)
 
 serve: setup
 	@exec $(BIN)/genir serve $(ARGS)

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from genir_server.admission import Admission, AdmissionLimits
-from genir_server.call_record import CallEnd, CallRecord
-from genir_server.core.errors import GenirError, Reason
-from genir_server.lifecycle import Lifecycle
-from genir_server.metrics import Metrics
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.observability.call_record import CallEnd, CallRecord
+from genir_server.observability.metrics import Metrics
 from genir_server.schema.cache import CacheCounters
-from genir_server.schema.pool import PoolCounters
+from genir_server.schema.isolation.pool import PoolCounters
 from genir_server.schema.preparer import PreparerCounters
+from genir_server.supervision.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -44,7 +44,7 @@ def observe(pid: int) -> Processes:
             parent = child.ppid()
         except psutil.Error:
             continue
-        if "genir_server.schema.worker" in command:
+        if "genir_server.schema.isolation.worker_main" in command:
             # A worker's children live for one schema only.
             role = "workers" if parent == pid else "others"
         else:

@@ -30,15 +30,15 @@ from bench.generation.__main__ import PROMPTS
 from bench.jump_forward.schemas import SCHEMAS
 from bench.performance.compare import SETTLING_SECONDS
 from genir.schemas import builtin_ir_schema_text
-from genir_server.core.types import Message, Role, Sampling
+from genir_server.domain.types import Message, Role, Sampling
 from genir_server.engine.config import EngineConfig
-from genir_server.engine.cpu_dtype import embedded_dtype
 from genir_server.engine.protocol import EngineRequest
+from genir_server.engine.vllm.cpu_dtype import embedded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from genir_server.engine.vllm_engine import VllmEngine
+    from genir_server.engine.vllm.engine import VllmEngine
 
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
@@ -146,7 +146,7 @@ def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
 
 
 async def _measure(options: argparse.Namespace) -> list[Comparison]:
-    from genir_server.engine.vllm_start import start_vllm_engine
+    from genir_server.engine.vllm.start import start_vllm_engine
 
     config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
     wanted = {

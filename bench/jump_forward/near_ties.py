@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.generation.__main__ import PROMPTS
 from genir.schemas import builtin_ir_schema_text
-from genir_server.core.types import Message, Role
+from genir_server.domain.types import Message, Role
 from genir_server.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from genir_server.engine.vllm_engine import VllmEngine
+    from genir_server.engine.vllm.engine import VllmEngine
 
 _MAX_TOKENS = 250
 _LIKELIEST = 20
@@ -55,7 +55,7 @@ def gap(one: Written, other: Written) -> float | None:
 
 async def main(options: argparse.Namespace) -> None:
     """Measures and prints a table."""
-    from genir_server.engine.vllm_start import start_vllm_engine
+    from genir_server.engine.vllm.start import start_vllm_engine
 
     config = EngineConfig(jump_forward="on", engine_args={"dtype": options.dtype})
     stock = await start_vllm_engine(replace(config, jump_forward="off"))

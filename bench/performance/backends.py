@@ -122,7 +122,7 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
     import xgrammar
     from transformers import AutoTokenizer
 
-    from genir_server.schema import engine
+    from genir_server.schema.grammar import guidance as engine
 
     tokenizer = engine.load_tokenizer(str(setting.model))
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(

@@ -14,8 +14,8 @@ import time
 
 from bench.performance.sized_schemas import sized_schema
 from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.schema.isolation.pool import WorkerPool
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.pool import WorkerPool
 
 _SIZES = (0, 600, 2_000, 10_000, 50_000)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p_pytorch
 
-from genir_server.engine.nucleus import without_sorting
+from genir_server.engine.patches.top_p import without_sorting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

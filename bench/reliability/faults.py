@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from genir import GenirError, IRClient
-from tests.e2e.tiny_server import ENDLESS, NO_RETRIES, ReadinessWatch, streams
+from tests.support.tiny_server import ENDLESS, NO_RETRIES, ReadinessWatch, streams
 
 if TYPE_CHECKING:
-    from tests.e2e.tiny_server import TinyServer
+    from tests.support.tiny_server import TinyServer
 
 STREAMS = 8
 DRAINED_CALLS = 50

@@ -11,10 +11,10 @@ import jsonschema_rs
 
 from bench.schemas.guided import GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written, in_engine_order
-from genir_server.core.normalform import NotNormalizableError, normalize, parse_strict
-from genir_server.schema import engine
-from genir_server.schema.verifier import SchemaVerifier
-from genir_server.schema.vocabulary import Draft
+from genir_server.core.normalize import NotNormalizableError, normalize, parse_strict
+from genir_server.schema.grammar import guidance as engine
+from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

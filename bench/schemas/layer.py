@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from bench.schemas.check import InstanceChecker
 from bench.schemas.report import as_dict
-from genir_server.core.errors import GenirError, Reason
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.schema.errors import SchemaRefusedError
+from genir_server.schema.isolation.pool import WorkerPool
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.pool import WorkerPool
-from genir_server.schema.refusal import SchemaRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

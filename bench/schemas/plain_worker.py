@@ -20,7 +20,7 @@ from bench.schemas.check import MOST_BYTES, MOST_INSTANCES, Outcomes
 from bench.schemas.guided import Acceptor, GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written
 from bench.schemas.plain import INSTANCE_SECONDS, MEMORY_BYTES
-from genir_server.schema.worker import read_frame, write_frame
+from genir_server.schema.isolation.worker_main import read_frame, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class _Backend:
             validate_xgrammar_grammar,
         )
 
-        from genir_server.schema import engine
+        from genir_server.schema.grammar import guidance as engine
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
         config = SimpleNamespace(

@@ -21,23 +21,23 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from genir_server.admission import Admission
-from genir_server.bring_up import BringUp, start_vllm
-from genir_server.core.errors import GenirError, Reason
-from genir_server.core.limits import RequestLimits
+from genir_server.auth.access import Access
+from genir_server.auth.reloading import ReloadError
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
-from genir_server.engine.core_template import end_template
-from genir_server.engine_supervisor import (
+from genir_server.engine.cpu_fork.fork_server import end_template
+from genir_server.observability.logging import configure_logging
+from genir_server.observability.observation import Observation
+from genir_server.settings import ServerSettings
+from genir_server.supervision.engine_supervisor import (
     EngineLostError,
     EngineSupervisor,
     StartFailedError,
 )
-from genir_server.lifecycle import Lifecycle, Phase
-from genir_server.logging import configure_logging
-from genir_server.observation import Observation
-from genir_server.reloading import ReloadError
-from genir_server.settings import ServerSettings
-from genir_server.transport.access import Access
-from genir_server.transport.calls import CallInterceptor
+from genir_server.supervision.lifecycle import Lifecycle, Phase
+from genir_server.supervision.startup import BringUp, start_vllm
+from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import (
     BindError,
     StandardHealth,
@@ -49,7 +49,7 @@ from genir_server.transport.server import (
 from genir_server.transport.servicer import IRServicer
 
 if TYPE_CHECKING:
-    from genir_server.bring_up import EngineStarter
+    from genir_server.supervision.startup import EngineStarter
 
 EXIT_OK = 0
 EXIT_SETTINGS = 2

@@ -17,9 +17,9 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from genir_server.admission import AdmissionLimits
-from genir_server.core.limits import LARGEST_TOKENS_PER_DELTA
-from genir_server.engine_supervisor import RestartPolicy
+from genir_server.domain.limits import LARGEST_TOKENS_PER_DELTA
 from genir_server.schema.limits import SchemaLimits
+from genir_server.supervision.engine_supervisor import RestartPolicy
 
 MEBIBYTE = 1 << 20
 DEFAULT_PORT = 50051

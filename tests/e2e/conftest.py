@@ -9,8 +9,8 @@ import pytest
 
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
-from tests.e2e.server_process import ServerProcess
-from tests.otlp_receiver import OtlpReceiver
+from tests.support.otlp_receiver import OtlpReceiver
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

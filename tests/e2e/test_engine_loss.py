@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2
 
 from genir import IRClient, UnavailableError
 from genir.types import Phase
-from genir_server.engine.worker_environment import foreseen_environment
-from genir_server.engine.worker_fork import FORKED
-from tests.e2e.server_process import READY_SECONDS
-from tests.e2e.tiny_server import (
+from genir_server.engine.cpu_fork.worker import FORKED
+from genir_server.engine.cpu_fork.worker_environment import foreseen_environment
+from tests.support.server_process import READY_SECONDS
+from tests.support.tiny_server import (
     ENDLESS,
     NO_RETRIES,
     SHORT,

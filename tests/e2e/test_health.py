@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import grpc
 
     from genir import IRClient
-    from tests.e2e.server_process import ServerProcess
+    from tests.support.server_process import ServerProcess
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
 

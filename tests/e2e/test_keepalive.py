@@ -12,8 +12,8 @@ import pytest
 
 from genir import IRClient
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
-from tests.e2e.calling import spec
-from tests.e2e.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
+from tests.support.calling import spec
+from tests.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ from grpc_status import rpc_status
 from genir import IRClient, UnavailableError
 from genir.types import Phase
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
-from tests.e2e.calling import refusal_from, spec, wait_until_idle
-from tests.e2e.tiny_server import (
+from tests.support.calling import refusal_from, spec, wait_until_idle
+from tests.support.tiny_server import (
     ENDLESS,
     NO_RETRIES,
     SHORT,
@@ -179,7 +179,7 @@ def test_a_reader_that_does_not_read_holds_nobody_up(server: TinyServer, client:
 
     Of what a stream may hold this shows nothing: the tiny model writes some 3 KB for each, which
     any buffer takes, and memory is looked at for leaks alone. The bound is shown with 25 MiB, in
-    `tests/service/transport/test_calls.py`.
+    `tests/unit/transport/test_interceptor.py`.
     """
     with grpc.insecure_channel(server.target) as channel:
         stub = ir_service_pb2_grpc.IRServiceStub(channel)

@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from genir import IRClient, RetryPolicy
-from tests.e2e.kubelet import Kubelet
-from tests.e2e.server_process import READY_SECONDS, ServerProcess
-from tests.manifests import container, environment, pod
-from tests.tiny_model import make_tiny_model
+from tests.support.kubelet import Kubelet
+from tests.support.manifests import container, environment, pod
+from tests.support.server_process import READY_SECONDS, ServerProcess
+from tests.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

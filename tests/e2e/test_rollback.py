@@ -11,10 +11,10 @@ import pytest
 
 from genir import AsyncIRClient, IRClient
 from genir.v1 import ir_service_pb2_grpc
-from tests.e2e.calling import SMALL_SCHEMA, generate
-from tests.e2e.server_process import ServerProcess
-from tests.e2e.tiny_server import text_schema
-from tests.tiny_model import make_tiny_adapter, make_tiny_model
+from tests.support.calling import SMALL_SCHEMA, generate
+from tests.support.server_process import ServerProcess
+from tests.support.tiny_model import make_tiny_adapter, make_tiny_model
+from tests.support.tiny_server import text_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

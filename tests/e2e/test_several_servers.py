@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from genir import IRClient
-from tests.e2e.server_process import ServerProcess
-from tests.tiny_model import make_tiny_model
+from tests.support.server_process import ServerProcess
+from tests.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import pytest
 
 from genir import IRClient, RetryPolicy, UnavailableError
 from genir.types import Completed, Phase, TextDelta
-from tests.e2e.server_process import ServerProcess
-from tests.e2e.tiny_server import TinyServer, text_schema
+from tests.support.server_process import ServerProcess
+from tests.support.tiny_server import TinyServer, text_schema
 
 if TYPE_CHECKING:
     from pathlib import Path

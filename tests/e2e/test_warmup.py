@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from genir import IRClient
 from genir.schemas import builtin_ir_schema
 from genir.types import Phase
-from tests.e2e.server_process import ServerProcess
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ import pytest
 
 from genir import UnavailableError
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
-from tests.e2e.calling import SMALL_SCHEMA, refusal_from
+from tests.support.calling import SMALL_SCHEMA, refusal_from
 
 
 @pytest.fixture

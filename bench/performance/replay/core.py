@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bench.performance.replay.recording import load
-from genir_server.engine.vllm_environment import prepare_environment
+from genir_server.engine.vllm.environment import prepare_environment
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig

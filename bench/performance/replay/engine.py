@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.performance.replay.recording import recording
-from genir_server.core.types import FinishReason
+from genir_server.domain.types import FinishReason
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.protocol import (
     EngineActivity,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from bench.performance.replay.recording import Recording
-    from genir_server.core.types import Message
+    from genir_server.domain.types import Message
 
 _CONTEXT = 1 << 16
 _CANARY = recording(["{", '"intent":{', '"summary":"', "It plays recordings.", '"}', "}"])

@@ -21,7 +21,7 @@ from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd,
 from bench.performance.subjects.callers import make_calls
 from bench.performance.subjects.waiting import until_serving
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
-from tests.security.certificates import LOCALHOST, Authority
+from tests.support.certificates import LOCALHOST, Authority
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack

@@ -52,7 +52,7 @@ class InProcess:
 
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from genir_server.engine.vllm_arguments import engine_arguments
+        from genir_server.engine.vllm.arguments import engine_arguments
 
         setting = self._setting
         arguments = engine_arguments(engine_config(setting), str(setting.model), on_cpu=True)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from genir_server.engine.config import CPU_KV_CACHE_GIB, EngineConfig
-from genir_server.engine.vllm_environment import threads_environment
+from genir_server.engine.vllm.environment import threads_environment
 
 if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting
@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 
 def command_line(setting: EngineSetting) -> list[str]:
-    """For a command of vLLM's: what `genir_server.engine.vllm_arguments` sets too."""
+    """For a command of vLLM's: what `genir_server.engine.vllm.arguments` sets too."""
     structured: dict[str, object] = {"backend": setting.backend}
     if setting.backend != "auto":
         structured["disable_any_whitespace"] = True

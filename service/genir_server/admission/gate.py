@@ -20,7 +20,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from genir_server.admission.pace import Pace
-from genir_server.core.errors import GenirError, Reason
+from genir_server.domain.errors import GenirError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

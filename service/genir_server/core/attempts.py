@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from genir_server.core.errors import GenirError, Reason
-from genir_server.core.prompting import build_retry_prompt
-from genir_server.core.types import AttemptReason, Enforcement, Tightening
+from genir_server.core.prompt import build_retry_prompt
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import AttemptReason, Enforcement, Tightening
 
 if TYPE_CHECKING:
-    from genir_server.core.judge import Verdict
-    from genir_server.core.prompting import Prompt
-    from genir_server.core.types import GenerationRequest, Sampling
+    from genir_server.core.prompt import Prompt
+    from genir_server.core.verify import Verdict
+    from genir_server.domain.types import GenerationRequest, Sampling
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.attempts import Attempts
-from genir_server.core.errors import FieldViolation, GenirError, Reason
-from genir_server.core.judge import judge
-from genir_server.core.limits import RequestLimits
-from genir_server.core.normalform import digest
-from genir_server.core.prompting import build_prompt
-from genir_server.core.schemas import schema_in_force
-from genir_server.core.types import (
+from genir_server.core.normalize import digest
+from genir_server.core.prompt import build_prompt
+from genir_server.core.schema_check import schema_in_force
+from genir_server.core.validate import check_sampling, validate_request
+from genir_server.core.verify import judge
+from genir_server.domain.errors import FieldViolation, GenirError, Reason
+from genir_server.domain.limits import RequestLimits
+from genir_server.domain.types import (
     Accepted,
     Attempt,
     AttemptStarted,
@@ -32,16 +33,15 @@ from genir_server.core.types import (
     Timings,
     Usage,
 )
-from genir_server.core.validate import check_sampling, validate_request
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError, EngineRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from genir_server.core.judge import Verdict
-    from genir_server.core.prompting import Prompt
+    from genir_server.core.prompt import Prompt
     from genir_server.core.turn import Turn
-    from genir_server.core.types import GenerationEvent, GenerationRequest
+    from genir_server.core.verify import Verdict
+    from genir_server.domain.types import GenerationEvent, GenerationRequest
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
 

@@ -9,15 +9,15 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from genir_server.core.errors import FieldViolation, GenirError, Reason, invalid_field
-from genir_server.core.limits import LARGEST_TOKENS_PER_DELTA
-from genir_server.core.types import PromptFormat, Role, Sampling, SchemaInPrompt
+from genir_server.domain.errors import FieldViolation, GenirError, Reason, invalid_field
+from genir_server.domain.limits import LARGEST_TOKENS_PER_DELTA
+from genir_server.domain.types import PromptFormat, Role, Sampling, SchemaInPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from genir_server.core.limits import RequestLimits
-    from genir_server.core.types import GenerationRequest, Message
+    from genir_server.domain.limits import RequestLimits
+    from genir_server.domain.types import GenerationRequest, Message
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -39,7 +39,7 @@ class EngineConfig:
         draft_repetitions: whether, where jump-forward is on and nothing is forced, what came before
             after the same tokens is proposed.
         fork_engine: whether, on a CPU, the engine's processes are forked from one that imports vLLM
-            beside the server; see `genir_server.engine.core_template`.
+            beside the server; see `genir_server.engine.cpu_fork.fork_server`.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
         engine_metrics: whether vLLM counts what it does in metrics of its own, which takes
             processor time for every token.

@@ -1,6 +1,6 @@
 """What the core asks of an engine. Imports neither vllm nor torch.
 
-`genir_server.engine.vllm_engine` is the implementation; the core and every other module know only
+`genir_server.engine.vllm.engine` is the implementation; the core and every other module know only
 this protocol.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from genir_server.core.types import FinishReason, Message, Sampling
+    from genir_server.domain.types import FinishReason, Message, Sampling
 
 
 class EngineDeadError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from genir_server.core.types import Tightening
+from genir_server.domain.types import Tightening
 
 _BRIEF_CHARACTERS = 80
 _BRIEF_ENTRIES = 3

@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from genir_server.core.errors import GenirError, Reason
-from genir_server.core.types import Enforcement, SchemaNotice, Tightening
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import Enforcement, SchemaNotice, Tightening
 from genir_server.schema.cache import ByteBoundedCache, CacheCounters
+from genir_server.schema.errors import SchemaRefusedError, invalid, too_complex
+from genir_server.schema.isolation.pool import PoolCounters, WorkerPool
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.pool import PoolCounters, WorkerPool
-from genir_server.schema.refusal import SchemaRefusedError, invalid, too_complex
+from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.types import PreparedSchema, SchemaStatistics
-from genir_server.schema.verification import GuardedVerifier, Verification
-from genir_server.schema.verifier import SchemaVerifier
-from genir_server.schema.vocabulary import Draft
+from genir_server.schema.verify.isolated import GuardedVerifier, Verification
+from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

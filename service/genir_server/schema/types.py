@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from genir_server.core.types import Tightening
+from genir_server.domain.types import Tightening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from genir_server.core.errors import Reason
-    from genir_server.core.types import SchemaNotice, Violation
+    from genir_server.domain.errors import Reason
+    from genir_server.domain.types import SchemaNotice, Violation
 
 
 class Verifier(Protocol):

@@ -14,9 +14,9 @@ from google.protobuf.duration_pb2 import Duration
 from genir.v1 import generation_pb2 as generation
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import status_pb2 as status
-from genir_server.core.errors import invalid_field
-from genir_server.core.limits import DEFAULT_MAX_ATTEMPTS
-from genir_server.core.types import (
+from genir_server.domain.errors import invalid_field
+from genir_server.domain.limits import DEFAULT_MAX_ATTEMPTS
+from genir_server.domain.types import (
     Accepted,
     AttemptReason,
     AttemptStarted,
@@ -32,12 +32,12 @@ from genir_server.core.types import (
     SchemaShown,
     TextDelta,
 )
-from genir_server.lifecycle import Phase
+from genir_server.supervision.lifecycle import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from genir_server.core.types import (
+    from genir_server.domain.types import (
         Attempt,
         GenerationEvent,
         SchemaNotice,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import schema_pb2 as schema
 from genir.v1 import status_pb2 as status
-from genir_server.core.errors import GenirError
-from genir_server.core.schemas import SchemaCheckRequest
-from genir_server.core.types import SchemaCoverage
+from genir_server.core.schema_check import SchemaCheckRequest
+from genir_server.domain.errors import GenirError
+from genir_server.domain.types import SchemaCoverage
 from genir_server.transport.convert import SCHEMA_SHOWN, duration, notice_to_proto
 
 if TYPE_CHECKING:
-    from genir_server.core.schemas import SchemaCheck
-    from genir_server.core.types import SchemaLimit
+    from genir_server.core.schema_check import SchemaCheck
+    from genir_server.domain.types import SchemaLimit
     from genir_server.schema.types import PreparedSchema, SchemaStatistics
 
 _SCHEMA_COVERAGES = {

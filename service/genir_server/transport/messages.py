@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from genir_server.core.errors import GenirError, Reason
+from genir_server.domain.errors import GenirError, Reason
 
 if TYPE_CHECKING:
     import grpc

@@ -11,14 +11,14 @@ from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
-from genir_server.transport.accepting import accept_many
+from genir_server.transport.concurrent_accept import accept_many
 from genir_server.transport.health_service import HealthService
-from genir_server.transport.other_services import OtherServicesInterceptor
+from genir_server.transport.standard_services import OtherServicesInterceptor
 
 if TYPE_CHECKING:
-    from genir_server.lifecycle import Lifecycle
     from genir_server.settings import ServerSettings
-    from genir_server.transport.calls import CallInterceptor
+    from genir_server.supervision.lifecycle import Lifecycle
+    from genir_server.transport.interceptor import CallInterceptor
     from genir_server.transport.servicer import IRServicer
 
 SERVICE_NAME = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"].full_name

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir.v1 import status_pb2 as status
-from genir_server.callers import Permission
-from genir_server.core.errors import GenirError, invalid_field
-from genir_server.core.types import Accepted, Completed, TextDelta
+from genir_server.auth.identity import peer_host
 from genir_server.core.validate import check_message_count, check_schema_count
-from genir_server.lifecycle import Phase
+from genir_server.domain.caller import Permission
+from genir_server.domain.errors import GenirError, invalid_field
+from genir_server.domain.types import Accepted, Completed, TextDelta
+from genir_server.observability.versions import installed_versions
+from genir_server.supervision.lifecycle import Phase
 from genir_server.transport import convert, convert_schema
-from genir_server.transport.calls import current_call
-from genir_server.transport.identity import peer_host
-from genir_server.versions import installed_versions
+from genir_server.transport.interceptor import current_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from genir.v1 import generation_pb2 as generation
     from genir_server.admission import Admission
-    from genir_server.call_record import CallRecord
-    from genir_server.core.limits import RequestLimits
-    from genir_server.core.types import GenerationEvent
-    from genir_server.lifecycle import Lifecycle
+    from genir_server.domain.limits import RequestLimits
+    from genir_server.domain.types import GenerationEvent
+    from genir_server.observability.call_record import CallRecord
     from genir_server.schema.types import PreparedSchema
+    from genir_server.supervision.lifecycle import Lifecycle
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -14,14 +14,14 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from genir.v1 import status_pb2 as genir_status
-from genir_server.core.errors import Reason
+from genir_server.domain.errors import Reason
 from genir_server.transport import convert
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from genir_server.core.errors import GenirError
-    from genir_server.core.types import GenerationFailure
+    from genir_server.domain.errors import GenirError
+    from genir_server.domain.types import GenerationFailure
 
 REQUEST_ID_METADATA = "genir-request-id"
 """Initial and trailing metadata that carries the request id of every call."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax.negation import literal_key
 from genir_server.schema.relax.scalars import whole
-from genir_server.schema.vocabulary import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genir_server.schema.document import Node
+    from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
 _MOST_ITEMS = 1_000

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.cycles import cycles
-from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES
+from genir_server.schema.read.cycles import cycles
+from genir_server.schema.read.vocabulary import ANNOTATIONS, REFERENCES
 
 if TYPE_CHECKING:
-    from genir_server.schema.document import Document
+    from genir_server.schema.read.document import Document
 
 _COMBINERS = frozenset({"allOf", "anyOf", "oneOf"})
 

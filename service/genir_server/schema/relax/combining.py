@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.read.vocabulary import ANNOTATIONS
 from genir_server.schema.relax.negation import negate
-from genir_server.schema.vocabulary import ANNOTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genir_server.schema.document import Node
+    from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
 

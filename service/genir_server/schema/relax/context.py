@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from genir_server.core.types import Enforcement, SchemaNotice
-from genir_server.schema.pointer import child
+from genir_server.domain.types import Enforcement, SchemaNotice
+from genir_server.schema.read.pointer import child
 
 if TYPE_CHECKING:
-    from genir_server.schema.document import Document, Node
+    from genir_server.schema.read.document import Document, Node
 
 EngineSchema = dict[str, object] | bool
 """A schema in the keywords that the engine enforces."""

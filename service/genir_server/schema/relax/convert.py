@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genir_server.core.types import Enforcement, SchemaNotice
-from genir_server.schema.pointer import split
+from genir_server.domain.types import Enforcement, SchemaNotice
+from genir_server.schema.read.pointer import split
+from genir_server.schema.read.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
 from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
 from genir_server.schema.relax.circular import mixed_references, recursive_schemas
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.relax.simplify import simplify
-from genir_server.schema.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
 
 if TYPE_CHECKING:
-    from genir_server.schema.document import Document, Node
+    from genir_server.schema.read.document import Document, Node
 
 _MOST_NOTICES = 200
 _LONGEST_NAME = 40

@@ -9,7 +9,7 @@ from genir_server.schema.relax.disjoint import disjoint
 from genir_server.schema.relax.negation import negate
 
 if TYPE_CHECKING:
-    from genir_server.schema.document import Node
+    from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
 _MOST_COMPARED = 150

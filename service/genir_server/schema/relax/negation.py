@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+from genir_server.schema.read.vocabulary import ANNOTATIONS, Draft, known
 from genir_server.schema.relax.literals import all_strings_but
-from genir_server.schema.vocabulary import ANNOTATIONS, Draft, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genir_server.schema.document import Document, Node
+    from genir_server.schema.read.document import Document, Node
     from genir_server.schema.relax.context import EngineSchema
 
 _LEVELS = 6

@@ -10,7 +10,7 @@ from genir_server.schema.relax.negation import literal_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genir_server.schema.document import Node
+    from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "not")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.core.types import Enforcement
+from genir_server.domain.types import Enforcement
 from genir_server.schema.relax.formats import (
     ENGINE_FORMATS,
     EXACT_PATTERNS,
@@ -15,7 +15,7 @@ from genir_server.schema.relax.formats import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genir_server.schema.document import Node
+    from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
 

@@ -1,0 +1,143 @@
+"""Who may call and what each caller may do: the callers file, read and looked up.
+
+The file is TOML, one table for each caller::
+
+    [callers.nightly-build]
+    tokens = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+    permissions = ["generate"]
+
+    [callers.operations]
+    certificates = ["ops.example.org", "spiffe://example.org/ops"]
+    permissions = ["generate", "warmup", "debug"]
+
+`tokens` are digests of bearer tokens; two of them let a token be replaced without a gap.
+`certificates` are names in a client's certificate: a DNS name or URI of its subject alternative
+names, or the common name of one that has none. Tokens are random and long (``genir token``), so
+that a plain digest gives nothing away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from genir_server.domain.caller import Caller, Permission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"sha256:([0-9a-f]{64})")
+_KEYS = frozenset({"tokens", "certificates", "permissions"})
+
+
+class CallersError(Exception):
+    """The callers file is malformed. The message holds no secret."""
+
+
+class Callers:
+    """The callers that a file names.
+
+    Args:
+        by_digest: SHA-256 digests of tokens, and whose each is.
+        by_certificate: names in certificates, and whose each is.
+    """
+
+    def __init__(self, by_digest: dict[bytes, Caller], by_certificate: dict[str, Caller]) -> None:
+        self._by_digest = by_digest
+        self._by_certificate = by_certificate
+
+    def __len__(self) -> int:
+        return len({each.name for each in self._everyone()})
+
+    def with_token(self, token: bytes) -> Caller | None:
+        """The caller whose token it is.
+
+        Takes the same time whichever token it is, and if it is none.
+        """
+        digest = hashlib.sha256(token).digest()
+        found = None
+        for known, caller in self._by_digest.items():
+            if hmac.compare_digest(known, digest):
+                found = caller
+        return found
+
+    def with_certificate(self, names: Iterable[str]) -> Caller | None:
+        """The caller that one of the names in a verified certificate belongs to."""
+        return next(
+            (self._by_certificate[name] for name in names if name in self._by_certificate), None
+        )
+
+    def _everyone(self) -> Iterable[Caller]:
+        yield from self._by_digest.values()
+        yield from self._by_certificate.values()
+
+
+def read_callers(text: str) -> Callers:
+    """Reads the text of a callers file.
+
+    Raises:
+        CallersError: it is not TOML, or does not say what it must.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise CallersError(f"not TOML: {_place_only(fault)}") from None
+    tables = document.pop("callers", None)
+    if document or not isinstance(tables, dict) or not tables:
+        raise CallersError("must hold tables [callers.NAME] and nothing else")
+    by_digest: dict[bytes, Caller] = {}
+    by_certificate: dict[str, Caller] = {}
+    for name, table in tables.items():
+        where = f"callers.{name}"
+        if not _NAME.fullmatch(name):
+            raise CallersError("a caller's name must be 1 to 64 letters, digits, '.', '_' or '-'")
+        if not isinstance(table, dict) or not table.keys() <= _KEYS:
+            raise CallersError(f"{where} may hold {', '.join(sorted(_KEYS))} and nothing else")
+        caller = Caller(name, _permissions(table, where))
+        digests = [_digest(each, where) for each in _strings(table, "tokens", where)]
+        certificates = _strings(table, "certificates", where)
+        if not digests and not certificates:
+            raise CallersError(f"{where} needs a token or a certificate")
+        for digest in digests:
+            if by_digest.setdefault(digest, caller) is not caller:
+                raise CallersError(f"{where} has a token that another caller has too")
+        for certificate in certificates:
+            if by_certificate.setdefault(certificate, caller) is not caller:
+                raise CallersError(f"{where} has a certificate that another caller has too")
+    return Callers(by_digest, by_certificate)
+
+
+def _permissions(table: dict[str, Any], where: str) -> frozenset[Permission]:
+    names = _strings(table, "permissions", where)
+    if not names:
+        raise CallersError(f"{where} needs permissions")
+    try:
+        return frozenset(map(Permission, names))
+    except ValueError:
+        known = ", ".join(Permission)
+        raise CallersError(f"{where}.permissions may hold {known} and nothing else") from None
+
+
+def _strings(table: dict[str, Any], key: str, where: str) -> list[str]:
+    values = table.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(each, str) and each for each in values):
+        raise CallersError(f"{where}.{key} must be a list of strings")
+    return values
+
+
+def _digest(text: str, where: str) -> bytes:
+    match = _TOKEN.fullmatch(text)
+    if match is None:
+        # Whoever put the token itself there must not find it in the log.
+        raise CallersError(f"{where}.tokens must hold 'sha256:' and 64 lower-case hex digits each")
+    return bytes.fromhex(match[1])
+
+
+def _place_only(fault: tomllib.TOMLDecodeError) -> str:
+    """Where the fault is, without the text that stands there."""
+    place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(fault))
+    return f"see {place[1]}" if place else "see its syntax"

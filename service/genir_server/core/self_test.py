@@ -1,0 +1,167 @@
+"""Generations that the server makes for itself: the warm-up and the canary.
+
+Both go the whole way that a caller's request goes, but stand in no queue: together they have one
+place of their own, and the engine takes them first. Simultaneous askers share one generation, which
+goes on when an asker leaves; each kind begins at most once a second and has a bound in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import Completed, GenerationRequest, Sampling, SchemaInPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from genir_server.core.generate import IRGenerator
+
+WARMUP_PROMPT = "Describe a function that adds two integers and returns the sum."
+CANARY_SCHEMA = (
+    '{"type":"object","properties":{"intent":{"type":"object","properties":{"summary":'
+    '{"type":"string","minLength":10,"maxLength":40}},'
+    '"required":["summary"],"additionalProperties":false}},'
+    '"required":["intent"],"additionalProperties":false}'
+)
+"""A schema of the IR's shape whose generation takes about a dozen tokens."""
+
+INTERVAL_SECONDS = 1.0
+"""Least time between the beginnings of two generations of one kind."""
+
+CANARY_SECONDS = 60.0
+"""Longest time that a canary may take."""
+
+WARMUP_SECONDS = 600.0
+"""Longest time that a warm-up may take, all its attempts together."""
+
+_PRIORITY = -1000
+_WARMUP_SEED = 1
+_WARMUP_ATTEMPTS = 3
+_WARMUP_BUDGETS = (256, None)
+"""Tokens that each attempt may take, for all attempts in turn: a server that starts is waited for,
+and what a small model is long-winded about with one seed it may say shortly with the next."""
+_TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """A verified IR and the seconds it took."""
+
+    completed: Completed
+    elapsed: float
+
+
+class Probes:
+    """Warm-up and canary of one generator."""
+
+    def __init__(self, generator: IRGenerator) -> None:
+        self.generator = generator
+        self._warm: ProbeResult | None = None
+        self._running: dict[str, asyncio.Task[ProbeResult]] = {}
+        self._place = asyncio.Lock()
+        self._began: dict[str, float] = {}
+
+    @property
+    def warm(self) -> ProbeResult | None:
+        """The warm-up that ran; None before the first."""
+        return self._warm
+
+    async def warm_up(self) -> ProbeResult:
+        """Runs one generation with the built-in IR schema and remembers it.
+
+        Raises:
+            GenirError: it did not come to a valid IR.
+        """
+        return await self._shared("warm-up", self._warm_up)
+
+    async def canary(self) -> ProbeResult:
+        """Runs one very short generation.
+
+        Raises:
+            GenirError: it did not come to a valid IR.
+        """
+        return await self._shared("canary", self._canary)
+
+    async def _shared(
+        self, name: str, probe: Callable[[], Coroutine[None, None, ProbeResult]]
+    ) -> ProbeResult:
+        task = self._running.get(name)
+        if task is None:
+            task = asyncio.create_task(probe(), name=name)
+            self._running[name] = task
+            task.add_done_callback(self._forget)
+        # One asker that gives up must not take the generation from the others.
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[ProbeResult]) -> None:
+        del self._running[task.get_name()]
+        if not task.cancelled():
+            # Seen here, so that a failure nobody waited for is no unretrieved exception.
+            task.exception()
+
+    async def _warm_up(self) -> ProbeResult:
+        requests = [
+            GenerationRequest(
+                request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
+                prompt=WARMUP_PROMPT,
+                sampling=Sampling(seed=_WARMUP_SEED + number),
+                max_tokens=budget,
+                max_attempts=_WARMUP_ATTEMPTS,
+                brief=True,
+                priority=_PRIORITY,
+            )
+            for number, budget in enumerate(_WARMUP_BUDGETS)
+        ]
+        self._warm = await self._run("warm-up", WARMUP_SECONDS, *requests)
+        return self._warm
+
+    async def _canary(self) -> ProbeResult:
+        return await self._run(
+            "canary",
+            CANARY_SECONDS,
+            GenerationRequest(
+                request_id=f"canary-{uuid.uuid4().hex[:12]}",
+                prompt="Say that you work.",
+                json_schema=CANARY_SCHEMA,
+                schema_in_prompt=SchemaInPrompt.NEVER,
+                sampling=Sampling(temperature=0.0),
+                max_tokens=64,
+                priority=_PRIORITY,
+            ),
+        )
+
+    async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> ProbeResult:
+        """Runs the first request whose budget of tokens is enough."""
+        async with self._place:
+            since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS - since)
+            self._began[name] = time.monotonic()
+            try:
+                async with asyncio.timeout(seconds) as bound:
+                    for request in requests[:-1]:
+                        try:
+                            return await self._generate(request)
+                        except GenirError as fault:
+                            if fault.reason not in _TOO_LITTLE:
+                                raise
+                    return await self._generate(requests[-1])
+            except TimeoutError as fault:
+                if not bound.expired():
+                    raise
+                raise GenirError(
+                    Reason.DEADLINE_EXCEEDED, f"the {name} took longer than {seconds:g} s"
+                ) from fault
+
+    async def _generate(self, request: GenerationRequest) -> ProbeResult:
+        began = time.monotonic()
+        async with aclosing(self.generator.run(request)) as events:
+            async for event in events:
+                if isinstance(event, Completed):
+                    return ProbeResult(event, time.monotonic() - began)
+        raise AssertionError("a generation ends with Completed or raises")

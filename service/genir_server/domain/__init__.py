@@ -1,0 +1,1 @@
+"""Types, errors, limits and queues that every other package shares; imports none of them."""

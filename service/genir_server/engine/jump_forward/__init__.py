@@ -1,0 +1,1 @@
+"""Jump-forward: proposes tokens that the grammar forces, and prompt-lookup drafts."""

@@ -1,0 +1,1 @@
+"""Replacements of vLLM functions, each listed with its reason."""

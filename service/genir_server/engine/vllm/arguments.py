@@ -1,0 +1,165 @@
+"""From `EngineConfig` to vLLM's engine arguments and back to what vLLM made of them.
+
+Imports vllm, so nothing but `vllm_start` imports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+
+from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
+from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm.cpu_dtype import embedded_dtype
+from genir_server.engine.vllm.start_fault import one_line
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+    from genir_server.engine.config import EngineConfig
+
+OWN_SETTINGS = {
+    "model": "--model",
+    "served_model_name": "--served-model-name",
+    "max_model_len": "--max-model-len",
+    "enable_lora": "--lora-adapters",
+    "structured_outputs_config": "--structured-output-backend",
+    "reasoning_parser": "--structured-output-backend",
+    "logging_config": "--log-level and --log-format",
+    "scheduling_policy": None,
+    "disable_log_stats": None,
+}
+"""Arguments of vLLM that may not be passed through, and the server's setting that is for them."""
+
+WORKER_EXTENSION = "genir_server.engine.patches.worker_extension.WorkerExtension"
+"""What vLLM loads in its workers on a CPU, unless an operator names another."""
+
+_TEXT = {"str", "<class 'str'>", "str | None"}
+
+
+def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> AsyncEngineArgs:
+    """The arguments that vLLM is started with.
+
+    Args:
+        config: what the operator chose.
+        model_path: the folder or name of the model, known by now for the embedded one too.
+        on_cpu: whether vLLM will run on a CPU.
+
+    Raises:
+        EngineStartError: an argument passed through is unknown to vLLM or not open to that, or
+            a model's or an adapter's folder does not exist.
+
+    """
+    arguments: dict[str, Any] = {
+        "model": model_path,
+        "served_model_name": config.model_name,
+        "scheduling_policy": "priority",
+        "structured_outputs_config": _structured_outputs(config),
+        "enable_prefix_caching": True,
+        # No lines of numbers in the log every ten seconds; `ActivityRecorder` still gets them.
+        "disable_log_stats": True,
+        # A progress bar does not fit a log of records.
+        "use_tqdm_on_load": False,
+    }
+    if config.max_model_len is not None:
+        arguments["max_model_len"] = config.max_model_len
+    elif config.model is None:
+        arguments["max_model_len"] = EMBEDDED_MAX_MODEL_LEN
+    if on_cpu or config.model is None:
+        # Compiling takes longer than a small model or a short-lived demonstration gets back.
+        arguments["enforce_eager"] = True
+    if on_cpu and config.model is None:
+        arguments["dtype"] = embedded_dtype()
+    if on_cpu:
+        arguments["worker_extension_cls"] = WORKER_EXTENSION
+    if config.lora_adapters:
+        arguments["enable_lora"] = True
+    _check_folders(config)
+    arguments |= _passed_through(config)
+    try:
+        return AsyncEngineArgs(**arguments)
+    except (TypeError, ValueError) as error:
+        raise EngineStartError(f"vLLM refuses its arguments: {one_line(error)}") from error
+
+
+def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
+    """The whole configuration of vLLM, with the structured-output backend read back and compared.
+
+    Raises:
+        EngineStartError: vLLM refuses the arguments, cannot read the model, or would use another
+            backend or scheduling policy than was asked for.
+
+    """
+    from vllm.usage.usage_lib import UsageContext
+
+    try:
+        made = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+    except Exception as error:  # vLLM raises whatever its parts raise.
+        raise EngineStartError(f"vLLM cannot load {arguments.model}: {one_line(error)}") from error
+    asked = config.structured_output_backend
+    if made.structured_outputs_config.backend != asked:
+        raise EngineStartError(
+            f"the structured-output backend {asked} was asked for, but vLLM is configured for"
+            f" {made.structured_outputs_config.backend}: this version of vLLM does not fit"
+        )
+    if str(made.scheduler_config.policy) != "priority":
+        raise EngineStartError(
+            "vLLM is not configured for scheduling by priority: this version of vLLM does not fit"
+        )
+    # vLLM's check of its own arguments forbids this together with "auto", but both backends that
+    # "auto" tries first, xgrammar and guidance, read it; and without it a model may write
+    # whitespace for ever.
+    made.structured_outputs_config.disable_any_whitespace = True
+    return made
+
+
+def _structured_outputs(config: EngineConfig) -> dict[str, Any]:
+    backend = config.structured_output_backend
+    return {"backend": backend} | ({} if backend == "auto" else {"disable_any_whitespace": True})
+
+
+def _check_folders(config: EngineConfig) -> None:
+    model = config.model
+    if model is not None and not Path(model).exists() and _looks_like_a_path(model):
+        raise EngineStartError(f"the model folder {model} does not exist")
+    for name, folder in config.lora_adapters.items():
+        if not (Path(folder) / "adapter_config.json").is_file():
+            raise EngineStartError(
+                f"the LoRA adapter {name} is not at {folder}: no adapter_config.json there"
+            )
+
+
+def _looks_like_a_path(model: str) -> bool:
+    # A name on the Hugging Face Hub is "name" or "owner/name".
+    return model.startswith(("/", ".", "~")) or model.count("/") > 1
+
+
+def _passed_through(config: EngineConfig) -> dict[str, Any]:
+    fields = {field.name: field for field in dataclasses.fields(AsyncEngineArgs)}
+    passed: dict[str, Any] = {}
+    for given, value in config.engine_args.items():
+        name = given.replace("-", "_")
+        if name in OWN_SETTINGS:
+            instead = OWN_SETTINGS[name]
+            raise EngineStartError(
+                f"the engine argument {given} cannot be passed through: "
+                + (f"use {instead}" if instead else "the server depends on its own value")
+            )
+        if name not in fields:
+            raise EngineStartError(f"vLLM has no engine argument named {given}")
+        passed[name] = _typed(value, str(fields[name].type))
+    return passed
+
+
+def _typed(value: object, annotation: str) -> object:
+    """A value as vLLM wants it: a flag or a variable gives text, where a number may be meant."""
+    if not isinstance(value, str) or "Literal" in annotation or annotation in _TEXT:
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

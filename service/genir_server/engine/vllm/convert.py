@@ -1,0 +1,83 @@
+"""Requests of `genir_server.engine.protocol` to vLLM's types, and what vLLM answers back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genir_server.domain.types import FinishReason
+from genir_server.engine.patches.grammar_cache import mark_checked
+from genir_server.engine.protocol import EngineDelta
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+    from genir_server.engine.protocol import EngineRequest
+
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "abort": FinishReason.ABORT,
+    # What becomes of a request whose grammar ran into a limit of its own and then refuses the token
+    # that the model chose: the constraint did not hold, and the core says so.
+    "error": FinishReason.ABORT,
+}
+
+
+def sampling_params(request: EngineRequest) -> SamplingParams:
+    """How vLLM is told to sample, under which schema, and how often to say what it wrote."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    sampling = request.sampling
+    structured_outputs = StructuredOutputsParams(json=request.schema)
+    if request.schema_compiles:
+        mark_checked(structured_outputs)
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        frequency_penalty=sampling.frequency_penalty,
+        presence_penalty=sampling.presence_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        max_tokens=request.max_tokens,
+        structured_outputs=structured_outputs,
+        output_kind=RequestOutputKind.DELTA,
+        stream_interval=request.tokens_per_delta,
+        # Made for this request alone, so that vLLM need not copy it.
+        skip_clone=True,
+    )
+
+
+def engine_delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
+    """What is new in an output of vLLM's.
+
+    Args:
+        output: the output, of kind DELTA.
+        queue_told: whether an earlier delta of the request had its `queue_seconds`.
+
+    Raises:
+        RuntimeError: the engine gave the request up for a reason that is not known here.
+
+    """
+    completion = output.outputs[0]
+    if queue_told and not output.finished:
+        # Nearly all are of this kind, and have nothing else that is new.
+        return EngineDelta(completion.text, len(completion.token_ids))
+    finish_reason = None
+    if output.finished:
+        finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
+        if finish_reason is None:
+            raise RuntimeError(f"the engine gave the request up ({completion.finish_reason})")
+    metrics = output.metrics
+    queue_seconds = None
+    if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:
+        queue_seconds = max(0.0, metrics.scheduled_ts - metrics.queued_ts)
+    return EngineDelta(
+        text=completion.text,
+        token_count=len(completion.token_ids),
+        finish_reason=finish_reason,
+        cached_prompt_tokens=output.num_cached_tokens,
+        queue_seconds=queue_seconds,
+    )

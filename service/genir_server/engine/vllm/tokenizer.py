@@ -1,0 +1,91 @@
+"""Turns conversations and text into token ids, away from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from genir_server.domain.types import Message
+
+THREADS = 2
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+)
+"""For models without a chat template of their own."""
+
+
+class ChatTokenizer:
+    """A model's tokenizer and chat template behind a small pool of threads.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer. It is copied: the Rust tokenizers may not be used by
+            two threads at once ("Already borrowed"), and vLLM goes on using this one.
+
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._template = None if getattr(tokenizer, "chat_template", None) else PLAIN_TEMPLATE
+        self._free: queue.SimpleQueue[PreTrainedTokenizerBase] = queue.SimpleQueue()
+        for _ in range(THREADS):
+            self._free.put(copy.deepcopy(tokenizer))
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="genir-tokenizer")
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of a conversation, opened for the assistant's answer.
+
+        Raises:
+            ValueError: the template refuses the conversation; the message says why.
+
+        """
+        turns = [{"role": str(message.role), "content": message.content} for message in messages]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._render_chat, turns)
+
+    async def tokenize(self, text: str) -> list[int]:
+        """The token ids of raw text, with those that the model wants around any text."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._tokenize, text)
+
+    def close(self) -> None:
+        """Ends the threads; what they are doing is finished, what waits for them is not."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _render_chat(self, turns: list[dict[str, str]]) -> list[int]:
+        from jinja2 import TemplateError
+
+        with self._tokenizer() as tokenizer:
+            try:
+                ids = tokenizer.apply_chat_template(
+                    turns,
+                    chat_template=self._template,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                )
+            except TemplateError as error:
+                raise ValueError(
+                    f"the model's chat template refuses the conversation: {error}"
+                ) from error
+        return list(ids)
+
+    def _tokenize(self, text: str) -> list[int]:
+        with self._tokenizer() as tokenizer:
+            return list(tokenizer.encode(text))
+
+    @contextmanager
+    def _tokenizer(self) -> Iterator[PreTrainedTokenizerBase]:
+        tokenizer = self._free.get()
+        try:
+            yield tokenizer
+        finally:
+            self._free.put(tokenizer)

@@ -1,0 +1,37 @@
+"""One line of the log for each call, with the fields that docs/operations.md lists."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from genir_server.observability.call_record import CallEnd, CallRecord
+
+log = structlog.get_logger("genir.call")
+
+
+class CallLog:
+    """Writes the line of a call when it ends."""
+
+    def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
+        """Nothing yet."""
+
+    def call_ended(self, record: CallRecord, end: CallEnd) -> None:
+        """Writes the line."""
+        # A kubelet or a waiting client asks for health all the time; that is no news.
+        facts = record.facts.keys() - {"trace_id", "caller"}
+        routine = record.method == "Health" and end.failure is None and not facts
+        log.log(
+            logging.DEBUG if routine else logging.INFO,
+            "call",
+            method=record.method,
+            request_id=record.request_id,
+            code=end.code,
+            seconds=round(end.seconds, 4),
+            **record.facts,
+        )

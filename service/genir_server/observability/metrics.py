@@ -1,0 +1,277 @@
+"""The Prometheus metrics of a server; docs/operations.md lists them.
+
+Counts and histograms are fed by the calls as they end. What has a state (phase, requests in the
+engine, the schema cache) is looked up when somebody asks. No label holds anything that a caller
+could choose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from genir_server.domain.errors import Reason
+from genir_server.supervision.lifecycle import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from prometheus_client import Metric
+
+    from genir_server.admission import Admission
+    from genir_server.observability.call_record import CallEnd, CallRecord
+    from genir_server.schema.preparer import Preparer
+    from genir_server.supervision.lifecycle import Lifecycle
+
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAIT = (*_SHORT, 60, 120, 300, 600)
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
+_PER_TOKEN = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+_GENERATING = ("GenerateIR", "StreamIR")
+_REFUSALS = (
+    Reason.OVERLOADED,
+    Reason.MODEL_LOADING,
+    Reason.DRAINING,
+    Reason.ENGINE_DEAD,
+    Reason.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED,
+)
+
+
+class Metrics:
+    """Counts calls, and holds the registry with everything.
+
+    Args:
+        lifecycle: the server's phase, and its engine once there is one.
+        admission: counts the calls in flight and those that wait for their turn.
+        model: name of the model.
+        configured_backend: the structured-output backend asked for; a label until the one in use
+            is known.
+        versions: version numbers of the parts, for `genir_build_info`.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        *,
+        model: str,
+        configured_backend: str,
+        versions: Mapping[str, str],
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._model = model
+        self._configured_backend = configured_backend
+        self.registry = CollectorRegistry()
+        self.state = StateCollector(lifecycle, admission, versions)
+        self.registry.register(self.state)
+        labels = ("model", "backend")
+        self._calls = self._counter(
+            "genir_calls", "Calls that ended, by method and status code.", ("method", "code")
+        )
+        self._call_seconds = self._histogram(
+            "genir_call_seconds", "Duration of calls, however they ended.", _LONG, ("method",)
+        )
+        self._generations = self._counter(
+            "genir_generations",
+            "Calls of GenerateIR and StreamIR by outcome: valid, cancelled, or the reason.",
+            (*labels, "outcome"),
+        )
+        self._refusals = self._counter(
+            "genir_refusals", "Calls that were not let in, by reason.", ("reason",)
+        )
+        for reason in _REFUSALS:
+            self._refusals.labels(reason.value.lower())
+        self._generation_seconds = self._histogram(
+            "genir_generation_seconds", "Duration of generations that gave a valid IR.", _LONG
+        )
+        self._first_token = self._histogram(
+            "genir_time_to_first_token_seconds", "From arrival to the first token.", _LONG
+        )
+        self._per_token = self._histogram(
+            "genir_time_per_output_token_seconds",
+            "Time per token after the first, of generations that gave a valid IR.",
+            _PER_TOKEN,
+        )
+        self._queue = self._histogram(
+            "genir_queue_seconds",
+            "Wait for the first step, in the server's queue and in the engine's.",
+            _WAIT,
+        )
+        self._prompt_tokens = self._counter(
+            "genir_prompt_tokens", "Tokens of prompts that were accepted, each counted once."
+        )
+        self._cached_tokens = self._counter(
+            "genir_cached_prompt_tokens",
+            "Prompt tokens that the engine's cache held, of all attempts.",
+        )
+        self._completion_tokens = self._counter(
+            "genir_completion_tokens", "Tokens that the model wrote, kept or not."
+        )
+        self._attempts = self._counter(
+            "genir_attempts", "Attempts of generations that came to an end of their own."
+        )
+        self._schema_seconds = Histogram(
+            "genir_schema_preparation_seconds",
+            "Time to check and compile a schema that was not known.",
+            buckets=_SHORT,
+            registry=self.registry,
+        )
+        self._compile_seconds = Histogram(
+            "genir_schema_compile_seconds",
+            "Processor time of compiling its grammar.",
+            buckets=_SHORT,
+            registry=self.registry,
+        )
+
+    def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
+        """Nothing: calls are counted when they end."""
+
+    def call_ended(self, record: CallRecord, end: CallEnd) -> None:
+        """Counts a call."""
+        self._calls.labels(record.method, end.code).inc()
+        self._call_seconds.labels(record.method).observe(end.seconds)
+        if end.failure is not None and end.failure.reason in _REFUSALS:
+            self._refusals.labels(end.failure.reason.value.lower()).inc()
+        if record.method in _GENERATING:
+            self._count_generation(record, end)
+
+    def schema_prepared(self, seconds: float, compile_seconds: float) -> None:
+        """Counts a schema that was prepared: seconds in all, and of compiling its grammar."""
+        self._schema_seconds.observe(seconds)
+        self._compile_seconds.observe(compile_seconds)
+
+    def _count_generation(self, record: CallRecord, end: CallEnd) -> None:
+        facts = record.facts
+        labels = (self._model, self._backend())
+        self._generations.labels(*labels, end.outcome).inc()
+        self._prompt_tokens.labels(*labels).inc(facts.get("prompt_tokens", 0))
+        self._cached_tokens.labels(*labels).inc(facts.get("cached_prompt_tokens", 0))
+        tokens = facts.get("completion_tokens", 0)
+        self._completion_tokens.labels(*labels).inc(tokens)
+        self._attempts.labels(*labels).inc(facts.get("attempts", 0))
+        first = record.marks.first_token
+        if first is not None:
+            self._first_token.labels(*labels).observe(first - record.began)
+        if "queue_seconds" in facts:
+            self._queue.labels(*labels).observe(facts["queue_seconds"])
+        if end.outcome == "valid":
+            self._generation_seconds.labels(*labels).observe(end.seconds)
+            if first is not None and tokens > 1:
+                writing = end.seconds - (first - record.began)
+                self._per_token.labels(*labels).observe(writing / (tokens - 1))
+
+    def _backend(self) -> str:
+        probes = self._lifecycle.probes
+        used = probes.generator.engine.effective_backend if probes is not None else ""
+        return used or self._configured_backend
+
+    def _counter(
+        self, name: str, text: str, labels: tuple[str, ...] = ("model", "backend")
+    ) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        buckets: Sequence[float],
+        labels: tuple[str, ...] = ("model", "backend"),
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+class StateCollector(Collector):
+    """What the server is like at the moment it is asked, from another thread too.
+
+    Args:
+        lifecycle: the server's phase, and its engine once there is one.
+        admission: counts the calls in flight and those that wait for their turn.
+        versions: version numbers of the parts.
+    """
+
+    def __init__(
+        self, lifecycle: Lifecycle, admission: Admission, versions: Mapping[str, str]
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._admission = admission
+        self._versions = dict(versions)
+        self._phase = lifecycle.phase
+        self._restarts = 0
+        self.schemas: Preparer | None = None
+        lifecycle.listen(self._follow)
+
+    def _follow(self) -> None:
+        before, self._phase = self._phase, self._lifecycle.phase
+        self._restarts += self._phase is Phase.RESTARTING is not before
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, those without a value yet too, so that their names are known."""
+        yield InfoMetricFamily("genir_build", "Versions of the parts.", self._versions)
+        phases = GaugeMetricFamily(
+            "genir_phase", "1 for the phase the server is in, else 0.", labels=["phase"]
+        )
+        for phase in Phase:
+            phases.add_metric([phase.value], float(phase is self._lifecycle.phase))
+        yield phases
+        yield GaugeMetricFamily(
+            "genir_calls_in_flight",
+            "Generate calls under way, whatever they wait for.",
+            self._admission.in_flight,
+        )
+        yield from self._engine()
+        yield from self._schema()
+
+    def _engine(self) -> Iterable[Metric]:
+        running = GaugeMetricFamily(
+            "genir_engine_requests_running", "Requests the engine works on."
+        )
+        waiting = GaugeMetricFamily(
+            "genir_engine_requests_waiting",
+            "Requests that wait for it, in the server's queue and in its own.",
+        )
+        stepped = GaugeMetricFamily(
+            "genir_engine_last_step_timestamp_seconds", "Unix time of the engine's last step."
+        )
+        if self._lifecycle.probes is not None:
+            activity = self._lifecycle.probes.generator.engine.activity()
+            running.add_metric([], activity.running)
+            waiting.add_metric([], activity.waiting + self._admission.waiting)
+            if activity.last_step_time is not None:
+                stepped.add_metric([], activity.last_step_time)
+        yield from (running, waiting, stepped)
+        yield CounterMetricFamily(
+            "genir_engine_restarts",
+            "Times that the engine was lost and another one was to take its place.",
+            self._restarts,
+        )
+
+    def _schema(self) -> Iterable[Metric]:
+        lookups = CounterMetricFamily(
+            "genir_schema_lookups",
+            "Schemas asked for: hit, miss, or joined to one being prepared.",
+            labels=["result"],
+        )
+        refused = CounterMetricFamily(
+            "genir_schema_refusals", "Schemas that were refused, by reason.", labels=["reason"]
+        )
+        evictions = CounterMetricFamily("genir_schema_evictions", "Schemas forgotten for room.")
+        workers = CounterMetricFamily(
+            "genir_schema_worker_faults",
+            "Schemas whose process crashed or took too long.",
+            labels=["kind"],
+        )
+        if self.schemas is not None:
+            counters = self.schemas.counters
+            lookups.add_metric(["hit"], counters.cache.hits)
+            lookups.add_metric(["miss"], counters.cache.misses)
+            lookups.add_metric(["joined"], counters.cache.joined)
+            for reason, count in dict(counters.refused).items():
+                refused.add_metric([reason.value.lower()], count)
+            evictions.add_metric([], counters.cache.evictions)
+            workers.add_metric(["crash"], counters.pool.crashes)
+            workers.add_metric(["timeout"], counters.pool.timeouts)
+        yield from (lookups, refused, evictions, workers)

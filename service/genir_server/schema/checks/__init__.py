@@ -1,0 +1,1 @@
+"""Refuses schemas that would cost an engine or a validator too much."""

@@ -1,0 +1,1 @@
+"""What depends on the grammar engine: compiling, trial runs, minimal instances, token counts."""

@@ -1,0 +1,1 @@
+"""Worker processes that handle callers' schemas, bounded in time and memory."""

@@ -1,0 +1,1 @@
+"""Bounds what a model may write where the schema sets no bound."""

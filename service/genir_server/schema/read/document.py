@@ -1,0 +1,251 @@
+"""A schema as a graph: its subschemas, what they hold and what their references name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urldefrag, urljoin
+
+from genir_server.schema.errors import invalid, unsupported
+from genir_server.schema.read import drafts
+from genir_server.schema.read.pointer import child, lookup
+from genir_server.schema.read.vocabulary import (
+    DEFINITIONS,
+    IN_PLACE,
+    LISTS_OF_SUBSCHEMAS,
+    MAPS_OF_SUBSCHEMAS,
+    REFERENCES,
+    SINGLE_SUBSCHEMAS,
+    Draft,
+    known,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Keyword, entry of the keyword's object or array, pointer and subschema.
+_Part = tuple[str, str | int | None, str, dict[str, object] | bool]
+
+_META_SCHEMA_HOSTS = ("http://json-schema.org/draft-", "https://json-schema.org/draft")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """From a schema to one that it applies.
+
+    Attributes:
+        keyword: the keyword that applies it.
+        key: the entry of the keyword's object or array; None when the keyword holds one schema.
+        target: pointer of the schema that is applied.
+        in_place: whether it applies to the same value, not to a part of it.
+
+    """
+
+    keyword: str
+    key: str | int | None
+    target: str
+    in_place: bool
+
+
+@dataclass(slots=True)
+class Node:
+    """One schema in the document.
+
+    Attributes:
+        pointer: where it stands in the caller's text.
+        value: the schema.
+        base: the URI against which its references resolve.
+        edges: the schemas it applies, in the order of its keywords.
+        foreign: keywords whose reference names a meta-schema, which is known but not here.
+
+    """
+
+    pointer: str
+    value: dict[str, object] | bool
+    base: str
+    edges: list[Edge] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    @property
+    def keywords(self) -> dict[str, object]:
+        """The schema as an object; a boolean schema has no keywords."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    def target(self, keyword: str, key: str | int | None = None) -> str | None:
+        """Pointer of the schema that a keyword applies; None when there is none."""
+        for edge in self.edges:
+            if edge.keyword == keyword and edge.key == key:
+                return edge.target
+        return None
+
+
+class Document:
+    """The subschemas that a schema's root reaches.
+
+    Attributes:
+        root: the parsed schema.
+        draft: the draft it is written in.
+        nodes: what the root reaches, by pointer, in the order in which a depth-first walk that
+            follows references meets it.
+
+    Raises:
+        SchemaRefusedError: a reference leads outside (SCHEMA_UNSUPPORTED) or nowhere
+            (SCHEMA_INVALID).
+
+    """
+
+    def __init__(self, root: dict[str, object] | bool, draft: Draft) -> None:
+        self.root = root
+        self.draft = draft
+        self.nodes: dict[str, Node] = {}
+        self._bases: dict[str, str] = {}
+        self._values: dict[str, dict[str, object] | bool] = {}
+        self._parts: dict[str, list[_Part]] = {}
+        self._resources: dict[str, str] = {"": ""}
+        self._anchors: dict[tuple[str, str], str] = {}
+        self._dynamic_anchors: dict[str, list[str]] = {}
+        self._scan("", root, "")
+        self._reach()
+
+    def _scan(self, pointer: str, value: object, base: str) -> None:
+        """Registers identifiers and base URIs of a schema and of all below it."""
+        pending = [(pointer, value, base)]
+        while pending:
+            where, schema, base = pending.pop()
+            if where in self._bases or not isinstance(schema, dict | bool):
+                continue
+            if isinstance(schema, dict):
+                base = self._identify(where, schema, base)
+            self._bases[where] = base
+            self._values[where] = schema
+            if isinstance(schema, dict):
+                parts = self._parts[where] = list(_subschemas(where, schema))
+                pending.extend((target, sub, base) for _, _, target, sub in parts)
+
+    def _identify(self, where: str, schema: dict[str, object], base: str) -> str:
+        legacy = self.draft <= Draft.DRAFT7
+        if legacy and "$ref" in schema:
+            return base
+        identifier = schema.get("id" if self.draft is Draft.DRAFT4 else "$id")
+        if isinstance(identifier, str) and identifier:
+            uri, fragment = urldefrag(_joined(base, identifier))
+            if identifier.startswith("#"):
+                if legacy:
+                    self._anchors.setdefault((base, fragment), where)
+            else:
+                base = uri
+                self._resources.setdefault(uri, where)
+                if fragment and legacy:
+                    self._anchors.setdefault((base, fragment), where)
+        if not legacy:
+            for keyword in ("$anchor", "$dynamicAnchor"):
+                name = schema.get(keyword)
+                if isinstance(name, str):
+                    self._anchors.setdefault((base, name), where)
+                    if keyword == "$dynamicAnchor":
+                        self._dynamic_anchors.setdefault(name, []).append(where)
+        if where == "":
+            self._resources.setdefault(base, where)
+        return base
+
+    def _reach(self) -> None:
+        pending = [""]
+        while pending:
+            pointer = pending.pop()
+            if pointer in self.nodes:
+                continue
+            value = self._values[pointer]
+            node = Node(pointer, value, self._bases[pointer])
+            self.nodes[pointer] = node
+            if isinstance(value, dict):
+                node.edges = list(self._edges(node, value))
+                pending.extend(edge.target for edge in reversed(node.edges))
+
+    def _edges(self, node: Node, schema: dict[str, object]) -> Iterator[Edge]:
+        only_reference = self.draft <= Draft.DRAFT7 and isinstance(schema.get("$ref"), str)
+        parts: dict[str, list[_Part]] = {}
+        for part in self._parts[node.pointer]:
+            parts.setdefault(part[0], []).append(part)
+        for keyword in ("$ref",) if only_reference else schema:
+            if keyword in REFERENCES and known(keyword, self.draft):
+                reference = schema[keyword]
+                if not isinstance(reference, str):
+                    raise invalid(f"{keyword} is a string", child(node.pointer, keyword))
+                target = self._resolve(reference, node, keyword)
+                if target is None:
+                    node.foreign.append(keyword)
+                else:
+                    yield Edge(keyword, None, target, in_place=True)
+            elif keyword not in DEFINITIONS and known(keyword, self.draft):
+                in_place = keyword in IN_PLACE
+                for _, key, target, _ in parts.get(keyword, ()):
+                    yield Edge(keyword, key, target, in_place=in_place)
+
+    def _resolve(self, reference: str, node: Node, keyword: str) -> str | None:
+        """The pointer that a reference names; None for a meta-schema."""
+        where = child(node.pointer, keyword)
+        uri, fragment = urldefrag(_joined(node.base, reference))
+        fragment = unquote(fragment)
+        if uri not in self._resources:
+            if uri.startswith(_META_SCHEMA_HOSTS):
+                return None
+            raise unsupported(
+                f"$ref {reference[:100]!r} leads outside of the schema and nothing is fetched;"
+                " put what it names into $defs",
+                where,
+            )
+        start = self._resources[uri]
+        if fragment and not fragment.startswith("/"):
+            found = self._anchors.get((uri, fragment))
+            if found is None:
+                raise invalid(
+                    f"{keyword} {reference[:100]!r} names an anchor that is not there", where
+                )
+            return found
+        target = start + fragment
+        if target.endswith("/"):
+            target = target.rstrip("/") if fragment == "/" and not start else target
+        try:
+            value = lookup(self.root, target)
+        except KeyError:
+            raise invalid(
+                f"{keyword} {reference[:100]!r} names nothing in the schema", where
+            ) from None
+        if not isinstance(value, dict | bool):
+            raise invalid(
+                f"{keyword} {reference[:100]!r} names something that is not a schema", where
+            )
+        if target not in self._bases:
+            # A place that no keyword marks as a schema, so the meta-schema did not look at it.
+            if isinstance(value, dict):
+                drafts.check(value, self.draft, target)
+            self._scan(target, value, uri)
+        return target
+
+    def dynamic_targets(self, reference: str) -> list[str]:
+        """Pointers of all that a `$dynamicRef` may come to name."""
+        return self._dynamic_anchors.get(urldefrag(reference).fragment, [])
+
+
+def _joined(base: str, reference: str) -> str:
+    if reference.startswith("#"):
+        return urldefrag(base).url + reference
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return reference
+
+
+def _subschemas(pointer: str, schema: dict[str, object]) -> Iterator[_Part]:
+    """What a schema holds: keyword, entry, pointer and subschema."""
+    for keyword, value in schema.items():
+        if isinstance(value, dict) and keyword in MAPS_OF_SUBSCHEMAS:
+            for key, sub in value.items():
+                if isinstance(sub, dict | bool):
+                    yield keyword, key, child(pointer, keyword, key), sub
+        elif isinstance(value, list) and keyword in LISTS_OF_SUBSCHEMAS:
+            for index, sub in enumerate(value):
+                if isinstance(sub, dict | bool):
+                    yield keyword, index, child(pointer, keyword, index), sub
+        elif isinstance(value, dict | bool) and keyword in SINGLE_SUBSCHEMAS:
+            yield keyword, None, child(pointer, keyword), value

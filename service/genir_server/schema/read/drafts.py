@@ -1,0 +1,122 @@
+"""Finds the draft that a schema is written in and checks the schema against it."""
+
+from __future__ import annotations
+
+import re
+
+import jsonschema_rs
+
+from genir_server.schema.errors import SchemaRefusedError, invalid, unsupported
+from genir_server.schema.read import pointer
+from genir_server.schema.read.vocabulary import Draft
+
+_NAMES = {
+    "http://json-schema.org/draft-04/schema": Draft.DRAFT4,
+    "http://json-schema.org/draft-06/schema": Draft.DRAFT6,
+    "http://json-schema.org/draft-07/schema": Draft.DRAFT7,
+    "https://json-schema.org/draft/2019-09/schema": Draft.DRAFT201909,
+    "https://json-schema.org/draft/2020-12/schema": Draft.DRAFT202012,
+}
+_LONGEST_MESSAGE = 300
+_MESSAGE_HEAD = 60
+_MESSAGE_TAIL = 120
+_LATEST = "http://json-schema.org/schema"
+_META_SCHEMAS = {
+    draft: {"$schema": name + ("#" if draft <= Draft.DRAFT7 else "")}
+    for name, draft in _NAMES.items()
+}
+VALIDATORS: dict[Draft, type[jsonschema_rs.Validator]] = {
+    Draft.DRAFT4: jsonschema_rs.Draft4Validator,
+    Draft.DRAFT6: jsonschema_rs.Draft6Validator,
+    Draft.DRAFT7: jsonschema_rs.Draft7Validator,
+    Draft.DRAFT201909: jsonschema_rs.Draft201909Validator,
+    Draft.DRAFT202012: jsonschema_rs.Draft202012Validator,
+}
+
+
+def detect(schema: dict[str, object] | bool) -> Draft:
+    """The draft of a schema that passes its meta-schema.
+
+    `$schema` decides. Without one it is the newest draft whose meta-schema the schema passes.
+
+    Raises:
+        SchemaRefusedError: SCHEMA_INVALID with the place and what is wrong there, or
+            SCHEMA_UNSUPPORTED for a `$schema` that is none of the five.
+
+    """
+    if isinstance(schema, bool):
+        return Draft.DRAFT202012
+    name = schema.get("$schema")
+    if name is None:
+        first_fault: jsonschema_rs.ValidationError | None = None
+        for draft in sorted(Draft, reverse=True):
+            fault = _fault(schema, draft)
+            if fault is None:
+                return draft
+            first_fault = first_fault or fault
+        assert first_fault is not None  # noqa: S101 - the loop ran and found faults only
+        raise _refusal(first_fault)
+    draft = _named(name)
+    fault = _fault(schema, draft)
+    if fault is not None:
+        raise _refusal(fault)
+    return draft
+
+
+def check(schema: dict[str, object], draft: Draft, where: str) -> None:
+    """Checks a subschema that stands where no keyword says that it is one.
+
+    Raises:
+        SchemaRefusedError: SCHEMA_INVALID.
+
+    """
+    fault = _fault(schema, draft)
+    if fault is not None:
+        raise _refusal(fault, where)
+
+
+def _named(name: object) -> Draft:
+    if not isinstance(name, str):
+        raise invalid("$schema is a string", "/$schema")
+    bare = name.strip().rstrip("#")
+    if bare == _LATEST:
+        return Draft.DRAFT202012
+    for known, draft in _NAMES.items():
+        if re.sub("^https?", "", bare) == re.sub("^https?", "", known):
+            return draft
+    raise unsupported(
+        f"$schema is {name[:100]!r}; drafts 4, 6, 7, 2019-09 and 2020-12 are understood",
+        "/$schema",
+    )
+
+
+def _fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationError | None:
+    # The meta-schema of the chosen draft, whatever the schema's own $schema says.
+    subject = {**schema, **_META_SCHEMAS[draft]}
+    try:
+        jsonschema_rs.meta.validate(subject)
+    except jsonschema_rs.ValidationError as fault:
+        return fault
+    return None
+
+
+def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefusedError:
+    path, message = fault.instance_path, fault.message
+    # A meta-schema offers alternatives, such as one schema or a list of them. The fault is then
+    # that none fits; what is wrong stands in whichever of them came furthest.
+    pending = [fault.kind]
+    while pending:
+        for alternative in getattr(pending.pop(), "context", ()):
+            for inner in alternative:
+                pending.append(inner.kind)
+                if len(inner.instance_path) > len(path):
+                    path, message = inner.instance_path, inner.message
+    where = base + pointer.join(path)
+    return invalid(f"The schema is not a valid JSON Schema: {_shortened(message)}", where)
+
+
+def _shortened(message: str) -> str:
+    """A message that begins with the value at fault, without most of a long one."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[:_MESSAGE_HEAD]} … {message[-_MESSAGE_TAIL:]}"

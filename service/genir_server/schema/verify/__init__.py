@@ -1,0 +1,1 @@
+"""Decides whether a value is valid for the caller's own schema."""

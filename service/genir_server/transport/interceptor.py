@@ -1,0 +1,292 @@
+"""What surrounds every call of IRService: decoding, request id, deadline, errors, its record.
+
+An outermost interceptor, so that nothing a servicer does can reach a caller as UNKNOWN or as the
+text of an exception. Health checks and reflection pass it untouched (`other_services.py`).
+
+To gRPC every method here takes a stream of messages. Only so can a caller be refused before its
+message is taken in, and only so does a call that never sends one come to an end: grpc.aio waits for
+the message of a unary call without limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from genir_server.auth.authentication import Authentication, method_permission
+from genir_server.core.validate import is_request_id
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.observability.call_record import CallEnd, CallRecord, failure_facts
+from genir_server.observability.fault_log import log_fault
+from genir_server.transport.messages import MESSAGE_SECONDS, read_message
+from genir_server.transport.slow_reader import UnreadWatch
+from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+    from google.protobuf.message import Message
+
+    from genir_server.observability.call_record import CallObserver
+
+_TRACE_CONTEXT = ("traceparent", "tracestate")
+_SERVICE_PREFIX = "/genir.v1.IRService/"
+
+log = structlog.get_logger("genir.call")
+
+
+_current: ContextVar[CallRecord] = ContextVar("genir_call")
+
+
+def current_call() -> CallRecord:
+    """The record of the call that this task handles."""
+    return _current.get()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method of IRService.
+
+    Args:
+        default_deadline: seconds that a call without a deadline of its own may take.
+        authentication: tells who calls. Default: everybody may do everything.
+        unread_timeout: seconds that a stream may stay unread before it is given up.
+        message_timeout: seconds in which the request message has to arrive.
+        observers: are told of every call, in this order.
+        log_content: whether what may quote a prompt or an output goes into the log.
+    """
+
+    def __init__(
+        self,
+        default_deadline: float,
+        authentication: Authentication | None = None,
+        *,
+        unread_timeout: float = 60.0,
+        message_timeout: float = MESSAGE_SECONDS,
+        observers: Sequence[CallObserver] = (),
+        log_content: bool = False,
+    ) -> None:
+        self._default_deadline = default_deadline
+        self.authentication = authentication or Authentication()
+        self._unread_timeout = unread_timeout
+        self._message_timeout = message_timeout
+        self._observers = observers
+        self._log_content = log_content
+        self._running: dict[asyncio.Task[Any], CallRecord] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:  # noqa: ANN401 - what grpc.aio declares.
+        """Replaces the handler of an IRService method by a guarded one."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_SERVICE_PREFIX):
+            return handler
+        name = method.removeprefix(_SERVICE_PREFIX)
+        decode = handler.request_deserializer
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._guarded_stream(name, decode, handler.unary_stream),
+                request_deserializer=None,
+                # The servicer gives the bytes of its messages.
+                response_serializer=None,
+            )
+        return grpc.stream_unary_rpc_method_handler(
+            self._guarded_unary(name, decode, handler.unary_unary),
+            request_deserializer=None,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded_unary(
+        self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
+            async with self._guard(name, context) as record:
+                request = _decoded(await self._admit(context, record), decode, record)
+                # At once, so that the id is known even if the call never comes to an end.
+                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
+                return await behavior(request, context)
+
+        return call
+
+    def _guarded_stream(
+        self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        # A coroutine that writes, not a generator: grpc.aio never closes a generator whose call
+        # was cancelled, and the engine would hear of it only at garbage collection.
+        async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async with self._guard(name, context) as record:
+                request = _decoded(await self._admit(context, record), decode, record)
+                # At once, so that the id is known even if the call never comes to an end.
+                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
+                unread = UnreadWatch(
+                    self._unread_timeout, partial(self._give_up_unread, _this_task(), record)
+                )
+                with unread.on():
+                    async with aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            # Waits while the caller's window is full.
+                            unread.waits_since = time.monotonic()
+                            await context.write(response)
+                            unread.waits_since = None
+
+        return call
+
+    async def _admit(
+        self, context: grpc.aio.ServicerContext[Any, Any], record: CallRecord
+    ) -> bytes:
+        """The bytes of the request of a caller who may make the call."""
+        record.caller = self.authentication.caller_of(context)
+        if record.caller.name:
+            record.facts["caller"] = record.caller.name
+        permission = method_permission(record.method)
+        if permission is not None:
+            record.caller.require(permission)
+        return await read_message(context, self._message_timeout)
+
+    def _give_up_unread(self, task: asyncio.Task[Any], record: CallRecord) -> None:
+        # The caller may see its own deadline instead: it does not read this either.
+        record.cut_off = GenirError(
+            Reason.DEADLINE_EXCEEDED,
+            f"the stream was not read for {self._unread_timeout:g} s",
+        )
+        task.cancel()
+
+    @asynccontextmanager
+    async def _guard(
+        self, name: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[CallRecord]:
+        remaining = context.time_remaining()
+        allowed = self._default_deadline if remaining is None else remaining
+        record = CallRecord(name, f"gen-{uuid.uuid4().hex}", time.monotonic() + allowed)
+        _current.set(record)
+        for observer in self._observers:
+            observer.call_began(record, _trace_context(context))
+        failure: GenirError | None = None
+        task = _this_task()
+        self._running[task] = record
+        deadline = asyncio.timeout(self._default_deadline if remaining is None else None)
+        try:
+            async with deadline:
+                yield record
+        except asyncio.CancelledError:
+            if record.cut_off is None:
+                self._abandoned(record, context, remaining)
+                raise
+            task.uncancel()
+            failure = record.cut_off
+        except Exception as error:  # noqa: BLE001 - this is the last place to make a status of it.
+            failure = self._failure_of(error, record, timed_out=deadline.expired())
+        finally:
+            del self._running[task]
+        if failure is None:
+            context.set_trailing_metadata(((REQUEST_ID_METADATA, record.request_id),))
+            self._ended(record, grpc.StatusCode.OK, None)
+            return
+        self._ended(record, CODES[failure.reason], failure)
+        await end_with(context, failure, record.request_id)
+
+    def cut_off(
+        self,
+        failure: GenirError,
+        methods: Collection[str] | None = None,
+        *,
+        began_before: float = math.inf,
+    ) -> int:
+        """Ends calls under way with `failure`; gives their number.
+
+        Args:
+            failure: what the callers are told.
+            methods: names of the methods whose calls are ended; None for all.
+            began_before: time on the monotonic clock; later calls are left alone.
+        """
+        ended = 0
+        for task, record in self._running.items():
+            if record.began < began_before and (methods is None or record.method in methods):
+                record.cut_off = failure
+                task.cancel()
+                ended += 1
+        return ended
+
+    def _failure_of(self, error: Exception, record: CallRecord, *, timed_out: bool) -> GenirError:
+        if isinstance(error, GenirError):
+            return error
+        if timed_out and isinstance(error, TimeoutError):
+            return GenirError(
+                Reason.DEADLINE_EXCEEDED,
+                f"the call took longer than {self._default_deadline:g} s, the most this server "
+                "allows a call without a deadline of its own",
+            )
+        log_fault(
+            error,
+            with_text=self._log_content,
+            request_id=record.request_id,
+            method=record.method,
+        )
+        return GenirError(
+            Reason.INTERNAL,
+            f"the server failed; its log tells more under request id {record.request_id}",
+        )
+
+    def _abandoned(
+        self,
+        record: CallRecord,
+        context: grpc.aio.ServicerContext[Any, Any],
+        remaining: float | None,
+    ) -> None:
+        late = remaining is not None and context.time_remaining() == 0
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        self._ended(record, code, None)
+
+    def _ended(self, record: CallRecord, code: grpc.StatusCode, failure: GenirError | None) -> None:
+        if record.completion_tokens:
+            record.facts.setdefault("completion_tokens", record.completion_tokens)
+        if failure is not None:
+            record.facts.update(failure_facts(failure, with_text=self._log_content))
+        end = CallEnd(code.name, time.monotonic() - record.began, failure)
+        for observer in self._observers:
+            try:
+                observer.call_ended(record, end)
+            except Exception:  # What is only watched must not fail because of the watching.
+                log.exception("an observer failed", request_id=record.request_id)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("gRPC runs handlers in tasks")
+    return task
+
+
+def _trace_context(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in context.invocation_metadata() or ()
+        if key in _TRACE_CONTEXT and isinstance(value, str)
+    }
+
+
+def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord) -> Message:
+    try:
+        request = decode(raw)
+    except DecodeError as fault:
+        raise GenirError(
+            Reason.MESSAGE_UNDECODABLE,
+            f"the {len(raw)} bytes of the request are not a {record.method}Request",
+        ) from fault
+    spec = getattr(request, "spec", None)
+    # A malformed id is refused by validation, under the id that was made.
+    if spec is not None and is_request_id(spec.request_id):
+        record.request_id = spec.request_id
+    return request

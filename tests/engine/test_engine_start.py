@@ -1,0 +1,124 @@
+"""What an operator is told when the engine cannot start. No engine process is started here."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from genir_server.engine.config import EngineConfig
+from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.engine.protocol import EngineStartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers)")
+
+
+async def failure(config: EngineConfig) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.vllm.start import start_vllm_engine
+
+        with pytest.raises(EngineStartError) as raised:
+            await start_vllm_engine(config)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"no_such_argument": 1}, "vLLM has no engine argument named no_such_argument"),
+        (
+            {"structured_outputs_config": {"backend": "auto"}},
+            "structured_outputs_config cannot be passed through: use --structured-output-backend",
+        ),
+        ({"scheduling-policy": "fcfs"}, "the server depends on its own value"),
+        ({"model": "other"}, "use --model"),
+    ],
+)
+async def test_engine_arguments_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
+    assert message in await failure(EngineConfig(engine_args=arguments))
+
+
+async def test_a_value_that_vllm_refuses_is_named() -> None:
+    said = await failure(EngineConfig(engine_args={"dtype": "float3"}))
+    assert "float3" in said
+
+
+async def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
+    missing = tmp_path / "no-model"
+    said = await failure(EngineConfig(model=str(missing)))
+    assert said == f"the model folder {missing} does not exist"
+
+
+async def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert str(tmp_path) in await failure(EngineConfig(model=str(tmp_path)))
+
+
+async def test_an_adapter_that_is_not_there(tmp_path: Path) -> None:
+    said = await failure(EngineConfig(lora_adapters={"mine": str(tmp_path)}))
+    assert said.startswith(f"the LoRA adapter mine is not at {tmp_path}")
+
+
+async def test_a_context_longer_than_the_models() -> None:
+    folder = await ensure_embedded_model()
+    said = await failure(EngineConfig(model=str(folder), max_model_len=1_000_000))
+    assert "1000000" in said
+
+
+@pytest.mark.parametrize(
+    ("capability", "own_model", "engine_args", "dtype"),
+    [
+        ("AVX2", False, {}, "float32"),
+        ("AVX512", False, {}, "auto"),
+        ("AVX2", False, {"dtype": "bfloat16"}, "bfloat16"),
+        ("AVX2", True, {}, "auto"),
+    ],
+)
+async def test_the_embedded_model_is_computed_in_what_the_cpu_is_fast_at(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: str,
+    own_model: bool,
+    engine_args: dict[str, Any],
+    dtype: str,
+) -> None:
+    from genir_server.engine.vllm.environment import prepare_environment
+
+    prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+
+        from genir_server.engine.vllm import arguments as vllm_arguments
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    folder = str(await ensure_embedded_model())
+    config = EngineConfig(model=folder if own_model else None, engine_args=engine_args)
+    made = vllm_arguments.engine_arguments(config, folder, on_cpu=True)
+    assert made.dtype == dtype
+
+
+@pytest.mark.parametrize("backend", ["guidance", "xgrammar", "auto"])
+async def test_every_backend_is_configured_without_loose_whitespace(backend: Any) -> None:
+    from genir_server.engine.vllm.environment import prepare_environment
+
+    on_cpu = prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.vllm.arguments import engine_arguments, engine_configuration
+
+        config = EngineConfig(
+            structured_output_backend=backend, engine_args={"max-num-seqs": "7", "seed": 3}
+        )
+        folder = str(await ensure_embedded_model())
+        made = engine_configuration(engine_arguments(config, folder, on_cpu=on_cpu), config)
+    assert made.structured_outputs_config.backend == backend
+    assert made.structured_outputs_config.disable_any_whitespace
+    assert made.scheduler_config.policy == "priority"
+    assert made.scheduler_config.max_num_seqs == 7
+    assert made.cache_config.enable_prefix_caching

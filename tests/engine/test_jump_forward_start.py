@@ -1,0 +1,128 @@
+"""When jump-forward is used and what is said when it is not. No engine process is started here."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from genir_server.engine.config import EngineConfig
+from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.engine.vllm.environment import prepare_environment
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+pytestmark = pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers)")
+
+
+@pytest.fixture(scope="module")
+def jump_forward() -> ModuleType:
+    prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.jump_forward import config as jump_forward
+        from genir_server.engine.vllm import arguments as vllm_arguments
+
+        assert vllm_arguments
+    return jump_forward
+
+
+async def refusal(jump_forward: ModuleType, config: EngineConfig, *, on_cpu: bool = True) -> str:
+    from genir_server.engine.vllm.arguments import engine_arguments
+
+    arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=on_cpu)
+    reason: str = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
+    return reason
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+async def test_this_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
+    assert await refusal(jump_forward, EngineConfig(jump_forward=mode)) == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (EngineConfig(), "--jump-forward is off"),
+        (EngineConfig(jump_forward="auto", structured_output_backend="xgrammar"), "not xgrammar"),
+        (EngineConfig(jump_forward="auto", structured_output_backend="auto"), "not auto"),
+        (
+            EngineConfig(
+                jump_forward="auto",
+                engine_args={
+                    "speculative_config": '{"method": "ngram", "num_speculative_tokens": 2}'
+                },
+            ),
+            "speculative_config",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"scheduler_cls": "some.Scheduler"}),
+            "scheduler_cls",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"async_scheduling": "true"}),
+            "async_scheduling",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"pipeline_parallel_size": "2"}),
+            "pipeline parallelism",
+        ),
+    ],
+)
+async def test_what_excludes_it_is_named(
+    jump_forward: ModuleType, config: EngineConfig, reason: str
+) -> None:
+    assert reason in await refusal(jump_forward, config)
+
+
+async def test_on_an_accelerator_it_has_to_be_asked_for(jump_forward: ModuleType) -> None:
+    assert "--jump-forward on" in await refusal(
+        jump_forward, EngineConfig(jump_forward="auto"), on_cpu=False
+    )
+    assert await refusal(jump_forward, EngineConfig(jump_forward="on"), on_cpu=False) == ""
+
+
+async def test_a_vllm_whose_scheduler_changed_runs_without_it(
+    jump_forward: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from vllm.v1.core.sched.scheduler import Scheduler
+
+    from genir_server.engine.vllm.arguments import engine_arguments
+    from genir_server.engine.vllm.start import _configuration
+
+    monkeypatch.delattr(Scheduler, "update_draft_token_ids")
+    config = EngineConfig(jump_forward="on")
+    arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
+    with caplog.at_level(logging.INFO, "genir_server"):
+        made = _configuration(arguments, config, on_cpu=True)
+    assert not jump_forward.is_used(made)
+    assert made.speculative_config is None
+    ours = [record for record in caplog.records if record.name.startswith("genir_server")]
+    said = "this version of vLLM does not fit it (Scheduler.update_draft_token_ids)"
+    assert [record.message for record in ours] == [f"jump-forward is off: {said}"]
+    assert ours[0].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("draft_repetitions", "scheduler"),
+    [(True, "RepetitionScheduler"), (False, "JumpForwardScheduler")],
+)
+async def test_the_configuration_that_jumps(
+    jump_forward: ModuleType, draft_repetitions: bool, scheduler: str
+) -> None:
+    from genir_server.engine.vllm.arguments import engine_arguments
+    from genir_server.engine.vllm.start import _configuration
+
+    config = EngineConfig(jump_forward="auto", draft_repetitions=draft_repetitions)
+    arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
+    made = _configuration(arguments, config, on_cpu=True)
+    assert jump_forward.is_used(made)
+    assert made.scheduler_config.scheduler_cls.endswith(f".{scheduler}")
+    assert not made.scheduler_config.async_scheduling
+    assert made.speculative_config.num_speculative_tokens == jump_forward.MOST_DRAFTS
+    # The model's own limit stays.
+    assert made.model_config.max_model_len == 4096
+    assert made.speculative_config.draft_model_config.max_model_len > 4096

@@ -1,0 +1,159 @@
+"""An engine that says what a test tells it to: for the core's own decisions only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+
+from genir_server.core.normalize import digest
+from genir_server.domain.types import Enforcement, FinishReason, SchemaNotice, Tightening, Violation
+from genir_server.engine.protocol import (
+    EngineActivity,
+    EngineDelta,
+    EngineInfo,
+    EngineRequest,
+)
+from genir_server.schema.types import PreparedSchema, SchemaStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from genir_server.domain.types import Message
+
+SINGLE_KEYS = '{"title":"with single keys"}'
+"""What stands for an engine schema under which no key is written twice."""
+TEXT_SCHEMA = '{"type":"object","properties":{"a":{"type":"integer","maximum":9}},"required":["a"]}'
+
+
+class ScriptedEngine:
+    """Answers the nth request with the nth text, a character a token. One token is one byte."""
+
+    def __init__(
+        self,
+        *texts: str | Exception,
+        finish: FinishReason = FinishReason.STOP,
+        max_model_len: int = 4096,
+        system_role: bool = True,
+    ) -> None:
+        self.requests: list[EngineRequest] = []
+        self.chats: list[tuple[Message, ...]] = []
+        self.open_requests = 0
+        self._texts = list(texts)
+        self._finish = finish
+        self._system_role = system_role
+        self.info = EngineInfo("scripted", ("poet",), max_model_len, "guidance", {})
+        self.effective_backend = "guidance"
+        self.dead = False
+
+    def activity(self) -> EngineActivity:
+        return EngineActivity(self.open_requests, 0, None)
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        if not self._system_role and messages[0].role == "system":
+            raise ValueError("no system role")
+        self.chats.append(tuple(messages))
+        return list("".join(message.content for message in messages).encode())
+
+    async def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.requests.append(request)
+        text = self._texts[len(self.requests) - 1]
+        self.open_requests += 1
+        try:
+            if isinstance(text, Exception):
+                raise text
+            at = 0
+            while at < len(text):
+                upto = min(len(text), at + (request.tokens_per_delta if at else 1))
+                yield EngineDelta(
+                    text[at:upto],
+                    upto - at,
+                    self._finish if upto == len(text) else None,
+                    cached_prompt_tokens=3,
+                    queue_seconds=0.25,
+                )
+                at = upto
+        finally:
+            self.open_requests -= 1
+
+    async def wait_dead(self, seconds: float) -> bool:
+        for _ in range(max(1, round(seconds / 0.01))):
+            if self.dead:
+                break
+            await asyncio.sleep(0.01)
+        return self.dead
+
+    async def answer(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self.dead = True
+
+    async def shutdown(self) -> None:
+        self.dead = True
+
+
+class Verifier:
+    def __init__(self, text: str, *, may_block: bool = False) -> None:
+        self.may_block = may_block
+        self._validator = jsonschema_rs.validator_for(json.loads(text))
+
+    def violations(self, value: object) -> list[Violation]:
+        return [
+            Violation("/a", "/properties/a/maximum", "maximum", error.message)
+            for error in self._validator.iter_errors(value)
+        ]
+
+
+def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
+    """A prepared schema, for tests that are not about preparing."""
+    fields: dict[str, Any] = {
+        "digest": digest(text),
+        "text": text,
+        "engine_schema": text,
+        "notices": (),
+        "verifier": Verifier(text),
+        "shown_whole": text,
+        "shown_without_descriptions": text,
+        "minimal_instance": None,
+        "min_tokens": 1,
+    }
+    return PreparedSchema(**{**fields, **changes})
+
+
+class Schemas:
+    """Prepares by looking up what the test put in."""
+
+    def __init__(self, *schemas: PreparedSchema) -> None:
+        self._by_text = {schema.text: schema for schema in schemas}
+        self.asked_by: list[str] = []
+        self.tightened = {Tightening.SINGLE_KEYS: SINGLE_KEYS}
+
+    async def prepare(
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+    ) -> PreparedSchema:
+        self.asked_by.append(caller)
+        schema = self._by_text[text]
+        form = self.tightened.get(tightening)
+        if form is None:
+            return schema
+        narrowed = SchemaNotice("", "", Enforcement.NARROWED)
+        return replace(schema, engine_schema=form, notices=(narrowed,))
+
+    def known(self, digest: str) -> PreparedSchema | None:
+        return next((s for s in self._by_text.values() if s.digest == digest), None)
+
+    def limits(self) -> dict[str, float]:
+        return {"nodes": 50, "probe_seconds": 2.0}
+
+    def statistics(self) -> SchemaStatistics:
+        return SchemaStatistics(entries=len(self._by_text))
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,44 @@
+"""A scripted server and both clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from genir import AsyncIRClient, IRClient
+from tests.support.callers import AsyncioCaller, BlockingCaller, Caller
+from tests.support.contract_server import ContractServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+@pytest.fixture
+def server() -> Iterator[ContractServer]:
+    with ContractServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Caller]]:
+    """Makes a client of either kind from the arguments of its constructor; closes it at the end."""
+    callers: list[Caller] = []
+
+    def make(*arguments: Any, **options: Any) -> Caller:
+        caller: Caller = (
+            BlockingCaller(IRClient(*arguments, **options))
+            if request.param == "blocking"
+            else AsyncioCaller(AsyncIRClient(*arguments, **options))
+        )
+        callers.append(caller)
+        return caller
+
+    yield make
+    for caller in callers:
+        await caller.close()
+
+
+@pytest.fixture
+def caller(server: ContractServer, connect: Callable[..., Caller]) -> Caller:
+    return connect(server.target)

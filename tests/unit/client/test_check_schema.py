@@ -1,0 +1,157 @@
+"""`check_schema`, and the schemas of a warm-up."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from genir import (
+    Enforcement,
+    NotFoundError,
+    SchemaCoverage,
+    SchemaError,
+    SchemaLimit,
+    SchemaNotice,
+    SchemaShown,
+    WarmedSchema,
+)
+from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
+from tests.support.contract_server import Call, ContractServer, Refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.callers import Caller
+
+
+def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+    request = call.request
+    assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
+    response = ir_service_pb2.CheckSchemaResponse(
+        schema_digest="sha256:ab",
+        draft="2020-12",
+        coverage=schema_pb2.SCHEMA_COVERAGE_CHECKED,
+        minimal_instance="[]",
+        min_tokens=2,
+        engine_schema="{}" if request.include_engine_schema else "",
+        cached=True,
+        schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+        request_id="r-3",
+    )
+    response.schema_notices.add(
+        keyword="uniqueItems",
+        pointer="/uniqueItems",
+        enforcement=generation_pb2.ENFORCEMENT_CHECKED_AFTER_DECODING,
+        detail="the engine cannot compare items",
+    )
+    response.prepare_elapsed.FromMilliseconds(30)
+    response.compile_elapsed.FromMilliseconds(4)
+    response.worst_mask_elapsed.FromMicroseconds(250)
+    response.limits.add(name="nodes", most=50_000, value=40_000)
+    response.limits.add(name="probe_wall_seconds", most=10)
+    return response
+
+
+async def test_a_check_has_everything_the_server_said(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.service.checks = deque([checked])
+    check = await caller.check_schema({"uniqueItems": True}, include_engine_schema=True)
+    request = server.calls[-1].request
+    assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
+    assert request.json_schema == '{"uniqueItems":true}'
+    assert (check.schema_digest, check.draft) == ("sha256:ab", "2020-12")
+    assert check.coverage is SchemaCoverage.CHECKED
+    assert check.schema_notices == (
+        SchemaNotice(
+            "uniqueItems",
+            "/uniqueItems",
+            Enforcement.CHECKED_AFTER_DECODING,
+            "the engine cannot compare items",
+        ),
+    )
+    assert check.prepare_elapsed == timedelta(milliseconds=30)
+    assert check.compile_elapsed == timedelta(milliseconds=4)
+    assert check.worst_mask_elapsed == timedelta(microseconds=250)
+    assert check.limits == (
+        SchemaLimit("nodes", 50_000, 40_000),
+        SchemaLimit("probe_wall_seconds", 10, None),
+    )
+    assert (check.minimal_instance, check.min_tokens) == ("[]", 2)
+    assert (check.engine_schema, check.cached) == ("{}", True)
+    assert (check.schema_shown, check.request_id) == (SchemaShown.WHOLE, "r-3")
+
+
+async def test_a_check_of_a_digest_or_of_the_builtin_schema(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.service.checks = deque([checked])
+    await caller.check_schema(schema_digest="sha256:cd")
+    await caller.check_schema()
+    by_digest, builtin = (call.request for call in server.calls)
+    assert isinstance(by_digest, ir_service_pb2.CheckSchemaRequest)
+    assert isinstance(builtin, ir_service_pb2.CheckSchemaRequest)
+    assert by_digest.schema_digest == "sha256:cd"
+    assert builtin.WhichOneof("schema") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "SCHEMA_TOO_COMPLEX", SchemaError),
+        (grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND", NotFoundError),
+    ],
+)
+async def test_a_schema_that_cannot_be_used_is_told_like_that_of_a_generate_call(
+    caller: Caller,
+    server: ContractServer,
+    code: grpc.StatusCode,
+    reason: str,
+    kind: type[SchemaError | NotFoundError],
+) -> None:
+    def refuse(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+        Refusal(code, reason, metadata={"limit": "nodes"}).abort(call)
+
+    server.service.checks = deque([refuse])
+    with pytest.raises(kind) as raised:
+        await caller.check_schema("{}")
+    assert (raised.value.reason, raised.value.metadata["limit"]) == (reason, "nodes")
+
+
+async def test_a_warmup_takes_schemas_of_every_kind_and_tells_of_each(
+    caller: Caller, server: ContractServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{ "type": "null" }')
+
+    def warm(call: Call) -> ir_service_pb2.WarmupResponse:
+        request = call.request
+        assert isinstance(request, ir_service_pb2.WarmupRequest)
+        assert list(request.json_schemas) == ['{ "type": "null" }', '{"type":"nil"}']
+        refusal = schema_pb2.SchemaRefusal(
+            reason=status_pb2.ERROR_REASON_SCHEMA_INVALID,
+            message="no such type",
+            metadata={"pointer": "/type"},
+        )
+        return ir_service_pb2.WarmupResponse(
+            schemas=[
+                schema_pb2.WarmedSchema(schema_digest="sha256:ab"),
+                schema_pb2.WarmedSchema(refusal=refusal),
+            ]
+        )
+
+    server.service.warmups = deque([warm])
+    result = await caller.warmup(schemas=[file, {"type": "nil"}])
+    assert result.schemas == (
+        WarmedSchema("sha256:ab", "", "", {}),
+        WarmedSchema("", "SCHEMA_INVALID", "no such type", {"pointer": "/type"}),
+    )
+
+
+async def test_the_builtin_schema_needs_no_warming(caller: Caller) -> None:
+    with pytest.raises(TypeError, match="None"):
+        await caller.warmup(schemas=[None])

@@ -1,0 +1,469 @@
+"""The command line: what goes to stdout, what to stderr, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import types
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from genir.cli.app import app
+from genir.cli.console import terminal_safe
+from genir.schemas import builtin_ir_schema_text
+from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+from tests.support.contract_server import (
+    OVERLOADED,
+    Call,
+    ContractServer,
+    Refusal,
+    accepted,
+    completed,
+    delta,
+    play,
+    refused,
+    started,
+    success,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typer.testing import Result
+
+COMMAND = [sys.executable, "-m", "genir.cli"]
+
+
+def run(*arguments: str, server: ContractServer | None = None, stdin: str = "") -> Result:
+    environment = {"GENIR_TARGET": server.target} if server else {}
+    return CliRunner().invoke(app, arguments, input=stdin, env=environment)
+
+
+def run_in_terminal(*arguments: str, term: str = "dumb") -> tuple[int, str]:
+    """The exit code, and what stdout and stderr show on a terminal."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "NO_COLOR": "1", "TERM": term},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while data := os.read(leader, 65536):
+            shown += data
+    except OSError:  # What Linux says when the last writer has closed.
+        pass
+    os.close(leader)
+    return process.wait(30), shown.decode()
+
+
+def last_spec(server: ContractServer) -> generation_pb2.GenerationSpec:
+    request = server.calls[-1].request
+    assert isinstance(request, ir_service_pb2.StreamIRRequest)
+    return request.spec
+
+
+def set_health(server: ContractServer, *phases: status_pb2.Phase.ValueType) -> None:
+    def script(number: status_pb2.Phase.ValueType) -> object:
+        def answer(call: Call) -> ir_service_pb2.HealthResponse:
+            assert isinstance(call.request, ir_service_pb2.HealthRequest)
+            ready = number == status_pb2.PHASE_READY
+            response = ir_service_pb2.HealthResponse(
+                phase=number,
+                ready=ready,
+                message="busy [/with] it",
+                model="tiny",
+                versions=status_pb2.Versions(genir="0.9.1", vllm="0.32.0"),
+                ir_json="{}" if call.request.deep else "",
+            )
+            response.uptime.FromMilliseconds(1500)
+            return response
+
+        return answer
+
+    server.service.healths = deque(script(number) for number in phases)  # type: ignore[misc]
+
+
+def test_a_pipe_gets_the_exact_ir_and_nothing_else(server: ContractServer) -> None:
+    ir = '{"name":"größe","n":1e+30}'
+    server.script(success(ir))
+    done = subprocess.run(
+        [*COMMAND, "generate", "hello", "--target", server.target],
+        capture_output=True,
+        check=True,
+        env={
+            **os.environ,
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONIOENCODING": "ascii",
+            "http_proxy": "http://127.0.0.1:1",
+        },
+    )
+    assert done.stdout == ir.encode() + b"\n"
+    stderr = done.stderr.decode()
+    assert "12 prompt tokens (4 cached), 6 written" in stderr
+    assert "total 1.50 s" in stderr
+    assert "uniqueItems checked after decoding" in stderr
+
+
+def test_a_terminal_gets_it_indented_and_without_control_characters(
+    server: ContractServer,
+) -> None:
+    server.script(success('{"a":"\x9b31m","b":[1]}'))
+    code, shown = run_in_terminal("generate", "hello", "--quiet", "--target", server.target)
+    assert code == 0
+    assert shown.splitlines() == ["{", '  "a": "\ufffd31m",', '  "b": [', "    1", "  ]", "}"]
+
+
+def test_quiet_leaves_stderr_empty(server: ContractServer) -> None:
+    result = run("generate", "hello", "--quiet", server=server)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, '{"a":1}\n', "")
+
+
+def test_stream_shows_the_text_on_stderr_while_it_grows(server: ContractServer) -> None:
+    server.script(
+        play(
+            accepted(),
+            started(),
+            delta('{ "a'),
+            started(2, generation_pb2.ATTEMPT_REASON_VALIDATION_FAILED),
+            delta('{ "a": 1'),
+            delta(" }"),
+            completed('{"a":1}'),
+        )
+    )
+    result = run("generate", "hello", "--stream", server=server)
+    assert result.stdout == '{"a":1}\n'
+    lines = result.stderr.splitlines()
+    assert lines[0] == '{ "a'
+    assert "attempt 2" in lines[1]
+    assert lines[2] == '{ "a": 1 }'
+
+
+def test_the_prompt_comes_from_stdin_or_a_file(server: ContractServer, tmp_path: Path) -> None:
+    assert run("generate", server=server, stdin="from\nstdin\n").exit_code == 0
+    assert last_spec(server).prompt == "from\nstdin"
+    assert run("generate", "-", server=server, stdin="again").exit_code == 0
+    assert last_spec(server).prompt == "again"
+    file = tmp_path / "prompt.txt"
+    file.write_text("from a file\n", encoding="utf-8")
+    assert run("generate", "--file", str(file), server=server).exit_code == 0
+    assert last_spec(server).prompt == "from a file"
+
+
+def test_options_reach_the_request(server: ContractServer, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{ "type": "object" }', encoding="utf-8")
+    options = {
+        "--schema": str(schema),
+        "--system": "be brief",
+        "--max-tokens": "99",
+        "--temperature": "0",
+        "--top-p": "0.5",
+        "--top-k": "0",
+        "--min-p": "0.1",
+        "--seed": "7",
+        "--frequency-penalty": "-1",
+        "--presence-penalty": "1",
+        "--repetition-penalty": "1.5",
+        "--model": "tiny",
+        "--lora-adapter": "mine",
+        "--schema-in-prompt": "never",
+        "--prompt-format": "chat",
+        "--max-attempts": "3",
+        "--priority": "-5",
+        "--request-id": "r-5",
+        "--metadata": "Authorization=Bearer a=b",
+        "--timeout": "9",
+    }
+    flat = [part for pair in options.items() for part in pair]
+    assert run("generate", "hello", *flat, server=server).exit_code == 0
+    expected = generation_pb2.GenerationSpec(
+        prompt="hello",
+        json_schema='{ "type": "object" }',
+        system="be brief",
+        max_tokens=99,
+        temperature=0,
+        top_p=0.5,
+        top_k=0,
+        min_p=0.1,
+        seed=7,
+        frequency_penalty=-1,
+        presence_penalty=1,
+        repetition_penalty=1.5,
+        model="tiny",
+        lora_adapter="mine",
+        schema_in_prompt=generation_pb2.SCHEMA_IN_PROMPT_NEVER,
+        prompt_format=generation_pb2.PROMPT_FORMAT_CHAT,
+        max_attempts=3,
+        priority=-5,
+        request_id="r-5",
+    )
+    assert last_spec(server) == expected
+    assert server.calls[-1].metadata["authorization"] == "Bearer a=b"
+    assert server.calls[-1].time_remaining < 10
+    assert run("generate", "hello", "--schema-digest", "sha256:ab", server=server).exit_code == 0
+    assert last_spec(server).schema_digest == "sha256:ab"
+
+
+TRUNCATED = Refusal(grpc.StatusCode.OUT_OF_RANGE, "TRUNCATED")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (Refusal(grpc.StatusCode.INTERNAL, "INTERNAL"), 1),
+        (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "PROMPT_TOO_LONG"), 2),
+        (Refusal(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"), 2),
+        (Refusal(grpc.StatusCode.UNAVAILABLE, "ENGINE_DEAD"), 3),
+        (TRUNCATED, 4),
+        (Refusal(grpc.StatusCode.FAILED_PRECONDITION, "VALIDATION_FAILED"), 4),
+        (Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"), 5),
+        (replace(OVERLOADED, retry_after=200), 6),
+        (Refusal(grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN"), 8),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Refusal) else "",
+)
+def test_a_failure_is_explained_and_has_its_exit_code(
+    server: ContractServer, refusal: Refusal, code: int
+) -> None:
+    server.script(refused(refusal))
+    result = run("generate", "hello", server=server)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert f"error: {refusal.reason}: {refusal.message}" in result.stderr
+    assert "request id r-refused" in result.stderr
+
+
+def test_a_refused_field_is_named(server: ContractServer) -> None:
+    refusal = Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        fields=[("spec.temperature", "must be 0 to 2")],
+    )
+    server.script(refused(refusal))
+    result = run("generate", "hello", "--temperature", "9", server=server)
+    assert result.exit_code == 2
+    assert "spec.temperature: must be 0 to 2" in result.stderr
+
+
+def test_raw_output_shows_what_the_model_wrote(server: ContractServer) -> None:
+    server.script(play(accepted(), started(), delta('{"a": "unfini'), refusal=TRUNCATED))
+    result = run("generate", "hello", server=server)
+    assert "--raw-output shows what the model wrote (13 characters)" in result.stderr
+    assert "unfini" not in result.stderr
+    result = run("generate", "hello", "--raw-output", server=server)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.endswith('{"a": "unfini\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["generate", "a", "--file", __file__], "either"),
+        (["generate", "a", "--schema", "/does/not/exist"], "exist"),
+        (["generate", "a", "--timeout", "0"], "timeout"),
+        (["generate", "a", "--max-tokens", "99999999999"], "max_tokens"),
+        (["generate", "a", "--schema", __file__, "--schema-digest", "sha256:ab"], "not both"),
+        (["generate", "a", "--metadata", "token"], "KEY=VALUE"),
+        (["generate", "a", "--target", "one:1,two:2"], "dns:///"),
+        (["health", "5"], "--wait"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], word: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert word in result.stderr
+
+
+def test_a_prompt_that_is_not_utf8_is_2() -> None:
+    result = CliRunner().invoke(app, ["generate"], input=b"\xff\xfe")
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
+
+
+def test_nobody_listening_is_3() -> None:
+    with ContractServer() as gone:
+        target = gone.target
+    for command in (["generate", "hello"], ["health"], ["version"]):
+        assert run(*command, "--target", target).exit_code == 3
+
+
+def test_the_timeout_is_5(server: ContractServer) -> None:
+    server.script(play(accepted(), hang=True))
+    result = run("generate", "hello", "--timeout", "0.3", server=server)
+    assert result.exit_code == 5
+    assert "deadline of 0.3 s" in result.stderr
+
+
+def test_control_c_is_quiet_cancels_the_call_and_is_130(server: ContractServer) -> None:
+    arrived = threading.Event()
+
+    def script(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
+        yield accepted()
+        arrived.set()
+        call.ended.wait(30)
+
+    server.script(script)
+    process = subprocess.Popen(
+        [*COMMAND, "generate", "hello", "--target", server.target],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # As in a terminal: whoever runs the tests in a shell's background ignores the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    try:
+        assert arrived.wait(20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, stdout, stderr) == (130, b"", b"")
+    assert server.calls[0].ended.wait(5)
+
+
+def test_health_is_0_when_ready_and_3_when_not(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
+    result = run("health", server=server)
+    assert result.exit_code == 3
+    assert "loading model" in result.stdout
+    assert "busy [/with] it" in result.stdout
+    result = run("health", server=server)
+    assert result.exit_code == 0
+    assert "vllm 0.32.0" in result.stdout
+
+
+def test_health_as_json(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_READY)
+    told = json.loads(run("health", "--json", "--deep", server=server).stdout)
+    assert told["ready"] is True
+    assert told["phase"] == "ready"
+    assert told["uptime"] == 1.5
+    assert told["versions"]["genir"] == "0.9.1"
+    assert told["ir_json"] == "{}"
+
+
+def test_health_waits_and_shows_the_phases(server: ContractServer) -> None:
+    set_health(
+        server,
+        status_pb2.PHASE_LOADING_MODEL,
+        status_pb2.PHASE_WARMING_UP,
+        status_pb2.PHASE_READY,
+    )
+    result = run("health", "--wait", server=server)
+    assert result.exit_code == 0
+    shown = [line.partition(" (")[0] for line in result.stderr.splitlines()]
+    assert shown == ["loading model", "warming up", "ready"]
+
+
+def test_a_terminal_shows_the_phase_in_place(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
+    code, shown = run_in_terminal("health", "--wait", "--target", server.target, term="xterm")
+    assert code == 0
+    assert "loading model (0 s): busy [/with] it\r" in shown
+
+
+def test_health_waits_no_longer_than_it_is_told(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_LOADING_MODEL)
+    result = run("health", "--wait", "0.2", server=server)
+    assert result.exit_code == 3
+    assert "not ready after 0.2 s" in result.stderr
+
+
+def test_warmup_waits_and_prints_its_ir(server: ContractServer) -> None:
+    def warm(call: Call) -> ir_service_pb2.WarmupResponse:
+        assert isinstance(call.request, ir_service_pb2.WarmupRequest)
+        return ir_service_pb2.WarmupResponse(
+            ir_json='{"warm":1}', already_warm=not call.request.force, model="tiny"
+        )
+
+    set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
+    server.service.warmups = deque([warm])
+    result = run("warmup", server=server)
+    assert (result.exit_code, result.stdout) == (0, '{"warm":1}\n')
+    assert "loading model" in result.stderr
+    assert "was warm already" in result.stderr
+    result = run("warmup", "--force", "--quiet", server=server)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_schema_prints_the_built_in_one() -> None:
+    result = run("schema")
+    assert result.exit_code == 0
+    assert result.stdout == builtin_ir_schema_text()
+
+
+def test_version_tells_those_of_a_server_when_asked(server: ContractServer) -> None:
+    set_health(server, status_pb2.PHASE_READY)
+    alone = run("version")
+    assert alone.stdout.startswith("genir ")
+    assert len(alone.stdout.splitlines()) == 1
+    both = run("version", "--target", server.target)
+    assert "server genir 0.9.1\nserver vllm 0.32.0\n" in both.stdout
+
+
+def test_serve_hands_its_arguments_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[str]] = []
+
+    def fake_run(argv: list[str]) -> int:
+        handed.append(argv)
+        return 42
+
+    module = types.ModuleType("genir_server.app")
+    module.run = fake_run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "genir_server", types.ModuleType("genir_server"))
+    monkeypatch.setitem(sys.modules, "genir_server.app", module)
+    assert run("serve", "--port", "1", "-x", "--help", "more").exit_code == 42
+    assert handed == [["--port", "1", "-x", "--help", "more"]]
+
+
+SERVE_WITHOUT = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path, target=None):
+        if name == {missing!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+sys.argv = ["genir", "serve"]
+from genir.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("missing", ["genir_server", "structlog"])
+def test_serve_says_what_to_install(missing: str) -> None:
+    program = SERVE_WITHOUT.format(missing=missing)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 7
+    assert done.stdout == b""
+    stderr = done.stderr.decode()
+    assert f"needs {missing}" in stderr
+    assert "pip install 'genir[gpu]'" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_help_tells_the_exit_codes() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "130  interrupted with Ctrl-C" in result.stdout
+    assert run("generate", "--help").exit_code == 0
+
+
+def test_text_for_a_terminal_cannot_steer_it() -> None:
+    assert terminal_safe("a\x1b[2J\x9b1m\r\n\tb") == "a\ufffd[2J\ufffd1m\ufffd\n\tb"

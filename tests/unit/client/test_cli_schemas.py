@@ -1,0 +1,140 @@
+"""`genir check-schema`, and the schemas of `genir warmup`."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from genir.v1 import ir_service_pb2, schema_pb2, status_pb2
+from tests.support.contract_server import Call, ContractServer, Refusal
+from tests.unit.client.test_check_schema import checked
+from tests.unit.client.test_cli import run, run_in_terminal, set_health
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def last_check(server: ContractServer) -> ir_service_pb2.CheckSchemaRequest:
+    request = server.calls[-1].request
+    assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
+    return request
+
+
+@pytest.fixture
+def checking(server: ContractServer) -> ContractServer:
+    server.service.checks = deque([checked])
+    return server
+
+
+def test_a_pipe_gets_json_and_a_person_the_report(checking: ContractServer) -> None:
+    done = run("check-schema", "-", server=checking, stdin='{"uniqueItems": true}\n')
+    assert done.exit_code == 0
+    assert last_check(checking).json_schema == '{"uniqueItems": true}\n'
+    told = json.loads(done.stdout)
+    assert told["coverage"] == "checked"
+    assert told["compile_elapsed"] == 0.004
+    assert told["schema_notices"][0]["pointer"] == "/uniqueItems"
+    assert told["limits"][0] == {"name": "nodes", "most": 50_000, "value": 40_000}
+    for said in (
+        "sha256:ab, draft 2020-12",
+        "checked after decoding: uniqueItems at /uniqueItems: the engine cannot compare items",
+        "4.0 ms to compile",
+        "slowest mask 0.2 ms; it was prepared before",
+        "nodes is 40000 of 50000",
+        "shown: whole",
+        "2 or more",
+        "smallest  []",
+    ):
+        assert said in done.stderr
+
+
+def test_quiet_leaves_only_the_json(checking: ContractServer) -> None:
+    done = run("check-schema", "-q", "--engine-schema", server=checking)
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["engine_schema"] == "{}"
+    assert last_check(checking).WhichOneof("schema") is None
+
+
+def test_a_terminal_gets_the_report_and_on_demand_json(
+    checking: ContractServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.json"
+    file.write_text("{}")
+    arguments = ["check-schema", str(file), "--target", checking.target]
+    code, shown = run_in_terminal(*arguments)
+    assert code == 0
+    assert "coverage  checked" in shown
+    assert '"coverage"' not in shown
+    code, shown = run_in_terminal(*arguments, "--json", "--quiet")
+    assert code == 0
+    assert '"coverage": "checked"' in shown
+
+
+def test_a_digest_can_be_asked_about(checking: ContractServer) -> None:
+    assert run("check-schema", "--schema-digest", "sha256:cd", server=checking).exit_code == 0
+    assert last_check(checking).schema_digest == "sha256:cd"
+
+
+def test_a_schema_that_cannot_be_used_is_2_and_explained(server: ContractServer) -> None:
+    def refuse(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+        Refusal(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "SCHEMA_UNSUPPORTED",
+            message="nothing is fetched",
+            fields=[("json_schema", "nothing is fetched (at /$ref)")],
+        ).abort(call)
+
+    server.service.checks = deque([refuse])
+    done = run("check-schema", "-", server=server, stdin='{"$ref": "other.json"}')
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "SCHEMA_UNSUPPORTED: nothing is fetched" in done.stderr
+    assert "json_schema: nothing is fetched (at /$ref)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["missing.json"], ["-", "--schema-digest", "sha256:ab"], ["not-utf8"]]
+)
+def test_wrong_usage_is_2(
+    checking: ContractServer,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "not-utf8").write_bytes(b"\xff{}")
+    done = run("check-schema", *arguments, server=checking, stdin="{}")
+    assert done.exit_code == 2
+    assert checking.calls == []
+
+
+def test_a_warmup_tells_of_its_schemas_and_is_2_when_one_cannot_be_used(
+    server: ContractServer, tmp_path: Path
+) -> None:
+    def warm(call: Call) -> ir_service_pb2.WarmupResponse:
+        assert isinstance(call.request, ir_service_pb2.WarmupRequest)
+        refusal = schema_pb2.SchemaRefusal(
+            reason=status_pb2.ERROR_REASON_SCHEMA_INVALID, message="no such type"
+        )
+        outcomes = {
+            "{}": schema_pb2.WarmedSchema(schema_digest="sha256:ab"),
+            "[]": schema_pb2.WarmedSchema(refusal=refusal),
+        }
+        schemas = [outcomes[text] for text in call.request.json_schemas]
+        return ir_service_pb2.WarmupResponse(ir_json="{}", schemas=schemas)
+
+    set_health(server, status_pb2.PHASE_READY)
+    server.service.warmups = deque([warm])
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text("{}")
+    bad.write_text("[]")
+    done = run("warmup", "--schema", str(good), server=server)
+    assert (done.exit_code, done.stdout) == (0, "{}\n")
+    assert "good.json is ready as sha256:ab" in done.stderr
+    done = run("warmup", "-q", "--schema", str(good), "--schema", str(bad), server=server)
+    assert (done.exit_code, done.stdout) == (2, "{}\n")
+    assert "good.json" not in done.stderr
+    assert "bad.json: SCHEMA_INVALID: no such type" in done.stderr

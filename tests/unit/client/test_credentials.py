@@ -1,0 +1,104 @@
+"""Tokens and certificates as the client and its command line send them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from genir import AsyncIRClient, IRClient, NotAuthorizedError, tls_credentials
+from tests.support.certificates import Authority
+from tests.support.contract_server import ContractServer, success
+from tests.support.served import digest, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.callers import Caller
+
+
+async def test_the_token_goes_along(server: ContractServer, connect: Callable[..., Caller]) -> None:
+    server.script(success("{}"))
+    await connect(server.target, token="secret").generate("hi")  # noqa: S106 - a test's.
+    assert server.service.calls[-1].metadata["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["10.0.0.1:50051", "example.org:443", "dns:///localhost.example.org:1", "127.0.0.1.evil:1"],
+)
+@pytest.mark.parametrize("kind", [IRClient, AsyncIRClient])
+def test_a_token_does_not_leave_the_machine_in_the_clear(kind: Any, target: str) -> None:
+    with pytest.raises(ValueError, match="in the clear") as told:
+        kind(target, token="hush-hush")  # noqa: S106
+    assert "hush-hush" not in str(told.value)
+    kind(target, token="hush-hush", allow_insecure_token=True)  # noqa: S106
+    kind(target, token="hush-hush", credentials=tls_credentials())  # noqa: S106
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "naïve"])
+def test_a_token_that_no_header_holds_is_refused_unquoted(token: str) -> None:
+    with pytest.raises(ValueError, match="printable") as told:
+        IRClient("127.0.0.1:1", token=token)
+    assert not token or token not in str(told.value)
+
+
+def test_certificate_and_key_go_together(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="together"):
+        tls_credentials(cert=tmp_path / "c")
+
+
+async def test_the_command_line_has_it_all(tmp_path: Path) -> None:
+    import asyncio
+
+    authority = Authority()
+    authority.server().write(tmp_path / "tls.crt", tmp_path / "tls.key")
+    authority.issue("cli").write(tmp_path / "own.crt", tmp_path / "own.key")
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    (tmp_path / "token").write_text("the-token\n")
+    (tmp_path / "callers.toml").write_text(
+        f'[callers.cli]\ntokens = ["{digest("the-token")}"]\npermissions = ["generate"]\n'
+    )
+    tls = ("--ca", "ca.crt", "--cert", "own.crt", "--key", "own.key")
+
+    def genir(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "genir.cli", "health", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    async with serving(
+        tls_cert=tmp_path / "tls.crt",
+        tls_key=tmp_path / "tls.key",
+        tls_client_ca=tmp_path / "ca.crt",
+        auth_file=tmp_path / "callers.toml",
+    ) as served:
+        target = ("--target", served.target)
+        good = await asyncio.to_thread(genir, *target, *tls, "--token-file", "token")
+        also = await asyncio.to_thread(genir, *target, *tls, GENIR_TOKEN="the-token")  # noqa: S106
+        wrong = await asyncio.to_thread(genir, *target, *tls, GENIR_TOKEN="other-token")  # noqa: S106
+    assert (good.returncode, also.returncode) == (0, 0), good.stderr + also.stderr
+    assert wrong.returncode == 8
+    assert "UNAUTHENTICATED" in wrong.stderr
+    assert "other-token" not in wrong.stderr + wrong.stdout
+
+
+async def test_the_exception_says_who_is_not_let_in(tmp_path: Path) -> None:
+    callers = tmp_path / "callers.toml"
+    callers.write_text(f'[callers.a]\ntokens = ["{digest("t")}"]\npermissions = ["warmup"]\n')
+    async with serving(auth_file=callers) as served:
+        for token, reason in ((None, "UNAUTHENTICATED"), ("t", "PERMISSION_DENIED")):
+            async with AsyncIRClient(served.target, token=token) as client:
+                with pytest.raises(NotAuthorizedError) as refused:
+                    await client.generate("hi")
+                assert refused.value.reason == reason
+                assert refused.value.request_id

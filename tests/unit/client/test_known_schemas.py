@@ -1,0 +1,213 @@
+"""A large schema is sent as text until a server knows it, and then as its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from genir import NotFoundError
+from genir._known_schemas import SHORTENED_FROM_BYTES, KnownSchemas
+from genir.v1 import generation_pb2, ir_service_pb2
+from tests.support.contract_server import (
+    OVERLOADED,
+    Call,
+    ContractServer,
+    Refusal,
+    accepted,
+    completed,
+    delta,
+    refused,
+    started,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.callers import Caller
+
+LARGE = {"enum": ["x" * SHORTENED_FROM_BYTES]}
+NOT_KNOWN = Refusal(grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND")
+
+
+def sha256(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def text_of(schema: object) -> str:
+    return json.dumps(schema, separators=(",", ":"))
+
+
+class Cache:
+    """Answers as a server does that keeps the schemas it has seen."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def __call__(self, call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
+        request = call.request
+        assert isinstance(request, ir_service_pb2.StreamIRRequest)
+        digest = request.spec.schema_digest
+        if digest and digest not in self.known:
+            NOT_KNOWN.abort(call)
+        if not digest:
+            digest = sha256(request.spec.json_schema)
+            self.known.add(digest)
+        first = accepted()
+        first.accepted.schema_digest = digest
+        yield from (first, started(), delta("1"), completed("1"))
+
+
+def sent(server: ContractServer) -> list[str | None]:
+    """How the schema of each call was sent."""
+    specs: list[str | None] = []
+    for call in server.calls:
+        assert isinstance(call.request, ir_service_pb2.StreamIRRequest)
+        specs.append(call.request.spec.WhichOneof("schema"))
+    return specs
+
+
+async def test_the_second_time_only_the_digest_is_sent(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(Cache())
+    for _ in range(3):
+        await caller.generate("hi", schema=LARGE)
+    assert sent(server) == ["json_schema", "schema_digest", "schema_digest"]
+    last = server.calls[-1].request
+    assert isinstance(last, ir_service_pb2.StreamIRRequest)
+    assert last.spec.schema_digest == sha256(text_of(LARGE))
+
+
+async def test_a_server_that_has_forgotten_gets_the_text_at_once(
+    caller: Caller, server: ContractServer
+) -> None:
+    cache = Cache()
+    server.script(cache)
+    await caller.generate("hi", schema=LARGE)
+    cache.known.clear()
+    result = await caller.generate("hi", schema=LARGE)
+    assert result.value == 1
+    await caller.generate("hi", schema=LARGE)
+    assert sent(server) == ["json_schema", "schema_digest", "json_schema", "schema_digest"]
+
+
+async def test_a_server_that_never_remembers_costs_one_round_trip_and_no_more(
+    caller: Caller, server: ContractServer
+) -> None:
+    cache = Cache()
+    server.script(cache)
+    for _ in range(3):
+        await caller.generate("hi", schema=LARGE)
+        cache.known.clear()
+    assert sent(server) == ["json_schema", *["schema_digest", "json_schema"] * 2]
+
+
+async def test_a_server_that_does_not_know_what_it_was_sent_is_not_asked_again(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(Cache(), refused(NOT_KNOWN))
+    await caller.generate("hi", schema=LARGE)
+    with pytest.raises(NotFoundError):
+        await caller.generate("hi", schema=LARGE)
+    assert sent(server) == ["json_schema", "schema_digest", "json_schema"]
+
+
+async def test_the_text_takes_part_in_the_other_retries(
+    caller: Caller, server: ContractServer
+) -> None:
+    cache = Cache()
+    server.script(cache, refused(OVERLOADED), refused(NOT_KNOWN), refused(OVERLOADED), Cache())
+    await caller.generate("hi", schema=LARGE)
+    await caller.generate("hi", schema=LARGE)
+    assert sent(server)[1:] == ["schema_digest"] * 2 + ["json_schema"] * 2
+
+
+async def test_a_digest_that_the_caller_gave_is_the_callers_affair(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(refused(NOT_KNOWN))
+    with pytest.raises(NotFoundError):
+        await caller.generate("hi", schema_digest="sha256:" + "0" * 64)
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "options"),
+    [({"enum": ["x" * 500]}, {}), (LARGE, {"send_digests": False})],
+    ids=["small", "switched off"],
+)
+async def test_what_is_always_sent_as_text(
+    server: ContractServer,
+    connect: Callable[..., Caller],
+    schema: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    server.script(Cache())
+    caller = connect(server.target, **options)
+    for _ in range(2):
+        await caller.generate("hi", schema=schema)
+    assert sent(server) == ["json_schema"] * 2
+
+
+async def test_a_digest_that_is_not_that_of_the_text_is_not_believed(
+    caller: Caller, server: ContractServer
+) -> None:
+    for _ in range(2):
+        await caller.generate("hi", schema=LARGE)
+    assert sent(server) == ["json_schema"] * 2
+
+
+async def test_checks_and_warmups_make_schemas_known(
+    caller: Caller, server: ContractServer
+) -> None:
+    cache = Cache()
+    server.script(cache)
+    other = {"enum": ["y" * SHORTENED_FROM_BYTES]}
+
+    def check(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+        assert isinstance(call.request, ir_service_pb2.CheckSchemaRequest)
+        digest = sha256(call.request.json_schema)
+        cache.known.add(digest)
+        return ir_service_pb2.CheckSchemaResponse(schema_digest=digest)
+
+    def warm(call: Call) -> ir_service_pb2.WarmupResponse:
+        assert isinstance(call.request, ir_service_pb2.WarmupRequest)
+        response = ir_service_pb2.WarmupResponse()
+        for text in call.request.json_schemas:
+            cache.known.add(sha256(text))
+            response.schemas.add(schema_digest=sha256(text))
+        return response
+
+    server.service.checks = deque([check])
+    server.service.warmups = deque([warm])
+    await caller.check_schema(LARGE)
+    await caller.warmup(schemas=[other])
+    server.calls.clear()
+    await caller.generate("hi", schema=LARGE)
+    await caller.generate("hi", schema=other)
+    assert sent(server) == ["schema_digest"] * 2
+
+
+def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:
+    known = KnownSchemas()
+    for number in range(1_024):
+        known.learn(str(number))
+    known.learn("0")
+    known.learn("one more")
+    assert known.knows("0")
+    assert not known.knows("1")
+    assert known.knows("2")
+
+
+def test_bytes_count_not_characters() -> None:
+    known = KnownSchemas()
+    text = '"' + "ß" * (SHORTENED_FROM_BYTES // 2) + '"'
+    known.learn(sha256(text))
+    spec = generation_pb2.GenerationSpec(json_schema=text)
+    known.shorten(spec)
+    assert spec.schema_digest == sha256(text)

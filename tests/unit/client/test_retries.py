@@ -1,0 +1,231 @@
+"""When a call is made again, and when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from genir import ErrorDetails, GenirError, OverloadedError, RetryPolicy, UnavailableError
+from genir._retry import CallBudget
+from tests.support.contract_server import (
+    MODEL_LOADING,
+    OVERLOADED,
+    ContractServer,
+    accepted,
+    delta,
+    play,
+    refused,
+    started,
+    success,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.callers import Caller
+
+
+async def test_an_overloaded_server_is_asked_again_when_it_says_when(
+    caller: Caller, server: ContractServer
+) -> None:
+    busy = refused(replace(OVERLOADED, retry_after=0.2))
+    server.script(busy, busy, success())
+    assert (await caller.generate("hello", timeout=5)).value == {"a": 1}
+    assert len(server.calls) == 3
+    # One deadline for all attempts together; gRPC rounds it up to 10 ms on its way.
+    first, second, third = (call.time_remaining for call in server.calls)
+    assert first > second + 0.15 > third + 0.3
+
+
+async def test_an_overloaded_server_that_does_not_say_when_is_not_asked_again(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(refused(replace(OVERLOADED, retry_after=None)), success())
+    with pytest.raises(OverloadedError) as raised:
+        await caller.generate("hello")
+    assert raised.value.retry_delay is None
+    assert len(server.calls) == 1
+
+
+async def test_attempts_are_bounded(server: ContractServer, connect: Callable[..., Caller]) -> None:
+    server.script(refused(OVERLOADED))
+    with pytest.raises(OverloadedError) as raised:
+        await connect(server.target, retry=RetryPolicy(max_attempts=3)).generate("hello")
+    assert raised.value.retry_delay == timedelta(milliseconds=20)
+    assert len(server.calls) == 3
+
+
+async def test_a_delay_beyond_the_deadline_is_not_waited_for(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(refused(replace(OVERLOADED, retry_after=20)))
+    began = time.monotonic()
+    with pytest.raises(OverloadedError):
+        await caller.generate("hello", timeout=10)
+    assert time.monotonic() - began < 5
+    assert len(server.calls) == 1
+
+
+async def test_a_loading_server_is_waited_for(caller: Caller, server: ContractServer) -> None:
+    server.script(*[refused(MODEL_LOADING)] * 4, success())
+    assert (await caller.generate("hello")).value == {"a": 1}
+    assert len(server.calls) == 5
+
+
+async def test_an_unavailable_server_that_does_not_say_when_is_asked_three_times(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(refused(replace(MODEL_LOADING, reason="ENGINE_DEAD", retry_after=None)))
+    with pytest.raises(UnavailableError) as raised:
+        await caller.generate("hello")
+    assert raised.value.reason == "ENGINE_DEAD"
+    assert len(server.calls) == 3
+
+
+BEGUN = [[accepted()], [accepted(), started(), delta("{")]]
+
+
+@pytest.mark.parametrize("messages", BEGUN)
+async def test_a_stream_that_has_begun_is_never_made_again(
+    caller: Caller, server: ContractServer, messages: list[object]
+) -> None:
+    server.script(play(*messages, refusal=MODEL_LOADING), success())  # type: ignore[arg-type]
+    with pytest.raises(UnavailableError):
+        await caller.events("hello")
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("messages", BEGUN)
+async def test_a_result_that_was_begun_is_begun_again(
+    caller: Caller, server: ContractServer, messages: list[object]
+) -> None:
+    gone = replace(MODEL_LOADING, retry_after=None)
+    server.script(play(*messages, refusal=gone), success())  # type: ignore[arg-type]
+    assert (await caller.generate("hello")).value == {"a": 1}
+    assert len(server.calls) == 2
+
+
+async def test_a_failure_after_a_retry_tells_what_its_own_attempt_wrote(
+    caller: Caller, server: ContractServer
+) -> None:
+    gone = replace(MODEL_LOADING, retry_after=None)
+    server.script(
+        play(accepted(), started(), delta("first"), refusal=gone),
+        play(accepted(), delta("second"), refusal=replace(gone, code=grpc.StatusCode.INTERNAL)),
+    )
+    with pytest.raises(GenirError) as raised:
+        await caller.generate("hello")
+    assert raised.value.raw_output == "second"
+
+
+async def test_nobody_listening_is_unavailable_at_once(connect: Callable[..., Caller]) -> None:
+    with ContractServer() as gone:
+        target = gone.target
+    began = time.monotonic()
+    with pytest.raises(UnavailableError) as raised:
+        await connect(target).generate("hello")
+    assert raised.value.reason == "UNAVAILABLE"
+    assert time.monotonic() - began < 10
+
+
+async def test_one_of_two_addresses_may_be_down(
+    server: ContractServer, connect: Callable[..., Caller]
+) -> None:
+    with ContractServer() as gone:
+        dead = gone.target
+    caller = connect([dead, server.target])
+    for _ in range(6):
+        assert (await caller.generate("hello")).value == {"a": 1}
+    assert len(server.calls) == 6
+
+
+async def test_calls_are_spread_over_those_that_serve(
+    server: ContractServer, connect: Callable[..., Caller]
+) -> None:
+    with ContractServer() as other, ContractServer() as loading:
+        loading.set_serving(serving=False)
+        caller = connect([server.target, other.target, loading.target])
+        # Connections come up one by one; from then on calls take turns.
+        while not (server.calls and other.calls):
+            await caller.generate("hello")
+        server.calls.clear()
+        other.calls.clear()
+        for _ in range(10):
+            await caller.generate("hello")
+        assert (len(server.calls), len(other.calls), len(loading.calls)) == (5, 5, 0)
+
+
+async def test_a_server_that_goes_away_does_not_outlive_the_deadline(
+    connect: Callable[..., Caller],
+) -> None:
+    for _ in range(4):
+        with ContractServer() as leaving:
+            caller = connect(leaving.target)
+            await caller.generate("hello")
+            calls = asyncio.create_task(_three_calls(caller))
+            await asyncio.sleep(0)
+        await asyncio.wait_for(calls, 10)
+
+
+async def _three_calls(caller: Caller) -> None:
+    for _ in range(3):
+        with contextlib.suppress(GenirError):
+            await caller.generate("hello", timeout=0.5)
+
+
+def refusal(
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, delay: float | None = 1.0
+) -> GenirError:
+    retry_delay = None if delay is None else timedelta(seconds=delay)
+    return GenirError(ErrorDetails(reason="X", message="", code=code, retry_delay=retry_delay))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_budget_counts_down_and_never_below_zero() -> None:
+    clock = Clock()
+    budget = CallBudget(RetryPolicy(), 10, clock)
+    clock.now += 4
+    assert budget.remaining == 6
+    clock.now += 40
+    assert budget.remaining == 0
+    assert budget.pause_before_retry(refusal()) is None
+
+
+def test_a_pause_is_at_least_what_was_asked_and_little_more() -> None:
+    pauses = [CallBudget(RetryPolicy(), 10).pause_before_retry(refusal()) for _ in range(50)]
+    assert all(pause is not None and 1 <= pause <= 1.2 for pause in pauses)
+    assert len(set(pauses)) > 1
+
+
+@pytest.mark.parametrize(
+    ("error", "policy"),
+    [
+        (refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, None), RetryPolicy()),
+        (refusal(delay=31), RetryPolicy()),
+        (refusal(code=grpc.StatusCode.INTERNAL), RetryPolicy()),
+        (refusal(code=grpc.StatusCode.DEADLINE_EXCEEDED), RetryPolicy()),
+        (refusal(), RetryPolicy(max_attempts=1)),
+    ],
+    ids=["no delay", "too long", "fault", "deadline", "no attempts left"],
+)
+def test_what_is_not_retried(error: GenirError, policy: RetryPolicy) -> None:
+    assert CallBudget(policy, 100).pause_before_retry(error) is None
+
+
+def test_a_policy_makes_at_least_one_attempt() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        RetryPolicy(max_attempts=0)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from genir_server.core.prompt import DEFAULT_SYSTEM, build_prompt
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import (
+    GenerationRequest,
+    Message,
+    PromptFormat,
+    Role,
+    SchemaInPrompt,
+    SchemaShown,
+)
+from tests.support.scripted_engine import ScriptedEngine, prepared
+
+
+def request(**changes: Any) -> GenerationRequest:
+    return GenerationRequest(**{"request_id": "r-1", "prompt": "hi", **changes})
+
+
+async def test_a_small_schema_is_shown_whole_in_the_system_message() -> None:
+    engine = ScriptedEngine()
+    prompt = await build_prompt(request(), prepared(), engine)
+    assert prompt.schema_shown is SchemaShown.WHOLE
+    system, user = engine.chats[-1]
+    assert system.role is Role.SYSTEM
+    assert system.content.startswith(DEFAULT_SYSTEM)
+    assert prepared().shown_whole in system.content
+    assert user == Message(Role.USER, "hi")
+    assert prompt.max_tokens == 2048
+
+
+@pytest.mark.parametrize(
+    ("whole", "bare", "shown"),
+    [
+        (1000, 900, SchemaShown.WHOLE),
+        (1100, 900, SchemaShown.WITHOUT_DESCRIPTIONS),
+        (1100, 1025, SchemaShown.NONE),
+    ],
+)
+async def test_auto_shows_what_takes_a_quarter_of_the_context(
+    whole: int, bare: int, shown: SchemaShown
+) -> None:
+    schema = prepared(shown_whole="w" * whole, shown_without_descriptions="b" * bare)
+    prompt = await build_prompt(request(), schema, ScriptedEngine(max_model_len=4096))
+    assert prompt.schema_shown is shown
+
+
+async def test_the_tokens_of_a_shown_schema_are_counted_once() -> None:
+    counted: list[str] = []
+
+    class Counting(ScriptedEngine):
+        async def tokenize(self, text: str) -> list[int]:
+            counted.append(text)
+            return await super().tokenize(text)
+
+    schema = prepared(shown_whole="w" * 1100, shown_without_descriptions="b" * 900)
+    engine = Counting(max_model_len=4096)
+    forms = [(await build_prompt(request(), schema, engine)).schema_shown for _ in range(3)]
+    assert forms == [SchemaShown.WITHOUT_DESCRIPTIONS] * 3
+    assert counted == [schema.shown_whole, schema.shown_without_descriptions]
+
+
+async def test_auto_leaves_room_for_the_completion() -> None:
+    schema = prepared(shown_whole="w" * 1000, shown_without_descriptions="b" * 500)
+    engine = ScriptedEngine(max_model_len=4096)
+    long_prompt = request(prompt="p" * 1600, max_tokens=1500)
+    prompt = await build_prompt(long_prompt, schema, engine)
+    assert prompt.schema_shown is SchemaShown.WITHOUT_DESCRIPTIONS
+    assert len(prompt.token_ids) + prompt.max_tokens <= 4096
+
+
+async def test_always_and_never() -> None:
+    schema = prepared(shown_whole="w" * 3000, shown_without_descriptions="b")
+    engine = ScriptedEngine(max_model_len=8192)
+    always = await build_prompt(request(schema_in_prompt=SchemaInPrompt.ALWAYS), schema, engine)
+    never = await build_prompt(request(schema_in_prompt=SchemaInPrompt.NEVER), schema, engine)
+    assert always.schema_shown is SchemaShown.WHOLE
+    assert never.schema_shown is SchemaShown.NONE
+
+
+async def test_what_does_not_fit_is_told_with_both_numbers() -> None:
+    with pytest.raises(GenirError) as raised:
+        await build_prompt(
+            request(
+                prompt="p" * 900, max_tokens=200, schema_in_prompt=SchemaInPrompt.NEVER, system=""
+            ),
+            prepared(),
+            ScriptedEngine(max_model_len=1000),
+        )
+    error = raised.value
+    assert error.reason is Reason.PROMPT_TOO_LONG
+    assert error.metadata == {
+        "prompt_tokens": "900",
+        "max_tokens": "200",
+        "max_model_len": "1000",
+    }
+    assert "900" in error.message
+    assert "1000" in error.message
+
+
+async def test_what_cannot_fit_is_refused_before_it_is_tokenized() -> None:
+    engine = ScriptedEngine(max_model_len=1000)
+    engine.info = replace(engine.info, longest_token_bytes=10)
+    with pytest.raises(GenirError) as raised:
+        await build_prompt(request(prompt="p" * 10_001), prepared(), engine)
+    assert raised.value.reason is Reason.PROMPT_TOO_LONG
+    assert raised.value.metadata["prompt_tokens"] == "1001"
+    assert not engine.chats
+
+
+async def test_an_unset_budget_takes_what_fits() -> None:
+    prompt = await build_prompt(
+        request(prompt="p" * 900, schema_in_prompt=SchemaInPrompt.NEVER, system=""),
+        prepared(),
+        ScriptedEngine(max_model_len=1000),
+    )
+    assert prompt.max_tokens == 100
+
+
+async def test_a_raw_prompt_is_sent_as_it_is() -> None:
+    engine = ScriptedEngine()
+    prompt = await build_prompt(request(prompt_format=PromptFormat.RAW), prepared(), engine)
+    assert bytes(prompt.token_ids) == b"hi"
+    assert not engine.chats
+
+
+async def test_a_template_without_system_role_gets_one_user_message() -> None:
+    engine = ScriptedEngine(system_role=False)
+    await build_prompt(request(system="Be kind."), prepared(), engine)
+    (only,) = engine.chats[-1]
+    assert only.role is Role.USER
+    assert only.content.startswith("Be kind.")
+    assert only.content.endswith("hi")
+
+
+async def test_a_conversation_keeps_its_own_system_message() -> None:
+    engine = ScriptedEngine()
+    conversation = (Message(Role.SYSTEM, "Mine."), Message(Role.USER, "hi"))
+    await build_prompt(request(prompt=None, conversation=conversation), prepared(), engine)
+    assert engine.chats[-1][0].content.startswith("Mine.")
+    assert len(engine.chats[-1]) == 2

@@ -1,0 +1,254 @@
+"""The server's own generations: shared, one at a time, not too often, and never without an end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from genir_server.core import self_test as module
+from genir_server.core.generate import IRGenerator
+from genir_server.core.self_test import CANARY_SCHEMA, Probes
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import FinishReason
+from genir_server.engine.protocol import EngineDeadError, EngineDelta
+from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+
+    from genir_server.core.self_test import ProbeResult
+    from genir_server.engine.protocol import EngineRequest
+
+    Ask = Callable[[Probes], Coroutine[None, None, ProbeResult]]
+
+CANARY_IR = '{"intent":{"summary":"All is well."}}'
+WARM_UP_IR = '{"a":1}'
+PATIENCE_SECONDS = 20.0
+"""What must happen happens within milliseconds; this only ends a test where it does not."""
+MOMENT_SECONDS = 0.05
+"""Long enough for what must not happen to happen."""
+
+
+class HeldEngine(ScriptedEngine):
+    """Begins at once, and writes a good answer once it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+        self.fault: Exception | None = None
+        self.begun_at: list[float] = []
+        self.most_at_once = 0
+        self._begun: asyncio.Queue[str] = asyncio.Queue()
+
+    @property
+    def kinds(self) -> list[str]:
+        """What each request was for, in the order in which they began."""
+        return [request.request_id.rpartition("-")[0] for request in self.requests]
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.requests.append(request)
+        self.begun_at.append(time.monotonic())
+        self.open_requests += 1
+        self.most_at_once = max(self.most_at_once, self.open_requests)
+        self._begun.put_nowait(request.request_id)
+        try:
+            await self.release.wait()
+            if self.fault is not None:
+                raise self.fault
+            text = CANARY_IR if request.schema == CANARY_SCHEMA else WARM_UP_IR
+            yield EngineDelta(text, len(text), FinishReason.STOP)
+        finally:
+            self.open_requests -= 1
+
+    async def one_begins(self) -> None:
+        """Waits until another request has begun."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._begun.get()
+
+
+@pytest.fixture
+async def engine() -> HeldEngine:
+    return HeldEngine()
+
+
+@pytest.fixture
+async def probes(engine: HeldEngine, monkeypatch: pytest.MonkeyPatch) -> Probes:
+    # Long, so that a generation that had to wait for it would be missed.
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 10 * PATIENCE_SECONDS)
+    schema = prepared()
+    return Probes(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+
+
+KINDS = pytest.mark.parametrize(
+    ("kind", "ask", "ir_json"),
+    [("canary", Probes.canary, CANARY_IR), ("warm-up", Probes.warm_up, WARM_UP_IR)],
+)
+
+
+async def soon(*asked: Awaitable[ProbeResult]) -> list[ProbeResult]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await asyncio.gather(*asked)
+
+
+@KINDS
+async def test_those_who_ask_at_the_same_time_share_one_generation(
+    engine: HeldEngine, probes: Probes, kind: str, ask: Ask, ir_json: str
+) -> None:
+    first = [asyncio.create_task(ask(probes)) for _ in range(5)]
+    await engine.one_begins()
+    # One that comes while it runs takes part in it, too.
+    late = asyncio.create_task(ask(probes))
+    await asyncio.sleep(MOMENT_SECONDS)
+    engine.release.set()
+    results = await soon(*first, late)
+    assert engine.kinds == [kind]
+    assert {id(result) for result in results} == {id(results[0])}
+    assert results[0].completed.ir_json == ir_json
+
+
+@KINDS
+async def test_at_most_one_begins_each_interval(
+    engine: HeldEngine,
+    probes: Probes,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: str,
+    ask: Ask,
+    ir_json: str,
+) -> None:
+    interval = 0.3
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", interval)
+    engine.release.set()
+    asked_at = time.monotonic()
+    for _ in range(3):
+        (result,) = await soon(ask(probes))
+        assert result.completed.ir_json == ir_json
+    assert engine.kinds == [kind] * 3
+    assert engine.begun_at[1] - asked_at >= interval
+    assert engine.begun_at[2] - asked_at >= 2 * interval
+
+
+async def test_canary_and_warm_up_take_the_one_place_after_one_another(
+    engine: HeldEngine, probes: Probes
+) -> None:
+    canary = asyncio.create_task(probes.canary())
+    await engine.one_begins()
+    warm_up = asyncio.create_task(probes.warm_up())
+    await asyncio.sleep(MOMENT_SECONDS)
+    assert engine.kinds == ["canary"]
+    assert probes.warm is None
+    engine.release.set()
+    # The interval of one kind is none of the other's.
+    await soon(canary, warm_up)
+    assert engine.kinds == ["canary", "warm-up"]
+    assert engine.most_at_once == 1
+    assert probes.warm is warm_up.result()
+
+
+@pytest.mark.parametrize(
+    ("bound", "kind", "ask", "other"),
+    [
+        ("CANARY_SECONDS", "canary", Probes.canary, Probes.warm_up),
+        ("WARMUP_SECONDS", "warm-up", Probes.warm_up, Probes.canary),
+    ],
+)
+async def test_a_generation_that_hangs_is_given_up_and_leaves_its_place(
+    engine: HeldEngine,
+    probes: Probes,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    bound: str,
+    kind: str,
+    ask: Ask,
+    other: Ask,
+) -> None:
+    monkeypatch.setattr(module, bound, 0.2)
+    began = time.monotonic()
+    with pytest.raises(GenirError) as told:
+        await soon(ask(probes))
+    assert time.monotonic() - began >= 0.2
+    assert told.value.reason is Reason.DEADLINE_EXCEEDED
+    assert told.value.message == f"the {kind} took longer than 0.2 s"
+    assert engine.open_requests == 0, "the engine was told to let go of it"
+    engine.release.set()
+    await soon(other(probes))
+    assert len(engine.requests) == 2
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+async def test_a_warm_up_that_does_not_come_to_an_end_is_tried_with_other_seeds_first(
+    cut: int,
+) -> None:
+    class LongWinded(ScriptedEngine):
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+            self.requests.append(request)
+            if len(self.requests) <= cut:
+                yield EngineDelta('{"a":', 5, FinishReason.LENGTH)
+            else:
+                yield EngineDelta(WARM_UP_IR, 7, FinishReason.STOP)
+
+    engine, schema = LongWinded(), prepared()
+    probes = Probes(IRGenerator(engine, Schemas(schema), schema))
+    assert (await probes.warm_up()).completed.ir_json == WARM_UP_IR
+    assert [sent.max_tokens for sent in engine.requests] == [256, 2048][: cut + 1]
+    assert len({sent.sampling.seed for sent in engine.requests}) == cut + 1
+
+
+async def test_a_warm_up_that_never_comes_to_an_end_fails() -> None:
+    class Endless(ScriptedEngine):
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+            self.requests.append(request)
+            yield EngineDelta('{"a":', 5, FinishReason.LENGTH)
+
+    endless, schema = Endless(), prepared()
+    with pytest.raises(GenirError) as told:
+        await Probes(IRGenerator(endless, Schemas(schema), schema)).warm_up()
+    assert told.value.reason is Reason.TRUNCATED
+    assert len(endless.requests) == 2
+
+
+async def test_a_timeout_inside_is_not_taken_for_the_bound(
+    engine: HeldEngine, probes: Probes
+) -> None:
+    engine.fault = TimeoutError("of something else")
+    engine.release.set()
+    with pytest.raises(TimeoutError, match="of something else"):
+        await soon(probes.canary())
+
+
+@KINDS
+async def test_one_that_leaves_does_not_take_the_generation_from_the_others(
+    engine: HeldEngine, probes: Probes, kind: str, ask: Ask, ir_json: str
+) -> None:
+    leaves, stays = (asyncio.create_task(ask(probes)) for _ in range(2))
+    await engine.one_begins()
+    leaves.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(leaves)
+    assert engine.open_requests == 1
+    engine.release.set()
+    (result,) = await soon(stays)
+    assert result.completed.ir_json == ir_json
+    assert engine.kinds == [kind]
+
+
+async def test_a_failure_is_everybodys_and_is_not_kept(
+    engine: HeldEngine, probes: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.0)
+    engine.fault = EngineDeadError("gone")
+    asked = [asyncio.create_task(probes.warm_up()) for _ in range(2)]
+    await engine.one_begins()
+    engine.release.set()
+    await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
+    for each in asked:
+        fault = each.exception()
+        assert isinstance(fault, GenirError)
+        assert fault.reason is Reason.ENGINE_DEAD
+    assert probes.warm is None
+    engine.fault = None
+    await soon(probes.warm_up())
+    assert engine.kinds == ["warm-up", "warm-up"]

@@ -1,0 +1,99 @@
+"""Dashboard and alert rules use metrics, labels and outcomes that exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from genir_server.domain.errors import Reason
+from scripts.metrics_table import exposed_name, metric_families
+from tests.support.dashboards import FOREIGN, alert_rules, dashboard, expressions
+from tests.support.promql import grouping_labels, matchers, metric_names
+
+# What Prometheus adds to everything that it scrapes.
+SCRAPED_LABELS = {"instance", "job", "namespace", "pod"}
+
+
+def our_metrics() -> dict[str, set[str]]:
+    """Name of a series -> its labels."""
+    series: dict[str, set[str]] = {}
+    for family in metric_families():
+        labels = {name for sample in family.samples for name in sample.labels}
+        names = [exposed_name(family)]
+        if family.type == "histogram":
+            names = [f"{family.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
+        series |= dict.fromkeys(names, labels)
+    return series
+
+
+def test_metric_names_are_found_in_expressions() -> None:
+    expression = (
+        'sum by (a) (rate(x_total{b="c_d"}[5m])) / on (e) vllm:y > 0.5 and time() - z > 1e3'
+    )
+    assert metric_names(expression) == {"x_total", "vllm:y", "z"}
+    assert grouping_labels(expression) == {"a", "e"}
+    assert [(found.metric, found.label) for found in matchers(expression)] == [("x_total", "b")]
+
+
+@pytest.mark.parametrize("title", expressions())
+def test_metrics_and_labels_exist(title: str) -> None:
+    expression, ours = expressions()[title], our_metrics()
+    names = metric_names(expression)
+    assert names
+    known = {name for name in names if name.startswith(FOREIGN)}
+    assert names - known <= set(ours), f"unknown: {names - known - set(ours)}"
+    labels = SCRAPED_LABELS.union(*(ours[name] for name in names - known))
+    assert grouping_labels(expression) <= labels
+    for matcher in matchers(expression):
+        assert matcher.label in SCRAPED_LABELS | ours.get(matcher.metric, set()), matcher
+
+
+@pytest.mark.parametrize("title", expressions())
+def test_outcomes_and_reasons_exist(title: str) -> None:
+    outcomes = {"valid", "cancelled", *(reason.value.lower() for reason in Reason)}
+    for matcher in matchers(expressions()[title]):
+        if matcher.label in ("outcome", "reason"):
+            for word in matcher.value.split("|"):
+                assert [name for name in outcomes if re.fullmatch(word, name)], word
+
+
+def test_no_outcome_is_forgotten_in_the_success_rate() -> None:
+    """Each is good, bad or left out, and the same in the panel and in the alert."""
+    outcomes = {"valid", "cancelled", *(reason.value.lower() for reason in Reason)}
+    callers = next(
+        matcher.value
+        for matcher in matchers(expressions()["Success rate A"])
+        if (matcher.label, matcher.operator) == ("outcome", "!~")
+    )
+    bad, counted = (
+        set(matcher.value.split("|")) for matcher in matchers(expressions()["GenirSuccessRateLow"])
+    )
+    assert counted == bad | {"valid"}
+    assert outcomes - counted == {name for name in outcomes if re.fullmatch(callers, name)}
+
+
+def test_alerts_cover_what_was_promised_and_say_what_to_do() -> None:
+    used = {name for rule in alert_rules() for name in metric_names(rule["expr"])}
+    assert used >= {
+        "genir_generations_total",
+        "genir_generation_seconds_bucket",
+        "genir_engine_requests_waiting",
+        "genir_engine_restarts_total",
+    }
+    for rule in alert_rules():
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_panels_do_not_overlap() -> None:
+    cells: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        at = panel["gridPos"]
+        taken = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken
+        cells |= taken

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import jsonschema_rs
+import pytest
+
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import Enforcement, Tightening
+from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.verify.isolated import Verification
+from tests.support.elsewhere import NAME, elsewhere
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from genir_server.schema.preparer import Preparer
+
+OBJECT = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "size": {"type": "integer"}},
+    "required": ["name"],
+}
+
+# Draft 4 says of items that they are one of two things, and hides in that what is wrong.
+NESTED_FAULT = {
+    "$schema": "http://json-schema.org/draft-04/schema#",
+    "items": {"oneOf": [{}, {"items": {"pattern": "a}"}}]},
+}
+
+
+async def refusal(preparer: Preparer, text: str) -> GenirError:
+    with pytest.raises(GenirError) as caught:
+        await preparer.prepare(text)
+    assert caught.value.fields[0].field == "spec.json_schema"
+    return caught.value
+
+
+async def test_a_plain_schema_is_prepared(preparer: Preparer) -> None:
+    prepared = await preparer.prepare(json.dumps(OBJECT))
+    assert prepared.digest.startswith("sha256:")
+    assert json.loads(prepared.engine_schema)["required"] == ["name"]
+    assert prepared.minimal_instance == '{"name":""}'
+    assert prepared.verifier.violations(json.loads(prepared.minimal_instance)) == []
+    assert 1 <= prepared.min_tokens <= len(prepared.minimal_instance)
+    assert all(notice.enforcement is Enforcement.NARROWED for notice in prepared.notices)
+
+
+async def test_equal_texts_share_one_preparation(preparer: Preparer) -> None:
+    text = json.dumps({**OBJECT, "title": "shared"})
+    before = preparer.counters.cache.misses
+    first, second, third = await asyncio.gather(*(preparer.prepare(text) for _ in range(3)))
+    assert first is second is third
+    assert await preparer.prepare(text) is first
+    assert preparer.known(first.digest) is first
+    assert preparer.counters.cache.misses == before + 1
+
+
+async def test_an_unknown_digest_is_unknown(preparer: Preparer) -> None:
+    assert preparer.known("sha256:" + "0" * 64) is None
+
+
+async def test_what_was_done_is_counted(preparer: Preparer) -> None:
+    before = preparer.statistics()
+    prepared = await preparer.prepare(json.dumps({**OBJECT, "title": "counted"}))
+    assert preparer.known(prepared.digest) is prepared
+    for _ in range(2):
+        await refusal(preparer, '{"title": "counted", "type": "strin"}')
+    await refusal(preparer, '{"title": "counted", "multipleOf": 9999991}')
+    after = preparer.statistics()
+    assert after.entries == before.entries + 3
+    assert before.kept_bytes < after.kept_bytes < after.most_bytes
+    assert (after.hits, after.misses) == (before.hits + 2, before.misses + 3)
+    assert after.prepared == before.prepared + 1
+    assert after.prepare_total_seconds > before.prepare_total_seconds
+    assert after.prepare_worst_seconds > 0
+    for reason in (Reason.SCHEMA_INVALID, Reason.SCHEMA_TOO_COMPLEX):
+        assert after.refused[reason] == before.refused.get(reason, 0) + 1
+
+
+async def test_a_tightened_form_that_cannot_be_had_is_no_refused_schema(
+    preparer: Preparer,
+) -> None:
+    before = preparer.statistics().refused
+    with pytest.raises(GenirError):
+        await preparer.prepare('{"multipleOf": 9999991}', tightening=Tightening.BRIEF)
+    assert preparer.statistics().refused == before
+
+
+async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "pattern": "^[a-z]{2,70}$"},
+            "size": {"enum": ["small", "large", "größer"]},
+            "tags": {"type": "array", "minItems": 3, "items": {"$ref": "#/$defs/tag"}},
+            "share": {"type": "number", "minimum": 0, "multipleOf": 0.25},
+        },
+        "patternProperties": {"^x-": {"anyOf": [{"type": "null"}, {"type": "boolean"}]}},
+        "required": ["name"],
+        "$defs": {"tag": {"const": "yes"}},
+    }
+    text = json.dumps(schema)
+    measured = dict((await preparer.prepare(text)).measured)
+    limits = preparer.limits()
+    assert 0 < measured.pop("probe_seconds") <= limits["probe_seconds"]
+    assert 0 < measured.pop("compile_seconds") <= limits["compile_seconds"]
+    assert 0 < measured.pop("mask_seconds") <= limits["mask_seconds"]
+    assert measured == {
+        "schema_bytes": len(text),
+        "nodes": 10,
+        "optional_properties": 3,
+        "pattern_properties": 1,
+        "pattern_bytes": 13,
+        "quantifier": 70,
+        "alternatives": 2,
+        "enum_values": 3,
+        "string_bytes": 8,
+        "key_bytes": 5,
+        "min_items": 3,
+        "reference_depth": 1,
+        "evaluations": 3,
+        "multiple_of": 25,
+    }
+    assert measured.keys() <= limits.keys()
+
+
+async def test_refusals_are_kept(preparer: Preparer) -> None:
+    text = '{"type": "strin"}'
+    first = await refusal(preparer, text)
+    hits = preparer.counters.cache.hits
+    second = await refusal(preparer, text)
+    assert first is not second
+    assert first.message == second.message
+    assert preparer.counters.cache.hits == hits + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"type":\n "string",}', "line 2, column 11"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ('{"minimum": NaN}', "NaN"),
+        ('{"minimum": 1e999}', "too large"),
+        ('{"title": "\\ud800"}', "surrogate"),
+        ("[]", "an array"),
+        ("", "not JSON"),
+        ("false", "No value"),
+        ('{"type": "integer", "minimum": 5, "maximum": 3}', "No value"),
+        ('{"$ref": "#/$defs/missing"}', "/$ref"),
+        ('{"properties": {"a": {"type": "strin"}}}', "/properties/a/type"),
+        (json.dumps(NESTED_FAULT), "(at /items/oneOf/1/items/pattern)"),
+        ('{"$ref": "#"}', "itself"),
+        ('{"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/allOf/0"}}}', "itself"),
+    ],
+)
+async def test_what_is_not_a_usable_schema_is_invalid(
+    preparer: Preparer, text: str, said: str
+) -> None:
+    error = await refusal(preparer, text)
+    assert error.reason is Reason.SCHEMA_INVALID
+    assert said in error.message
+
+
+async def test_nothing_is_fetched(preparer: Preparer, tmp_path: Path) -> None:
+    """A server that would give a schema is not asked, and a file that has one is not used."""
+    with elsewhere(tmp_path) as there:
+        for folder in there.folders():
+            cases: list[tuple[dict[str, object], str]] = [
+                ({"items": {"$ref": f"{folder}{NAME}"}}, "/items/$ref"),
+                ({"$id": f"{folder}root.json", "items": {"$ref": NAME}}, "/items/$ref"),
+                ({"$schema": f"{folder}{NAME}"}, "/$schema"),
+            ]
+            for schema, pointer in cases:
+                error = await refusal(preparer, json.dumps(schema))
+                assert error.reason is Reason.SCHEMA_UNSUPPORTED
+                assert error.metadata["pointer"] == pointer
+        there.prove_that_it_is_there(tmp_path)
+
+
+async def test_a_cancelled_caller_does_not_take_others_along(preparer: Preparer) -> None:
+    text = json.dumps({**OBJECT, "title": "cancelled"})
+    first = asyncio.create_task(preparer.prepare(text))
+    second = asyncio.create_task(preparer.prepare(text))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).text == text
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_only_risky_schemas_are_verified_elsewhere(preparer: Preparer) -> None:
+    plain = await preparer.prepare(json.dumps(OBJECT))
+    assert not plain.verifier.may_block
+    node = {"$ref": "#/$defs/n"}
+    alternatives = [{"properties": {"a": node}, "required": [name]} for name in ("x", "y")]
+    text = json.dumps({**node, "$defs": {"n": {"type": "object", "anyOf": alternatives}}})
+    risky = await preparer.prepare(text)
+    assert risky.verifier.may_block
+    assert await asyncio.to_thread(risky.verifier.violations, {"x": 1}) == []
+    found = await asyncio.to_thread(risky.verifier.violations, {})
+    assert [violation.keyword for violation in found] == ["anyOf"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^(?!secret)[a-z]{1,9}$"},
+        {"type": "string", "pattern": "(a[ab]{900}|b[ab]{700})c"},
+        {
+            "$defs": {
+                "a": {"anyOf": [{"const": 1}] * 20},
+                "b": {"anyOf": [{"$ref": "#/$defs/a"}] * 20},
+                "c": {"anyOf": [{"$ref": "#/$defs/b"}] * 20},
+            },
+            "items": {"type": "null", "not": {"$ref": "#/$defs/c"}},
+        },
+    ],
+    ids=["goes back", "repeats", "many schemas for one item"],
+)
+async def test_what_may_take_long_to_check_is_checked_elsewhere(
+    preparer: Preparer, schema: dict[str, object]
+) -> None:
+    prepared = await preparer.prepare(json.dumps(schema))
+    assert prepared.verifier.may_block
+
+
+async def test_checks_that_take_long_are_not_piled_up() -> None:
+    """Whoever comes when others already wait for slow checks is told to come again."""
+    verification = Verification(quick_seconds=0.001, seconds=0.3)
+    text = json.dumps({"type": "array", "items": {"pattern": "^((a*)*)*(\\2)b$"}})
+    value = ["a" * 3_000 + str(index) for index in range(500)]
+
+    def check() -> object:
+        try:
+            return verification.violations(text, Draft.DRAFT202012, value)
+        except GenirError as error:
+            return error.reason
+
+    found = await asyncio.gather(*(asyncio.to_thread(check) for _ in range(6)))
+    verification.close()
+    assert any(outcome is not Reason.OVERLOADED for outcome in found)
+    for outcome in found:
+        assert outcome is Reason.OVERLOADED or "too long" in str(outcome)
+
+
+async def test_refusals_are_counted_at_their_size(preparer: Preparer) -> None:
+    before = preparer._cache.bytes
+    name = "k" * 300_000
+    error = await refusal(preparer, json.dumps({"properties": {name: {"type": "strin"}}}))
+    assert error.reason is Reason.SCHEMA_INVALID
+    assert preparer._cache.bytes - before > len(error.metadata["pointer"]) > len(name)
+
+
+async def test_recursion_that_the_engine_cannot_intersect_is_checked_afterwards(
+    preparer: Preparer,
+) -> None:
+    # Three meanings of the same names, each of which goes on for ever.
+    definitions = {
+        "some": {"type": "object", "additionalProperties": {"$ref": "#/$defs/some"}},
+        "pairs": {"additionalProperties": {"$ref": "#/$defs/impair"}},
+        "impair": {"additionalProperties": {"$ref": "#/$defs/pairs"}, "minProperties": 1},
+    }
+    parts = [{"$ref": "#/$defs/some"}, {"$ref": "#/$defs/pairs"}]
+    prepared = await preparer.prepare(json.dumps({"allOf": parts, "$defs": definitions}))
+    checked = [
+        notice.pointer
+        for notice in prepared.notices
+        if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+    ]
+    assert "/allOf" in checked
+    engine = jsonschema_rs.Draft202012Validator(prepared.engine_schema, offline=True)
+    assert engine.is_valid({"a": {"b": {}}})
+    assert not engine.is_valid({"a": 1})
+    assert prepared.verifier.violations({"a": {"b": {}}}) == []
+    assert prepared.verifier.violations({"a": {}})

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genir_server.schema.checks.patterns import largest_repetition
+from genir_server.schema.errors import SchemaRefusedError
+from genir_server.schema.limits import SchemaLimits
+from genir_server.schema.read import drafts, reader
+from genir_server.schema.read.vocabulary import Draft
+
+LIMITS = SchemaLimits()
+json_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**30), 10**30),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=4), inner, max_size=4
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), json_values))
+def test_json_objects_are_read_as_they_are(value: dict[str, object]) -> None:
+    for ascii_only in (True, False):
+        assert reader.read(json.dumps(value, ensure_ascii=ascii_only), LIMITS) == value
+
+
+@given(st.text(max_size=60))
+def test_anything_else_is_refused_in_words(text: str) -> None:
+    value: object = None
+    with contextlib.suppress(SchemaRefusedError):
+        value = reader.read(text, LIMITS)
+    # What was read is what the standard library reads.
+    assert value is None or value == json.loads(text)
+
+
+@given(st.integers(1, 150))
+def test_nesting_is_counted_outside_of_strings(depth: int) -> None:
+    text = '{"[[\\"{":' * depth + "1" + "}" * depth
+    if depth <= LIMITS.nesting:
+        assert isinstance(reader.read(text, LIMITS), dict)
+    else:
+        with pytest.raises(SchemaRefusedError, match=f"nesting is {depth}"):
+            reader.read(text, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ('{"a": 1, "b": [[], [1, {"c": [[]]}]]}', "/b/1/1/c"),
+        ('{"a": {"b": {"c": {"d": {"e": 5}}}}}', "/a/b/c/d"),
+        # A name is what it says, not how it is written; a comma in one counts for nothing.
+        ('{"x/y": {"~": {"a,b": {"\\u00e9": [[]]}}}}', "/x~1y/~0/a,b/\u00e9"),
+        # What cannot be sent, or is no JSON, is told as it stands.
+        ('{"\\ud800": {"\\q": {"c": {"d": [[]]}}}}', "/\\ud800/\\q/c/d"),
+        ("[} {[[[[[", "//0/0/0"),
+    ],
+)
+def test_the_place_where_nesting_is_too_deep_is_told(text: str, pointer: str) -> None:
+    with pytest.raises(SchemaRefusedError) as caught:
+        reader.read(text, SchemaLimits(nesting=4))
+    assert caught.value.metadata["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    ("schema", "draft"),
+    [
+        ({}, Draft.DRAFT202012),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, Draft.DRAFT4),
+        ({"$schema": "http://json-schema.org/draft-06/schema"}, Draft.DRAFT6),
+        ({"$schema": "https://json-schema.org/draft-07/schema#"}, Draft.DRAFT7),
+        ({"$schema": "https://json-schema.org/draft/2019-09/schema"}, Draft.DRAFT201909),
+        ({"$schema": "https://json-schema.org/draft/2020-12/schema"}, Draft.DRAFT202012),
+        ({"$schema": "http://json-schema.org/schema#"}, Draft.DRAFT202012),
+        ({"items": [{}]}, Draft.DRAFT201909),
+        ({"minimum": 1, "exclusiveMinimum": True}, Draft.DRAFT4),
+    ],
+)
+def test_the_draft_is_found(schema: dict[str, object], draft: Draft) -> None:
+    assert drafts.detect(schema) is draft
+
+
+def test_an_unknown_meta_schema_is_unsupported() -> None:
+    with pytest.raises(SchemaRefusedError, match="drafts 4, 6, 7"):
+        drafts.detect({"$schema": "http://json-schema.org/draft-03/schema#"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "most"),
+    [
+        ("abc", 1),
+        ("a*b+c?", 1),
+        ("a{7}", 7),
+        ("a{2,9}b{3,}", 9),
+        ("(a{5}b){6}", 30),
+        ("(?:a|(b{2}){3}){4}", 24),
+        (r"\{9}[{9}]", 1),
+        (r"[a{99}]", 1),
+        (r"[]{50}]{2}", 2),
+        (r"\({3}", 3),
+        ("a{99999999999}", 999_999_999),
+    ],
+)
+def test_repetitions_are_multiplied(pattern: str, most: int) -> None:
+    assert largest_repetition(pattern) == most
+
+
+@given(st.text(max_size=80))
+def test_any_text_can_be_looked_at(pattern: str) -> None:
+    assert largest_repetition(pattern) >= 1

@@ -1,0 +1,33 @@
+"""A server does not become ready on another structured-output backend than it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from genir_server.engine.protocol import EngineStartError
+from genir_server.supervision.startup import prove_backend
+from tests.support.scripted_engine import ScriptedEngine
+
+
+def engine_using(used: str, asked: str) -> ScriptedEngine:
+    engine = ScriptedEngine()
+    engine.info = replace(engine.info, configured_backend=asked)
+    engine.effective_backend = used
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [("guidance", "guidance"), ("xgrammar", "xgrammar"), ("auto", "xgrammar")]
+)
+def test_the_backend_that_was_asked_for_is_taken(asked: str, used: str) -> None:
+    prove_backend(engine_using(used, asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [("guidance", "xgrammar"), ("guidance", ""), ("auto", "")]
+)
+def test_another_backend_or_none_is_refused(asked: str, used: str) -> None:
+    with pytest.raises(EngineStartError, match=asked):
+        prove_backend(engine_using(used, asked))

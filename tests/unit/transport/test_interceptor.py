@@ -1,0 +1,375 @@
+"""What surrounds every call, over a real channel, with an engine that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
+from genir_server.admission import Admission, AdmissionLimits
+from genir_server.core.generate import IRGenerator
+from genir_server.core.self_test import CANARY_SCHEMA, Probes
+from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.limits import RequestLimits
+from genir_server.engine.protocol import EngineDelta
+from genir_server.settings import ServerSettings
+from genir_server.supervision.lifecycle import Lifecycle, Phase
+from genir_server.transport import server as transport_server
+from genir_server.transport.interceptor import CallInterceptor
+from genir_server.transport.server import StandardHealth, bind, build_server, start
+from genir_server.transport.servicer import TOKENS_PER_UNSEEN_DELTA, IRServicer
+from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+
+    from genir_server.engine.protocol import EngineRequest
+    from genir_server.observability.call_record import CallObserver
+
+GOOD = '{"a":1}'
+REQUEST = ir_service_pb2.GenerateIRRequest(
+    spec=generation_pb2.GenerationSpec(prompt="hi", request_id="mine")
+)
+
+
+class StuckEngine(ScriptedEngine):
+    """Takes every request and never answers, until `release` is set."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.open_requests += 1
+        self.started.set()
+        try:
+            await self.release.wait()
+            async for delta in super().generate(request):
+                yield delta
+        finally:
+            self.open_requests -= 1
+
+
+class Served:
+    """One server in this process and a stub for it."""
+
+    def __init__(self, stub: Any, probes: Probes, calls: CallInterceptor) -> None:
+        self.stub = stub
+        self.probes = probes
+        self.calls = calls
+
+
+@asynccontextmanager
+async def serving(
+    engine: ScriptedEngine,
+    *schemas: str,
+    places: int = 8,
+    default_deadline: float = 60.0,
+    unread_timeout: float = 60.0,
+    client_options: Sequence[tuple[str, int]] = (),
+    observers: Sequence[CallObserver] = (),
+    tokens_per_delta: int = 1,
+) -> AsyncIterator[Served]:
+    schema = prepared()
+    probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
+    lifecycle = Lifecycle()
+    lifecycle.probes = probes
+    lifecycle.enter(Phase.READY, "ready")
+    servicer = IRServicer(
+        lifecycle,
+        Admission(AdmissionLimits(calls=places)),
+        model="scripted",
+        configured_backend="guidance",
+        limits=RequestLimits(),
+        tokens_per_delta=tokens_per_delta,
+    )
+    calls = CallInterceptor(default_deadline, unread_timeout=unread_timeout, observers=observers)
+    health = StandardHealth(lifecycle)
+    settings = ServerSettings.model_validate({})
+    server = build_server(settings, servicer, health, calls)
+    await health.start()
+    port = bind(server, "127.0.0.1", 0)
+    await start(server, servicer, calls)
+    try:
+        target = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(target, options=client_options) as channel:
+            yield Served(ir_service_pb2_grpc.IRServiceStub(channel), probes, calls)
+    finally:
+        await health.stop()
+        await server.stop(0)
+
+
+async def failure(end: Any, call: Any = None) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and message of a call that must fail, with the request id checked.
+
+    `end` is what fails when it is awaited, where that is not the call itself.
+    """
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await end
+    call = call or end
+    error = raised.value
+    status = await rpc_status.aio.from_call(call)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    assert error.trailing_metadata()["genir-request-id"]
+    return error.code(), info.reason, error.details() or ""
+
+
+async def read_to_the_end(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_the_request_id_comes_first_and_last() -> None:
+    async with serving(ScriptedEngine(GOOD)) as served:
+        call = served.stub.GenerateIR(REQUEST)
+        assert (await call.initial_metadata())["genir-request-id"] == "mine"
+        assert (await call).request_id == "mine"
+        assert (await call.trailing_metadata())["genir-request-id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "sizes"),
+    [
+        (None, 1, [1] * 7),
+        (None, 3, [1, 3, 3]),
+        (4, 1, [1, 4, 2]),
+        (1, 3, [1] * 7),
+        (1024, 1, [1, 6]),
+    ],
+)
+async def test_a_delta_waits_for_as_many_tokens_as_asked(
+    asked: int | None, default: int, sizes: list[int]
+) -> None:
+    async with serving(ScriptedEngine(GOOD), tokens_per_delta=default) as served:
+        call = served.stub.StreamIR(
+            ir_service_pb2.StreamIRRequest(spec=REQUEST.spec, tokens_per_delta=asked)
+        )
+        events = [event async for event in call]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["accepted", "attempt_started", *["text_delta"] * len(sizes), "completed"]
+    deltas = [event.text_delta for event in events[2:-1]]
+    assert [delta.token_count for delta in deltas] == sizes
+    assert "".join(delta.text for delta in deltas) == GOOD
+
+
+@pytest.mark.parametrize("asked", [0, -1, 1025])
+async def test_a_delta_of_no_or_of_too_many_tokens_is_refused(asked: int) -> None:
+    async with serving(ScriptedEngine(GOOD)) as served:
+        request = ir_service_pb2.StreamIRRequest(spec=REQUEST.spec, tokens_per_delta=asked)
+        call = served.stub.StreamIR(request)
+        code, reason, message = await failure(read_to_the_end(call), call)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert message == f"tokens_per_delta must be between 1 and 1024, not {asked}"
+
+
+async def test_a_call_for_one_answer_does_not_handle_every_token() -> None:
+    engine = ScriptedEngine(GOOD)
+    async with serving(engine) as served:
+        assert (await served.stub.GenerateIR(REQUEST)).ir_json == GOOD
+    assert engine.requests[0].tokens_per_delta == TOKENS_PER_UNSEEN_DELTA
+
+
+async def test_an_unexpected_fault_is_internal_and_tells_nothing() -> None:
+    async with serving(ScriptedEngine(RuntimeError("CUDA secret"))) as served:
+        code, reason, message = await failure(served.stub.GenerateIR(REQUEST))
+    assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "secret" not in message
+
+
+async def test_a_timeout_inside_is_not_the_callers_deadline() -> None:
+    async with serving(ScriptedEngine(TimeoutError("inside"))) as served:
+        code, _, _ = await failure(served.stub.GenerateIR(REQUEST, timeout=50))
+    assert code is grpc.StatusCode.INTERNAL
+
+
+async def test_a_call_without_a_deadline_gets_the_servers() -> None:
+    engine = StuckEngine()
+    async with serving(engine, default_deadline=0.2) as served:
+        code, reason, _ = await failure(served.stub.GenerateIR(REQUEST))
+        assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert engine.open_requests == 0
+
+
+async def test_what_does_not_fit_is_answered_at_once() -> None:
+    engine = StuckEngine(GOOD)
+    async with serving(engine, places=1) as served:
+        first = served.stub.GenerateIR(REQUEST)
+        await engine.started.wait()
+        code, reason, _ = await failure(served.stub.GenerateIR(REQUEST))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        engine.release.set()
+        assert (await first).ir_json == GOOD
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_calls_that_outlive_the_drain_are_told_so(*, streaming: bool) -> None:
+    engine = StuckEngine()
+    async with serving(engine) as served:
+        if streaming:
+            stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
+            call: Any = stream
+            assert (await stream.read()).WhichOneof("event") == "accepted"
+        else:
+            call = served.stub.GenerateIR(REQUEST)
+        await engine.started.wait()
+        assert served.calls.cut_off(GenirError(Reason.DRAINING, "over")) == 1
+        if streaming:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await read_to_the_end(stream)
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert raised.value.details() == "over"
+        else:
+            code, reason, _ = await failure(call)
+            assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert engine.open_requests == 0
+
+
+async def test_a_warm_up_is_kept_when_its_caller_leaves() -> None:
+    engine = StuckEngine(GOOD)
+    async with serving(engine) as served:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await served.stub.Warmup(ir_service_pb2.WarmupRequest(), timeout=0.2)
+        engine.release.set()
+        answer = await served.stub.Warmup(ir_service_pb2.WarmupRequest())
+        assert answer.ir_json == GOOD
+        assert served.probes.warm is not None
+
+
+async def test_a_failed_canary_is_told_in_a_field() -> None:
+    engine = ScriptedEngine('{"intent":', '{"intent":')
+    async with serving(engine, CANARY_SCHEMA) as served:
+        shallow = await served.stub.Health(ir_service_pb2.HealthRequest())
+        deep = await served.stub.Health(ir_service_pb2.HealthRequest(deep=True))
+    assert shallow.canary_failure == status_pb2.ERROR_REASON_UNSPECIFIED
+    assert deep.canary_failure == status_pb2.ERROR_REASON_CONSTRAINT_FAILED
+    assert not deep.ir_json
+
+
+async def test_millions_of_messages_hold_nobody_up() -> None:
+    conversation = generation_pb2.Conversation()
+    conversation.MergeFromString(b"\x0a\x02\x08\x02" * 1_000_000)
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=generation_pb2.GenerationSpec(conversation=conversation)
+    )
+    async with serving(ScriptedEngine()) as served:
+        began = time.monotonic()
+        code, reason, message = await failure(served.stub.GenerateIR(request))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert "1000000" in message
+        assert time.monotonic() - began < 3
+
+
+class FloodingEngine(ScriptedEngine):
+    """Writes 64 KiB a token, as fast as it is asked."""
+
+    chunk = "x" * 65_536
+    chunks = 400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        self.requests.append(request)
+        self.open_requests += 1
+        try:
+            for self.asked in range(1, self.chunks + 1):  # noqa: B020 - counted where it can be seen.
+                await asyncio.sleep(0)
+                yield EngineDelta(self.chunk, 1)
+        finally:
+            self.open_requests -= 1
+
+
+async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
+    engine = FloodingEngine()
+    async with serving(engine, unread_timeout=3.0) as served:
+        stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
+        assert (await stream.read()).WhichOneof("event") == "accepted"
+        await asyncio.sleep(0.5)
+        held = engine.asked * len(engine.chunk)
+        assert engine.open_requests == 1
+        assert held < 8 << 20, "most of the 25 MiB were never asked for"
+        await until(lambda: engine.open_requests == 0)
+        stream.cancel()
+
+
+async def test_a_slow_reader_gets_everything() -> None:
+    engine = FloodingEngine()
+    engine.chunks = 40
+    async with serving(engine, unread_timeout=5.0) as served:
+        stream = served.stub.StreamIR(
+            ir_service_pb2.StreamIRRequest(
+                spec=generation_pb2.GenerationSpec(prompt="hi", max_attempts=1)
+            )
+        )
+        size = 0
+
+        async def read_slowly() -> None:
+            nonlocal size
+            while (event := await stream.read()) is not grpc.aio.EOF:
+                size += len(event.text_delta.text)
+                await asyncio.sleep(0.02)
+
+        with pytest.raises(grpc.aio.AioRpcError):
+            await read_slowly()
+        assert size == engine.chunks * len(engine.chunk)
+
+
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 300),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+SILENT_SECONDS = 4.0
+
+
+@pytest.mark.parametrize(("interval", "survives"), [(200, True), (60_000, False)])
+async def test_a_long_silent_call_survives_keepalive(
+    monkeypatch: pytest.MonkeyPatch, interval: int, *, survives: bool
+) -> None:
+    """Scaled down: pings as often as the server allows are fine, more often are not."""
+    monkeypatch.setattr(transport_server, "LEAST_PING_INTERVAL_MS", interval)
+    engine = StuckEngine(GOOD)
+    async with serving(engine, client_options=KEEPALIVE) as served:
+        call = served.stub.GenerateIR(REQUEST, timeout=60)
+        await engine.started.wait()
+        await asyncio.sleep(SILENT_SECONDS)
+        engine.release.set()
+        if survives:
+            assert (await call).ir_json == GOOD
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as cut:
+                await call
+            assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_calls_that_leave_leave_no_task_behind() -> None:
+    engine = StuckEngine()
+    async with serving(engine, places=200) as served:
+        before = len(asyncio.all_tasks())
+        calls = [served.stub.GenerateIR(REQUEST) for _ in range(100)]
+        calls += [served.stub.GenerateIR(REQUEST, timeout=0.2) for _ in range(100)]
+        await until(lambda: engine.open_requests >= 100)
+        for call in calls[:100]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: engine.open_requests == 0)
+        del calls
+        await until(lambda: len(asyncio.all_tasks()) <= before + 2)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
