@@ -99,7 +99,7 @@ def _prepared(reply: Row) -> Row:
         "rewritten": [keyword for keyword, _ in by_enforcement["rewritten"]],
         "seconds": reply["seconds"],
         "compile_seconds": reply["compile_seconds"],
-        "worst_mask_seconds": reply["worst_mask_seconds"],
+        "max_mask_seconds": reply["max_mask_seconds"],
         "resident_bytes": reply["resident_bytes"],
         "min_tokens": reply["min_tokens"],
         "example": reply["minimal_instance"] is not None,

@@ -16,7 +16,7 @@ NOTHING = "-"
 """What a table shows where there is nothing to count."""
 
 _THREE_DIGITS = 1000
-_TIMES = ("prepare", "prepare_cpu", "compile", "worst_mask", "verify", "normalize")
+_TIMES = ("prepare", "prepare_cpu", "compile", "max_mask", "verify", "normalize")
 
 
 def grouped(rows: Sequence[Row], summed: Callable[[Sequence[Row]], Row]) -> Row:
@@ -57,7 +57,7 @@ def layer_sums(rows: Sequence[Row]) -> Row:
             "prepare": spread(_floats(rows, "wall_seconds")),
             "prepare_cpu": spread(_floats(accepted, "seconds")),
             "compile": spread(_floats(accepted, "compile_seconds")),
-            "worst_mask": spread(_floats(accepted, "worst_mask_seconds")),
+            "max_mask": spread(_floats(accepted, "max_mask_seconds")),
             "verify": spread(_each(accepted, "verify_seconds")),
             "normalize": spread(_each(accepted, "normalize_seconds")),
         },

@@ -44,13 +44,13 @@ def test_an_exact_schema(client: IRClient) -> None:
     assert check.schema_notices == ()
     assert check.draft == "2020-12"
     Draft202012Validator(SMALL_SCHEMA).validate(json.loads(check.minimal_instance))
-    assert check.schema_shown is SchemaShown.WHOLE
+    assert check.schema_shown is SchemaShown.FULL
     assert check.min_tokens > 1
     assert 0 < check.compile_elapsed.total_seconds() <= check.prepare_elapsed.total_seconds()
-    assert check.worst_mask_elapsed.total_seconds() < 0.1
+    assert check.max_mask_elapsed.total_seconds() < 0.1
     limits = {limit.name: limit for limit in check.limits}
     assert (limits["nodes"].value, limits["key_bytes"].value) == (4, 4)
-    assert all(limit.value is None or limit.value <= limit.most for limit in check.limits)
+    assert all(limit.value is None or limit.value <= limit.max for limit in check.limits)
 
 
 def test_what_decoding_leaves_to_the_check_is_told_and_the_digest_can_be_used(
@@ -172,9 +172,9 @@ def test_health_counts_what_became_of_schemas(client: IRClient) -> None:
     assert after is not None
     assert (after.misses, after.hits) == (before.misses + 2, before.hits + 2)
     assert after.entries == before.entries + 2
-    assert before.kept_bytes < after.kept_bytes < after.most_bytes
+    assert before.size_bytes < after.size_bytes < after.max_bytes
     assert after.prepared == before.prepared + 1
-    assert after.prepare_total > before.prepare_total
+    assert after.total_prepare_elapsed > before.total_prepare_elapsed
     assert after.refused["SCHEMA_INVALID"] == before.refused.get("SCHEMA_INVALID", 0) + 1
 
 

@@ -60,7 +60,7 @@ def test_too_small_a_budget_is_truncated_with_usage_and_raw_output(
     assert failure is not None
     assert failure.usage.completion_tokens == 20
     assert failure.raw_head.startswith('{"text"')
-    assert failure.raw_bytes == len(failure.raw_head.encode()) + len(failure.raw_tail.encode())
+    assert failure.raw_size_bytes == len(failure.raw_head.encode()) + len(failure.raw_tail.encode())
     digest = hashlib.sha256((failure.raw_head + failure.raw_tail).encode()).hexdigest()
     assert failure.raw_digest == f"sha256:{digest}"
 

@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_answered_at_once_and_health_goes_on(
             "OVERLOADED",
         )
         assert refusal.retry_seconds
-        assert refusal.metadata["limit"] == str(PLACES)
+        assert refusal.metadata["max"] == str(PLACES)
 
         # Neither kind of health check stands in the queue.
         assert server.health_status("readiness") == SERVING
@@ -125,7 +125,7 @@ def test_a_long_failed_text_travels_whole_and_its_status_stays_small(server: Tin
     raw = "".join(texts)
     failure = refusal.failure
     assert failure is not None
-    assert 6 * 1024 < len(raw.encode()) == failure.raw_bytes
+    assert 6 * 1024 < len(raw.encode()) == failure.raw_size_bytes
     assert raw.startswith(failure.raw_head)
     assert raw.endswith(failure.raw_tail)
 

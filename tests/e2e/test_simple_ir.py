@@ -86,7 +86,7 @@ def test_the_response_says_how_much_of_the_schema_was_shown(client: IRClient) ->
     hidden = client.generate(
         "Name a thing.", schema=SMALL_SCHEMA, temperature=0, schema_in_prompt="never"
     )
-    assert shown.schema_shown is SchemaShown.WHOLE
+    assert shown.schema_shown is SchemaShown.FULL
     assert hidden.schema_shown is SchemaShown.NONE
     assert hidden.usage.prompt_tokens < shown.usage.prompt_tokens
     assert hidden.finish_reason is FinishReason.STOP

@@ -97,7 +97,7 @@ def accepted(request_id: str = "r-1") -> ir_service_pb2.StreamIRResponse:
             model="tiny",
             schema_digest="sha256:ab",
             structured_output_backend="guidance",
-            schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+            schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
             prompt_tokens=12,
             max_tokens=64,
         )
@@ -130,7 +130,7 @@ def completed(ir_json: str) -> ir_service_pb2.StreamIRResponse:
         ir_digest="sha256:cd",
         finish_reason=generation_pb2.FINISH_REASON_STOP,
         usage=usage,
-        schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+        schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
     )
     response.attempts.add(
         number=1,

@@ -119,7 +119,7 @@ def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
         "engine_schema": text,
         "notices": (),
         "verifier": Verifier(text),
-        "shown_whole": text,
+        "shown_full": text,
         "shown_without_descriptions": text,
         "minimal_instance": None,
         "min_tokens": 1,

@@ -141,7 +141,7 @@ def generation_failure(message: status_pb2.GenerationFailure) -> types.Generatio
         violation_count=message.violation_count,
         raw_head=message.raw_head,
         raw_tail=message.raw_tail,
-        raw_bytes=message.raw_bytes,
+        raw_size_bytes=message.raw_size_bytes,
         raw_digest=message.raw_digest,
     )
 
@@ -198,11 +198,11 @@ def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaChe
         schema_notices=schema_notices(message.schema_notices),
         prepare_elapsed=message.prepare_elapsed.ToTimedelta(),
         compile_elapsed=message.compile_elapsed.ToTimedelta(),
-        worst_mask_elapsed=message.worst_mask_elapsed.ToTimedelta(),
+        max_mask_elapsed=message.max_mask_elapsed.ToTimedelta(),
         limits=tuple(
             types.SchemaLimit(
                 name=limit.name,
-                most=limit.most,
+                max=limit.max,
                 value=limit.value if limit.HasField("value") else None,
             )
             for limit in message.limits
@@ -219,15 +219,15 @@ def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaChe
 def _schema_cache(message: schema_pb2.SchemaCacheStats) -> types.SchemaCacheStats:
     return types.SchemaCacheStats(
         entries=message.entries,
-        kept_bytes=message.kept_bytes,
-        most_bytes=message.most_bytes,
+        size_bytes=message.size_bytes,
+        max_bytes=message.max_bytes,
         hits=message.hits,
         misses=message.misses,
-        joined=message.joined,
+        coalesced=message.coalesced,
         evictions=message.evictions,
         prepared=message.prepared,
-        prepare_total=message.prepare_total.ToTimedelta(),
-        prepare_worst=message.prepare_worst.ToTimedelta(),
+        total_prepare_elapsed=message.total_prepare_elapsed.ToTimedelta(),
+        max_prepare_elapsed=message.max_prepare_elapsed.ToTimedelta(),
         refused=dict(message.refused),
         worker_crashes=message.worker_crashes,
         worker_timeouts=message.worker_timeouts,

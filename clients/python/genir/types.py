@@ -45,7 +45,7 @@ class SchemaShown(StrEnum):
     """How much of the schema the model was shown."""
 
     UNSPECIFIED = "unspecified"
-    WHOLE = "whole"
+    FULL = "full"
     WITHOUT_DESCRIPTIONS = "without_descriptions"
     NONE = "none"
 
@@ -151,7 +151,7 @@ class SchemaLimit:
     """A limit on schemas, and the largest that one schema has; None where it was not measured."""
 
     name: str
-    most: float
+    max: float
     value: float | None
 
 
@@ -166,7 +166,7 @@ class SchemaCheck:
         schema_notices: keywords that decoding does not enforce as they stand.
         prepare_elapsed: processor time of preparing it, compilation included.
         compile_elapsed: processor time of compiling the grammar.
-        worst_mask_elapsed: time of the slowest set of allowed tokens that was tried.
+        max_mask_elapsed: time of the slowest set of allowed tokens that was tried.
         limits: the server's limits on schemas, and how near this one comes to them.
         minimal_instance: JSON text of a small valid value; empty when none was found.
         min_tokens: tokens below which no valid value fits.
@@ -184,7 +184,7 @@ class SchemaCheck:
     schema_notices: tuple[SchemaNotice, ...]
     prepare_elapsed: timedelta
     compile_elapsed: timedelta
-    worst_mask_elapsed: timedelta
+    max_mask_elapsed: timedelta
     limits: tuple[SchemaLimit, ...]
     minimal_instance: str
     min_tokens: int
@@ -297,8 +297,8 @@ class Violation:
 class GenerationFailure:
     """What a generation that failed left behind.
 
-    `violations` holds at most 20 of `violation_count`; `raw_head` and `raw_tail` are the ends of
-    the last attempt's text, which is `raw_bytes` long in UTF-8 and has the digest `raw_digest`.
+    `violations` holds at most 20 of `violation_count`. `raw_head` and `raw_tail` are the two ends
+    of the last attempt's text. `raw_size_bytes` is its size in UTF-8, `raw_digest` its digest.
     """
 
     finish_reason: FinishReason
@@ -308,7 +308,7 @@ class GenerationFailure:
     violation_count: int
     raw_head: str
     raw_tail: str
-    raw_bytes: int
+    raw_size_bytes: int
     raw_digest: str
 
 
@@ -337,15 +337,15 @@ class SchemaCacheStats:
     """What the server's schema layer has done since it started; see `genir.v1.SchemaCacheStats`."""
 
     entries: int
-    kept_bytes: int
-    most_bytes: int
+    size_bytes: int
+    max_bytes: int
     hits: int
     misses: int
-    joined: int
+    coalesced: int
     evictions: int
     prepared: int
-    prepare_total: timedelta
-    prepare_worst: timedelta
+    total_prepare_elapsed: timedelta
+    max_prepare_elapsed: timedelta
     refused: Mapping[str, int]
     worker_crashes: int
     worker_timeouts: int
@@ -387,7 +387,7 @@ class WarmedSchema:
         schema_digest: ``sha256:<hex>`` of the schema, which is ready now; empty when refused.
         reason: why it cannot be used, such as ``SCHEMA_INVALID``; empty when it can.
         message: the same in words.
-        metadata: the facts in it: pointer, limit, most and value, where they apply.
+        metadata: the facts in it: pointer, limit, max and value, where they apply.
 
     """
 

@@ -302,12 +302,12 @@ class Admission:
         return visit.priority, self._running[visit.caller], visit.number
 
     def _overloaded(
-        self, why: str, limit: str = "", *, estimated_wait: float | None = None
+        self, why: str, maximum: str = "", *, estimated_wait: float | None = None
     ) -> GenirError:
         # Whoever is refused comes back when those who wait now have had their turn, not before.
         wait = self._pace.seconds_until(self.waiting + 1, self.running)
         retry_after = _UNKNOWN_RETRY_SECONDS if wait is None else wait
-        metadata = {"limit": limit} if limit else {}
+        metadata = {"max": maximum} if maximum else {}
         if estimated_wait is not None:
             metadata["estimated_wait_seconds"] = f"{estimated_wait:.3f}"
         return GenirError(

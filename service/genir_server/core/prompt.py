@@ -111,7 +111,7 @@ async def _forms(
     nothing = (SchemaShown.NONE, "")
     if schema_in_prompt is SchemaInPrompt.NEVER:
         return [nothing]
-    whole = (SchemaShown.WHOLE, schema.shown_whole)
+    whole = (SchemaShown.FULL, schema.shown_full)
     if schema_in_prompt is SchemaInPrompt.ALWAYS:
         return [whole]
     bare = (SchemaShown.WITHOUT_DESCRIPTIONS, schema.shown_without_descriptions)

@@ -165,8 +165,8 @@ class SchemaChecker:
             schema=schema,
             coverage=_coverage(schema),
             limits=tuple(
-                SchemaLimit(name, most, schema.measured.get(name))
-                for name, most in self._schemas.limits().items()
+                SchemaLimit(name, maximum, schema.measured.get(name))
+                for name, maximum in self._schemas.limits().items()
             ),
             engine_schema=engine_schema,
             cached=cached,
@@ -213,7 +213,7 @@ class SchemaChecker:
                 f"{self._calls} calls about schemas are under way, the most this server takes: try "
                 "again later or elsewhere",
                 retry_after=_RETRY_AFTER_SECONDS,
-                metadata={"limit": str(_CALLS_AT_ONCE)},
+                metadata={"max": str(_CALLS_AT_ONCE)},
             )
         self._calls += 1
         try:

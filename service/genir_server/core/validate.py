@@ -226,7 +226,7 @@ def _check_input_size(request: GenerationRequest, limits: RequestLimits) -> None
             Reason.PROMPT_TOO_LONG,
             f"the input has {size} bytes; this server takes at most {limits.input_bytes}",
             fields=(FieldViolation(field, f"must have at most {limits.input_bytes} bytes"),),
-            metadata={"bytes": str(size), "limit": str(limits.input_bytes)},
+            metadata={"limit": "input_bytes", "max": str(limits.input_bytes), "value": str(size)},
         )
 
 
@@ -251,7 +251,7 @@ def _check_schema_size(json_schema: str | None, limits: RequestLimits, field: st
             metadata={
                 "pointer": "",
                 "limit": "schema_bytes",
-                "most": str(limits.schema_bytes),
+                "max": str(limits.schema_bytes),
                 "value": str(size),
             },
         )

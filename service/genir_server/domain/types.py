@@ -39,7 +39,7 @@ class SchemaInPrompt(StrEnum):
 class SchemaShown(StrEnum):
     """How much of the schema the model was shown."""
 
-    WHOLE = "whole"
+    FULL = "full"
     WITHOUT_DESCRIPTIONS = "without_descriptions"
     NONE = "none"
 
@@ -112,7 +112,7 @@ class SchemaLimit:
     """A limit on schemas, and the largest value that one schema has; None if not measured."""
 
     name: str
-    most: float
+    max: float
     value: float | None = None
 
 

@@ -252,7 +252,7 @@ class StateCollector(Collector):
     def _schema(self) -> Iterable[Metric]:
         lookups = CounterMetricFamily(
             "genir_schema_lookups",
-            "Schemas asked for: hit, miss, or joined to one being prepared.",
+            "Schemas asked for: hit, miss, or coalesced with one being prepared.",
             labels=["result"],
         )
         refused = CounterMetricFamily(
@@ -268,7 +268,7 @@ class StateCollector(Collector):
             counters = self.schemas.counters
             lookups.add_metric(["hit"], counters.cache.hits)
             lookups.add_metric(["miss"], counters.cache.misses)
-            lookups.add_metric(["joined"], counters.cache.joined)
+            lookups.add_metric(["coalesced"], counters.cache.coalesced)
             for reason, count in dict(counters.refused).items():
                 refused.add_metric([reason.value.lower()], count)
             evictions.add_metric([], counters.cache.evictions)

@@ -15,15 +15,15 @@ class CacheCounters:
 
     hits: int = 0
     misses: int = 0
-    joined: int = 0
+    coalesced: int = 0
     evictions: int = 0
 
 
 class ByteBoundedCache(Generic[Kept]):
-    """Forgets what was used longest ago when the whole grows beyond `most_bytes`."""
+    """Forgets what was used longest ago when the whole grows beyond `max_bytes`."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[Kept, int]] = OrderedDict()
         self.bytes = 0
         self.counters = CacheCounters()
@@ -44,11 +44,11 @@ class ByteBoundedCache(Generic[Kept]):
         previous = self._entries.pop(key, None)
         if previous is not None:
             self.bytes -= previous[1]
-        if size > self.most_bytes:
+        if size > self.max_bytes:
             return
         self._entries[key] = kept, size
         self.bytes += size
-        while self.bytes > self.most_bytes:
+        while self.bytes > self.max_bytes:
             _, (_, freed) = self._entries.popitem(last=False)
             self.bytes -= freed
             self.counters.evictions += 1

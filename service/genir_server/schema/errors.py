@@ -82,7 +82,7 @@ def too_complex(
         f"{what}{where}: {limit} is {found}, at most {bound} is allowed",
         pointer=pointer or "",
         limit=limit,
-        most=bound,
+        max=bound,
         value=found,
     )
 

@@ -76,7 +76,7 @@ class Analysis:
         engine_schema: JSON text that decoding enforces.
         relaxed_schema: the same without any narrowing.
         notices: keywords that decoding does not enforce as they stand.
-        shown_whole: compact text for the prompt.
+        shown_full: compact text for the prompt.
         shown_without_descriptions: the same without what is meant for people.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: tokens below which no valid value fits.
@@ -84,7 +84,7 @@ class Analysis:
             that it belongs in a process of its own.
         seconds: processor time of all of it.
         compile_seconds: processor time of compiling the grammar.
-        worst_mask_seconds: time of the slowest mask that was tried.
+        max_mask_seconds: time of the slowest mask that was tried.
         measured: the largest value that the schema has, by the name of the limit.
 
     """
@@ -93,14 +93,14 @@ class Analysis:
     engine_schema: str
     relaxed_schema: str
     notices: tuple[SchemaNotice, ...]
-    shown_whole: str
+    shown_full: str
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
     guarded: bool
     seconds: float
     compile_seconds: float
-    worst_mask_seconds: float
+    max_mask_seconds: float
     measured: dict[str, float]
 
 
@@ -121,7 +121,7 @@ class _Trial:
 
     compiled: _Compiled
     example: str | None
-    worst_mask_seconds: float
+    max_mask_seconds: float
 
 
 class Analyser:
@@ -186,7 +186,7 @@ class Analyser:
         trial = self._try(document, verifier, self._bounds.tightened(tightening))
         min_tokens = fewest_tokens(json.loads(trial.compiled.relaxed_text), self._vocabulary)
         texts = {
-            "shown_whole": shown(schema, descriptions=True),
+            "shown_full": shown(schema, descriptions=True),
             "shown_without_descriptions": shown(schema, descriptions=False),
         }
         engine_text, notices = trial.compiled.engine_text, trial.compiled.notices
@@ -206,13 +206,13 @@ class Analyser:
             guarded=guarded,
             seconds=seconds,
             compile_seconds=trial.compiled.seconds,
-            worst_mask_seconds=trial.worst_mask_seconds,
+            max_mask_seconds=trial.max_mask_seconds,
             measured={
                 "schema_bytes": len(text.encode()),
                 **measured,
                 "probe_seconds": seconds,
                 "compile_seconds": trial.compiled.seconds,
-                "mask_seconds": trial.worst_mask_seconds,
+                "mask_seconds": trial.max_mask_seconds,
             },
         )
 

@@ -132,15 +132,15 @@ class Preparer:
         cache, pool, times = self.counters.cache, self.counters.pool, self.counters.times
         return SchemaStatistics(
             entries=len(self._cache),
-            kept_bytes=self._cache.bytes,
-            most_bytes=self._cache.most_bytes,
+            size_bytes=self._cache.bytes,
+            max_bytes=self._cache.max_bytes,
             hits=cache.hits,
             misses=cache.misses,
-            joined=cache.joined,
+            coalesced=cache.coalesced,
             evictions=cache.evictions,
             prepared=times.count,
-            prepare_total_seconds=times.total_seconds,
-            prepare_worst_seconds=times.worst_seconds,
+            total_prepare_seconds=times.total_seconds,
+            max_prepare_seconds=times.worst_seconds,
             refused=dict(self.counters.refused),
             worker_crashes=pool.crashes,
             worker_timeouts=pool.timeouts,
@@ -202,7 +202,7 @@ class Preparer:
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._finished(key, done))
         else:
-            self._cache.counters.joined += 1
+            self._cache.counters.coalesced += 1
         try:
             # A caller that goes away must not take the others' preparation along.
             return await asyncio.shield(task)
@@ -278,14 +278,14 @@ def _assemble(
             if analysis["guarded"]
             else SchemaVerifier(text, draft)
         ),
-        shown_whole=analysis["shown_whole"],
+        shown_full=analysis["shown_full"],
         shown_without_descriptions=analysis["shown_without_descriptions"],
         minimal_instance=analysis["minimal_instance"],
         min_tokens=analysis["min_tokens"],
         draft=draft.label,
         prepare_seconds=analysis["seconds"],
         compile_seconds=analysis["compile_seconds"],
-        worst_mask_seconds=analysis["worst_mask_seconds"],
+        max_mask_seconds=analysis["max_mask_seconds"],
         measured=analysis["measured"],
     )
     return prepared, _BYTES_PER_ENTRY + _BYTES_PER_CHARACTER * len(text) + len(reply)

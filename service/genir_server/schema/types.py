@@ -44,7 +44,7 @@ class PreparedSchema:
             caller's schema accepts, but for what the notices call narrowed.
         notices: keywords that decoding does not enforce as they stand.
         verifier: decides on the caller's own schema.
-        shown_whole: compact text for the prompt.
+        shown_full: compact text for the prompt.
         shown_without_descriptions: the same without descriptions, titles, comments, defaults and
             examples.
         minimal_instance: compact JSON of a small valid value; None when none was found.
@@ -52,7 +52,7 @@ class PreparedSchema:
         draft: the draft the schema is written in: "4", "6", "7", "2019-09" or "2020-12".
         prepare_seconds: processor time that preparing took, compilation included.
         compile_seconds: processor time of compiling the grammar.
-        worst_mask_seconds: time of the slowest set of allowed tokens that was tried.
+        max_mask_seconds: time of the slowest set of allowed tokens that was tried.
         measured: how near the schema comes to limits, by the names that `SchemaPreparer.limits`
             has; limits that were not measured are left out.
         shown_tokens: tokens of the texts for the prompt, by the text, as far as they were counted.
@@ -64,14 +64,14 @@ class PreparedSchema:
     engine_schema: str
     notices: tuple[SchemaNotice, ...]
     verifier: Verifier
-    shown_whole: str
+    shown_full: str
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
     draft: str = "2020-12"
     prepare_seconds: float = 0.0
     compile_seconds: float = 0.0
-    worst_mask_seconds: float = 0.0
+    max_mask_seconds: float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
     shown_tokens: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
@@ -81,15 +81,15 @@ class SchemaStatistics:
     """What a preparer has done since its start; documented at `genir.v1.SchemaCacheStats`."""
 
     entries: int = 0
-    kept_bytes: int = 0
-    most_bytes: int = 0
+    size_bytes: int = 0
+    max_bytes: int = 0
     hits: int = 0
     misses: int = 0
-    joined: int = 0
+    coalesced: int = 0
     evictions: int = 0
     prepared: int = 0
-    prepare_total_seconds: float = 0.0
-    prepare_worst_seconds: float = 0.0
+    total_prepare_seconds: float = 0.0
+    max_prepare_seconds: float = 0.0
     refused: Mapping[Reason, int] = field(default_factory=dict)
     worker_crashes: int = 0
     worker_timeouts: int = 0

@@ -79,7 +79,7 @@ _PROMPT_FORMATS: Mapping[int, PromptFormat] = {
     generation.PROMPT_FORMAT_RAW: PromptFormat.RAW,
 }
 SCHEMA_SHOWN = {
-    SchemaShown.WHOLE: generation.SCHEMA_SHOWN_WHOLE,
+    SchemaShown.FULL: generation.SCHEMA_SHOWN_FULL,
     SchemaShown.WITHOUT_DESCRIPTIONS: generation.SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS,
     SchemaShown.NONE: generation.SCHEMA_SHOWN_NONE,
 }

@@ -47,7 +47,7 @@ def schema_check_to_proto(check: SchemaCheck, request_id: str) -> service.CheckS
         schema_notices=map(notice_to_proto, prepared.notices),
         prepare_elapsed=duration(prepared.prepare_seconds),
         compile_elapsed=duration(prepared.compile_seconds),
-        worst_mask_elapsed=duration(prepared.worst_mask_seconds),
+        max_mask_elapsed=duration(prepared.max_mask_seconds),
         limits=map(_limit_to_proto, check.limits),
         minimal_instance=prepared.minimal_instance or "",
         min_tokens=prepared.min_tokens,
@@ -77,15 +77,15 @@ def schema_statistics_to_proto(statistics: SchemaStatistics) -> schema.SchemaCac
     """What the layer that prepares schemas has done."""
     return schema.SchemaCacheStats(
         entries=statistics.entries,
-        kept_bytes=statistics.kept_bytes,
-        most_bytes=statistics.most_bytes,
+        size_bytes=statistics.size_bytes,
+        max_bytes=statistics.max_bytes,
         hits=statistics.hits,
         misses=statistics.misses,
-        joined=statistics.joined,
+        coalesced=statistics.coalesced,
         evictions=statistics.evictions,
         prepared=statistics.prepared,
-        prepare_total=duration(statistics.prepare_total_seconds),
-        prepare_worst=duration(statistics.prepare_worst_seconds),
+        total_prepare_elapsed=duration(statistics.total_prepare_seconds),
+        max_prepare_elapsed=duration(statistics.max_prepare_seconds),
         refused={reason.value: count for reason, count in statistics.refused.items()},
         worker_crashes=statistics.worker_crashes,
         worker_timeouts=statistics.worker_timeouts,
@@ -94,4 +94,4 @@ def schema_statistics_to_proto(statistics: SchemaStatistics) -> schema.SchemaCac
 
 
 def _limit_to_proto(limit: SchemaLimit) -> schema.SchemaLimit:
-    return schema.SchemaLimit(name=limit.name, most=limit.most, value=limit.value)
+    return schema.SchemaLimit(name=limit.name, max=limit.max, value=limit.value)

@@ -143,7 +143,7 @@ def _failure(failure: GenerationFailure, room: int) -> genir_status.GenerationFa
         violation_count=len(failure.violations),
         raw_head=_head(failure.raw, _RAW_BYTES_AT_MOST),
         raw_tail=_tail(failure.raw, len(raw) - _RAW_BYTES_AT_MOST),
-        raw_bytes=len(raw),
+        raw_size_bytes=len(raw),
         raw_digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
     )
     # Every violation says how to mend the schema or the prompt, the text is only an illustration;

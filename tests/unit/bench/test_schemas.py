@@ -54,7 +54,7 @@ def test_a_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 
 def test_sums_count_every_schema_once() -> None:
-    times = {"seconds": 0.1, "compile_seconds": 0.1, "worst_mask_seconds": 0.1}
+    times = {"seconds": 0.1, "compile_seconds": 0.1, "max_mask_seconds": 0.1}
     taken: Row = {**times, "wall_seconds": 0.2, "checked": [], "example": True, "valid": 2}
     lost: list[list[object]] = [[0, "engine"]]
     rows: list[Row] = [

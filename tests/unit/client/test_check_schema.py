@@ -39,7 +39,7 @@ def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
         min_tokens=2,
         engine_schema="{}" if request.include_engine_schema else "",
         cached=True,
-        schema_shown=generation_pb2.SCHEMA_SHOWN_WHOLE,
+        schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
         request_id="r-3",
     )
     response.schema_notices.add(
@@ -50,9 +50,9 @@ def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
     )
     response.prepare_elapsed.FromMilliseconds(30)
     response.compile_elapsed.FromMilliseconds(4)
-    response.worst_mask_elapsed.FromMicroseconds(250)
-    response.limits.add(name="nodes", most=50_000, value=40_000)
-    response.limits.add(name="probe_wall_seconds", most=10)
+    response.max_mask_elapsed.FromMicroseconds(250)
+    response.limits.add(name="nodes", max=50_000, value=40_000)
+    response.limits.add(name="probe_wall_seconds", max=10)
     return response
 
 
@@ -76,14 +76,14 @@ async def test_a_check_has_everything_the_server_said(
     )
     assert check.prepare_elapsed == timedelta(milliseconds=30)
     assert check.compile_elapsed == timedelta(milliseconds=4)
-    assert check.worst_mask_elapsed == timedelta(microseconds=250)
+    assert check.max_mask_elapsed == timedelta(microseconds=250)
     assert check.limits == (
         SchemaLimit("nodes", 50_000, 40_000),
         SchemaLimit("probe_wall_seconds", 10, None),
     )
     assert (check.minimal_instance, check.min_tokens) == ("[]", 2)
     assert (check.engine_schema, check.cached) == ("{}", True)
-    assert (check.schema_shown, check.request_id) == (SchemaShown.WHOLE, "r-3")
+    assert (check.schema_shown, check.request_id) == (SchemaShown.FULL, "r-3")
 
 
 async def test_a_check_of_a_digest_or_of_the_builtin_schema(

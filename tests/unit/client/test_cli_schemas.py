@@ -38,14 +38,14 @@ def test_a_pipe_gets_json_and_a_person_the_report(checking: ContractServer) -> N
     assert told["coverage"] == "checked"
     assert told["compile_elapsed"] == 0.004
     assert told["schema_notices"][0]["pointer"] == "/uniqueItems"
-    assert told["limits"][0] == {"name": "nodes", "most": 50_000, "value": 40_000}
+    assert told["limits"][0] == {"name": "nodes", "max": 50_000, "value": 40_000}
     for said in (
         "sha256:ab, draft 2020-12",
         "checked after decoding: uniqueItems at /uniqueItems: the engine cannot compare items",
         "4.0 ms to compile",
         "slowest mask 0.2 ms; it was prepared before",
         "nodes is 40000 of 50000",
-        "shown: whole",
+        "shown: full",
         "2 or more",
         "smallest  []",
     ):

@@ -91,7 +91,7 @@ async def test_the_result_has_everything_the_server_said(caller: Caller) -> None
     assert result.attempts == (Attempt(1, AttemptReason.FIRST, FinishReason.STOP, Usage(12, 4, 6)),)
     assert result.timings.total == timedelta(milliseconds=1500)
     assert result.timings.time_to_first_token == timedelta(milliseconds=40)
-    assert result.schema_shown is SchemaShown.WHOLE
+    assert result.schema_shown is SchemaShown.FULL
     (notice,) = result.schema_notices
     assert notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
     assert (notice.keyword, notice.pointer) == ("uniqueItems", "/properties/a")
@@ -231,7 +231,7 @@ async def test_a_truncated_generation_keeps_the_whole_text_that_was_written(
     cut = Refusal(
         grpc.StatusCode.OUT_OF_RANGE,
         "TRUNCATED",
-        details=[failure(raw_head=text[:1024], raw_tail=text[-1024:], raw_bytes=len(text))],
+        details=[failure(raw_head=text[:1024], raw_tail=text[-1024:], raw_size_bytes=len(text))],
     )
     pieces = [delta(text[start : start + 100]) for start in range(0, len(text), 100)]
     server.script(play(accepted(), started(), *pieces, refusal=cut))
@@ -244,7 +244,7 @@ async def test_a_truncated_generation_keeps_the_whole_text_that_was_written(
     assert error.usage == Usage(9, 0, 4)
     assert error.failure is not None
     assert error.failure.finish_reason is FinishReason.LENGTH
-    assert error.failure.raw_bytes == len(text)
+    assert error.failure.raw_size_bytes == len(text)
     assert error.request_id == "r-refused"
     assert isinstance(error.__cause__, grpc.RpcError)
 

@@ -25,11 +25,11 @@ def request(**changes: Any) -> GenerationRequest:
 async def test_a_small_schema_is_shown_whole_in_the_system_message() -> None:
     engine = ScriptedEngine()
     prompt = await build_prompt(request(), prepared(), engine)
-    assert prompt.schema_shown is SchemaShown.WHOLE
+    assert prompt.schema_shown is SchemaShown.FULL
     system, user = engine.chats[-1]
     assert system.role is Role.SYSTEM
     assert system.content.startswith(DEFAULT_SYSTEM)
-    assert prepared().shown_whole in system.content
+    assert prepared().shown_full in system.content
     assert user == Message(Role.USER, "hi")
     assert prompt.max_tokens == 2048
 
@@ -37,7 +37,7 @@ async def test_a_small_schema_is_shown_whole_in_the_system_message() -> None:
 @pytest.mark.parametrize(
     ("whole", "bare", "shown"),
     [
-        (1000, 900, SchemaShown.WHOLE),
+        (1000, 900, SchemaShown.FULL),
         (1100, 900, SchemaShown.WITHOUT_DESCRIPTIONS),
         (1100, 1025, SchemaShown.NONE),
     ],
@@ -45,7 +45,7 @@ async def test_a_small_schema_is_shown_whole_in_the_system_message() -> None:
 async def test_auto_shows_what_takes_a_quarter_of_the_context(
     whole: int, bare: int, shown: SchemaShown
 ) -> None:
-    schema = prepared(shown_whole="w" * whole, shown_without_descriptions="b" * bare)
+    schema = prepared(shown_full="w" * whole, shown_without_descriptions="b" * bare)
     prompt = await build_prompt(request(), schema, ScriptedEngine(max_model_len=4096))
     assert prompt.schema_shown is shown
 
@@ -58,15 +58,15 @@ async def test_the_tokens_of_a_shown_schema_are_counted_once() -> None:
             counted.append(text)
             return await super().tokenize(text)
 
-    schema = prepared(shown_whole="w" * 1100, shown_without_descriptions="b" * 900)
+    schema = prepared(shown_full="w" * 1100, shown_without_descriptions="b" * 900)
     engine = Counting(max_model_len=4096)
     forms = [(await build_prompt(request(), schema, engine)).schema_shown for _ in range(3)]
     assert forms == [SchemaShown.WITHOUT_DESCRIPTIONS] * 3
-    assert counted == [schema.shown_whole, schema.shown_without_descriptions]
+    assert counted == [schema.shown_full, schema.shown_without_descriptions]
 
 
 async def test_auto_leaves_room_for_the_completion() -> None:
-    schema = prepared(shown_whole="w" * 1000, shown_without_descriptions="b" * 500)
+    schema = prepared(shown_full="w" * 1000, shown_without_descriptions="b" * 500)
     engine = ScriptedEngine(max_model_len=4096)
     long_prompt = request(prompt="p" * 1600, max_tokens=1500)
     prompt = await build_prompt(long_prompt, schema, engine)
@@ -75,11 +75,11 @@ async def test_auto_leaves_room_for_the_completion() -> None:
 
 
 async def test_always_and_never() -> None:
-    schema = prepared(shown_whole="w" * 3000, shown_without_descriptions="b")
+    schema = prepared(shown_full="w" * 3000, shown_without_descriptions="b")
     engine = ScriptedEngine(max_model_len=8192)
     always = await build_prompt(request(schema_in_prompt=SchemaInPrompt.ALWAYS), schema, engine)
     never = await build_prompt(request(schema_in_prompt=SchemaInPrompt.NEVER), schema, engine)
-    assert always.schema_shown is SchemaShown.WHOLE
+    assert always.schema_shown is SchemaShown.FULL
     assert never.schema_shown is SchemaShown.NONE
 
 

@@ -92,7 +92,7 @@ async def test_a_check_never_reaches_the_engine_and_keeps_the_schema() -> None:
     assert not first.cached
     assert first.limits == (SchemaLimit("nodes", 50, 3), SchemaLimit("probe_seconds", 2.0, None))
     assert first.engine_schema == ""
-    assert first.schema_shown is SchemaShown.WHOLE
+    assert first.schema_shown is SchemaShown.FULL
     again = await subject.check(
         SchemaCheckRequest(schema_digest=first.schema.digest, include_engine_schema=True)
     )
@@ -104,7 +104,7 @@ async def test_a_check_never_reaches_the_engine_and_keeps_the_schema() -> None:
 
 
 async def test_a_schema_too_large_to_show_is_told_as_such() -> None:
-    subject, _, _ = checker(prepared(shown_whole="w" * 2000, shown_without_descriptions="b" * 900))
+    subject, _, _ = checker(prepared(shown_full="w" * 2000, shown_without_descriptions="b" * 900))
     found = await subject.check(SchemaCheckRequest(TEXT_SCHEMA))
     assert found.schema_shown is SchemaShown.WITHOUT_DESCRIPTIONS
 
@@ -140,7 +140,7 @@ async def test_a_refusal_names_the_field_of_this_request(
 async def test_a_text_beyond_the_limit_is_told_with_place_and_numbers() -> None:
     subject, _, _ = checker(limits=RequestLimits(schema_bytes=3))
     error = await refused(subject, SchemaCheckRequest("{  }"))
-    assert error.metadata == {"pointer": "", "limit": "schema_bytes", "most": "3", "value": "4"}
+    assert error.metadata == {"pointer": "", "limit": "schema_bytes", "max": "3", "value": "4"}
 
 
 async def test_checks_leave_workers_to_the_generate_calls_and_are_bounded() -> None:

@@ -61,12 +61,12 @@ async def test_prepared_schemas_and_refusals_stay_within_the_bound() -> None:
             prepared.append(await preparer.prepare(json.dumps(schema)))
             with contextlib.suppress(GenirError):
                 await preparer.prepare(json.dumps({"title": f"{number}", "type": "none"}))
-            assert preparer.statistics().kept_bytes <= MOST_BYTES
+            assert preparer.statistics().size_bytes <= MOST_BYTES
         seen = preparer.statistics()
         # Each of the twenty was new, so what is no longer there was driven out.
         assert seen.entries < 20
         assert seen.evictions == 20 - seen.entries > 0
-        assert seen.most_bytes == MOST_BYTES
+        assert seen.max_bytes == MOST_BYTES
         kept = [preparer.known(schema.digest) is not None for schema in prepared]
         # The latest are left, in one piece.
         assert kept == sorted(kept)
@@ -77,6 +77,6 @@ async def test_prepared_schemas_and_refusals_stay_within_the_bound() -> None:
         assert again is not prepared[0]
         assert preparer.known(prepared[0].digest) is again
         assert preparer.statistics().misses == seen.misses + 1
-        assert preparer.statistics().kept_bytes <= MOST_BYTES
+        assert preparer.statistics().size_bytes <= MOST_BYTES
     finally:
         await preparer.close()

@@ -139,7 +139,7 @@ async def test_what_is_beyond_a_limit_is_refused_by_name(preparer: Preparer, nam
     assert caught.value.metadata == {
         "pointer": pointer,
         "limit": limit,
-        "most": str(LIMITS[limit]),
+        "max": str(LIMITS[limit]),
         "value": str(value),
     }
     assert limit in caught.value.message
@@ -156,7 +156,7 @@ async def test_deep_nesting_is_refused_where_the_limit_is_crossed(
     assert caught.value.metadata == {
         "pointer": "/not" * 100,
         "limit": "nesting",
-        "most": "100",
+        "max": "100",
         "value": str(depth + 1),
     }
 
@@ -176,7 +176,7 @@ async def test_what_the_whole_document_breaks_is_told_of_the_root(
     assert caught.value.metadata == {
         "pointer": "",
         "limit": limit,
-        "most": str(most),
+        "max": str(most),
         "value": str(value),
     }
 
@@ -190,7 +190,7 @@ async def test_what_takes_too_long_is_told_of_the_root_with_the_bound(limit: str
     await subject.close()
     told = dict(caught.value.metadata)
     assert float(told.pop("value")) > 1e-9
-    assert told == {"pointer": "", "limit": limit, "most": "1e-09"}
+    assert told == {"pointer": "", "limit": limit, "max": "1e-09"}
 
 
 HARMLESS: dict[str, object] = {
@@ -225,7 +225,7 @@ async def test_what_only_looks_dangerous_is_accepted(preparer: Preparer, name: s
     prepared = await preparer.prepare(text)
     assert time.monotonic() - start < MOST_SECONDS
     assert "x-guidance" not in prepared.engine_schema
-    assert "x-guidance" not in prepared.shown_whole
+    assert "x-guidance" not in prepared.shown_full
 
 
 async def test_the_event_loop_stays_free(preparer: Preparer) -> None:

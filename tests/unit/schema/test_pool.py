@@ -231,23 +231,23 @@ def test_every_death_is_refused_with_the_bound() -> None:
         refusal = pool._refusal(death)
         assert isinstance(refusal, SchemaRefusedError)
         assert refusal.reason is Reason.SCHEMA_TOO_COMPLEX
-        assert refusal.metadata["most"] in refusal.message
+        assert refusal.metadata["max"] in refusal.message
         told[death] = refusal.metadata
     assert told == {
         Death.TIME: {
             "pointer": "",
             "limit": "probe_seconds",
-            "most": "0.5",
+            "max": "0.5",
             "value": "more than 0.5",
         },
         Death.MEMORY: {
             "pointer": "",
             "limit": "probe_bytes",
-            "most": "1048576",
+            "max": "1048576",
             "value": "more than 1048576",
         },
         # Nobody knows what it took, and more stack than memory there is not.
-        Death.CRASH: {"pointer": "", "limit": "worker", "most": "1048576"},
+        Death.CRASH: {"pointer": "", "limit": "worker", "max": "1048576"},
     }
 
 
@@ -263,7 +263,7 @@ def test_recursion_without_end_is_refused_with_the_bound() -> None:
     assert reply["metadata"] == {
         "pointer": "",
         "limit": "recursion",
-        "most": most,
+        "max": most,
         "value": f"more than {most}",
     }
 

@@ -71,11 +71,11 @@ async def test_what_was_done_is_counted(preparer: Preparer) -> None:
     await refusal(preparer, '{"title": "counted", "multipleOf": 9999991}')
     after = preparer.statistics()
     assert after.entries == before.entries + 3
-    assert before.kept_bytes < after.kept_bytes < after.most_bytes
+    assert before.size_bytes < after.size_bytes < after.max_bytes
     assert (after.hits, after.misses) == (before.hits + 2, before.misses + 3)
     assert after.prepared == before.prepared + 1
-    assert after.prepare_total_seconds > before.prepare_total_seconds
-    assert after.prepare_worst_seconds > 0
+    assert after.total_prepare_seconds > before.total_prepare_seconds
+    assert after.max_prepare_seconds > 0
     for reason in (Reason.SCHEMA_INVALID, Reason.SCHEMA_TOO_COMPLEX):
         assert after.refused[reason] == before.refused.get(reason, 0) + 1
 

@@ -89,7 +89,7 @@ async def test_workers_refuse_by_what_was_set() -> None:
             await preparer.prepare(json.dumps({"anyOf": [True] * 3}))
         assert caught.value.reason is Reason.SCHEMA_TOO_COMPLEX
         assert caught.value.metadata["limit"] == "nodes"
-        assert caught.value.metadata["most"] == "3"
+        assert caught.value.metadata["max"] == "3"
         # One that the default refuses.
         named = json.dumps({"properties": {"k" * 1_500: True}, "additionalProperties": False})
         assert (await preparer.prepare(named)).text == named

@@ -36,7 +36,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, limits: llguidance.LLParserLimits) 
 def test_items_of_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(monkeypatch, llguidance.LLParserLimits(max_items_in_row=3))
     assert int(told.pop("value")) > 3
-    assert told == {"pointer": "", "limit": "engine_limit", "most": "3"}
+    assert told == {"pointer": "", "limit": "engine_limit", "max": "3"}
 
 
 def test_items_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_items_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == {
         "pointer": "",
         "limit": "engine_limit",
-        "most": "3",
+        "max": "3",
         "value": "more than 3",
     }
 
@@ -52,7 +52,7 @@ def test_items_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_states_of_the_lexer(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(monkeypatch, llguidance.LLParserLimits(max_lexer_states=5))
     assert int(told.pop("value")) > 5
-    assert told == {"pointer": "", "limit": "engine_limit", "most": "5"}
+    assert told == {"pointer": "", "limit": "engine_limit", "max": "5"}
 
 
 def test_the_work_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_the_work_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == {
         "pointer": "",
         "limit": "engine_limit",
-        "most": most,
+        "max": most,
         "value": f"more than {most}",
     }
 

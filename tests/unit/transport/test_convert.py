@@ -142,7 +142,7 @@ def test_everything_known_of_a_schema_is_told() -> None:
             draft="7",
             prepare_seconds=0.5,
             compile_seconds=0.25,
-            worst_mask_seconds=0.001,
+            max_mask_seconds=0.001,
         ),
         coverage=SchemaCoverage.CHECKED,
         limits=(SchemaLimit("nodes", 50, 0), SchemaLimit("quantifier", 9)),
@@ -155,10 +155,10 @@ def test_everything_known_of_a_schema_is_told() -> None:
     assert told.draft == "7"
     assert told.coverage == schema.SCHEMA_COVERAGE_CHECKED
     assert told.schema_notices[0].enforcement == generation.ENFORCEMENT_CHECKED_AFTER_DECODING
-    times = (told.prepare_elapsed, told.compile_elapsed, told.worst_mask_elapsed)
+    times = (told.prepare_elapsed, told.compile_elapsed, told.max_mask_elapsed)
     assert [time.ToMilliseconds() for time in times] == [500, 250, 1]
     nodes, quantifier = told.limits
-    assert (nodes.name, nodes.most, nodes.HasField("value"), nodes.value) == ("nodes", 50, True, 0)
+    assert (nodes.name, nodes.max, nodes.HasField("value"), nodes.value) == ("nodes", 50, True, 0)
     assert not quantifier.HasField("value")
     assert (told.minimal_instance, told.min_tokens) == ('{"a":0}', 4)
     assert (told.engine_schema, told.cached, told.request_id) == ("{}", True, "r-1")
@@ -185,8 +185,8 @@ def test_every_count_of_the_schema_layer_is_told() -> None:
         1, 2, 3, 4, 5, 6, 7, 8, 9.5, 10.5, {Reason.SCHEMA_INVALID: 11}, 12, 13, 14
     )
     told = schema_statistics_to_proto(statistics)
-    assert told.prepare_total.ToMilliseconds() == 9_500
-    assert told.prepare_worst.ToMilliseconds() == 10_500
+    assert told.total_prepare_elapsed.ToMilliseconds() == 9_500
+    assert told.max_prepare_elapsed.ToMilliseconds() == 10_500
     assert dict(told.refused) == {"SCHEMA_INVALID": 11}
     counts = [value for _, value in told.ListFields() if isinstance(value, int)]
     assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14]

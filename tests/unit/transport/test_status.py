@@ -78,7 +78,7 @@ def test_a_status_fits_a_trailer(error: GenirError) -> None:
         failure = detail(status, status_pb2.GenerationFailure)
         assert status.ByteSize() <= DETAILS_BYTES_AT_MOST + 200
         assert failure.violation_count == len(error.failure.violations)
-        assert failure.raw_bytes == len(error.failure.raw.encode())
+        assert failure.raw_size_bytes == len(error.failure.raw.encode())
         assert error.failure.raw.startswith(failure.raw_head)
         assert error.failure.raw.endswith(failure.raw_tail)
 

@@ -114,7 +114,7 @@ def _report(check: SchemaCheck) -> Iterator[str]:
     yield (
         f"prepared  in {_milliseconds(check.prepare_elapsed.total_seconds())}, of it "
         f"{_milliseconds(check.compile_elapsed.total_seconds())} to compile; slowest mask "
-        f"{_milliseconds(check.worst_mask_elapsed.total_seconds())}{known}"
+        f"{_milliseconds(check.max_mask_elapsed.total_seconds())}{known}"
     )
     near = [_limit(limit) for limit in check.limits if _is_near(limit)]
     yield f"limits    {', '.join(near) or 'all far away'}"
@@ -124,11 +124,11 @@ def _report(check: SchemaCheck) -> Iterator[str]:
 
 
 def _is_near(limit: SchemaLimit) -> bool:
-    return limit.value is not None and limit.value >= _NEAR * limit.most
+    return limit.value is not None and limit.value >= _NEAR * limit.max
 
 
 def _limit(limit: SchemaLimit) -> str:
-    return f"{limit.name} is {limit.value:g} of {limit.most:g}"
+    return f"{limit.name} is {limit.value:g} of {limit.max:g}"
 
 
 def _milliseconds(seconds: float) -> str:

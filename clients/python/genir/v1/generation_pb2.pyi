@@ -90,7 +90,7 @@ class _SchemaShownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaSho
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCHEMA_SHOWN_UNSPECIFIED: _SchemaShown.ValueType  # 0
     """Not known."""
-    SCHEMA_SHOWN_WHOLE: _SchemaShown.ValueType  # 1
+    SCHEMA_SHOWN_FULL: _SchemaShown.ValueType  # 1
     """All of it."""
     SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: _SchemaShown.ValueType  # 2
     """All but its descriptions, titles, comments, defaults, examples, $schema and $id."""
@@ -102,7 +102,7 @@ class SchemaShown(_SchemaShown, metaclass=_SchemaShownEnumTypeWrapper):
 
 SCHEMA_SHOWN_UNSPECIFIED: SchemaShown.ValueType  # 0
 """Not known."""
-SCHEMA_SHOWN_WHOLE: SchemaShown.ValueType  # 1
+SCHEMA_SHOWN_FULL: SchemaShown.ValueType  # 1
 """All of it."""
 SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: SchemaShown.ValueType  # 2
 """All but its descriptions, titles, comments, defaults, examples, $schema and $id."""

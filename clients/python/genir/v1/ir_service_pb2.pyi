@@ -261,7 +261,7 @@ class CheckSchemaResponse(_message.Message):
     SCHEMA_NOTICES_FIELD_NUMBER: _builtins.int
     PREPARE_ELAPSED_FIELD_NUMBER: _builtins.int
     COMPILE_ELAPSED_FIELD_NUMBER: _builtins.int
-    WORST_MASK_ELAPSED_FIELD_NUMBER: _builtins.int
+    MAX_MASK_ELAPSED_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     MINIMAL_INSTANCE_FIELD_NUMBER: _builtins.int
     MIN_TOKENS_FIELD_NUMBER: _builtins.int
@@ -306,7 +306,7 @@ class CheckSchemaResponse(_message.Message):
         """Processor time of compiling the grammar."""
 
     @_builtins.property
-    def worst_mask_elapsed(self) -> _duration_pb2.Duration:
+    def max_mask_elapsed(self) -> _duration_pb2.Duration:
         """Time of the slowest set of allowed tokens, at those places of the output that were tried."""
 
     @_builtins.property
@@ -322,7 +322,7 @@ class CheckSchemaResponse(_message.Message):
         schema_notices: _abc.Iterable[_generation_pb2.SchemaNotice] | None = ...,
         prepare_elapsed: _duration_pb2.Duration | None = ...,
         compile_elapsed: _duration_pb2.Duration | None = ...,
-        worst_mask_elapsed: _duration_pb2.Duration | None = ...,
+        max_mask_elapsed: _duration_pb2.Duration | None = ...,
         limits: _abc.Iterable[_schema_pb2.SchemaLimit] | None = ...,
         minimal_instance: _builtins.str = ...,
         min_tokens: _builtins.int = ...,
@@ -331,9 +331,9 @@ class CheckSchemaResponse(_message.Message):
         schema_shown: _generation_pb2.SchemaShown.ValueType = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compile_elapsed", b"compile_elapsed", "prepare_elapsed", b"prepare_elapsed", "worst_mask_elapsed", b"worst_mask_elapsed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compile_elapsed", b"compile_elapsed", "max_mask_elapsed", b"max_mask_elapsed", "prepare_elapsed", b"prepare_elapsed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "compile_elapsed", b"compile_elapsed", "coverage", b"coverage", "draft", b"draft", "engine_schema", b"engine_schema", "limits", b"limits", "min_tokens", b"min_tokens", "minimal_instance", b"minimal_instance", "prepare_elapsed", b"prepare_elapsed", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "worst_mask_elapsed", b"worst_mask_elapsed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "compile_elapsed", b"compile_elapsed", "coverage", b"coverage", "draft", b"draft", "engine_schema", b"engine_schema", "limits", b"limits", "max_mask_elapsed", b"max_mask_elapsed", "min_tokens", b"min_tokens", "minimal_instance", b"minimal_instance", "prepare_elapsed", b"prepare_elapsed", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

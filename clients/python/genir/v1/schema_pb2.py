@@ -26,7 +26,7 @@ from genir.v1 import status_pb2 as genir_dot_v1_dot_status__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15genir/v1/schema.proto\x12\x08genir.v1\x1a\x15genir/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"G\n\x0bSchemaLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\x01\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"^\n\x0cWarmedSchema\x12\x17\n\rschema_digest\x18\x01 \x01(\tH\x00\x12*\n\x07refusal\x18\x02 \x01(\x0b\x32\x17.genir.v1.SchemaRefusalH\x00\x42\t\n\x07outcome\"\xb1\x01\n\rSchemaRefusal\x12%\n\x06reason\x18\x01 \x01(\x0e\x32\x15.genir.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x08metadata\x18\x03 \x03(\x0b\x32%.genir.v1.SchemaRefusal.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x03\n\x10SchemaCacheStats\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x12\n\nkept_bytes\x18\x02 \x01(\x03\x12\x12\n\nmost_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04hits\x18\x04 \x01(\x03\x12\x0e\n\x06misses\x18\x05 \x01(\x03\x12\x0e\n\x06joined\x18\x06 \x01(\x03\x12\x11\n\tevictions\x18\x07 \x01(\x03\x12\x10\n\x08prepared\x18\x08 \x01(\x03\x12\x30\n\rprepare_total\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rprepare_worst\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07refused\x18\x0b \x03(\x0b\x32\'.genir.v1.SchemaCacheStats.RefusedEntry\x12\x16\n\x0eworker_crashes\x18\x0c \x01(\x03\x12\x17\n\x0fworker_timeouts\x18\r \x01(\x03\x12\x18\n\x10workers_recycled\x18\x0e \x01(\x03\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*i\n\x0eSchemaCoverage\x12\x1f\n\x1bSCHEMA_COVERAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_COVERAGE_EXACT\x10\x01\x12\x1b\n\x17SCHEMA_COVERAGE_CHECKED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15genir/v1/schema.proto\x12\x08genir.v1\x1a\x15genir/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"F\n\x0bSchemaLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"^\n\x0cWarmedSchema\x12\x17\n\rschema_digest\x18\x01 \x01(\tH\x00\x12*\n\x07refusal\x18\x02 \x01(\x0b\x32\x17.genir.v1.SchemaRefusalH\x00\x42\t\n\x07outcome\"\xb1\x01\n\rSchemaRefusal\x12%\n\x06reason\x18\x01 \x01(\x0e\x32\x15.genir.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x08metadata\x18\x03 \x03(\x0b\x32%.genir.v1.SchemaRefusal.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc7\x03\n\x10SchemaCacheStats\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04hits\x18\x04 \x01(\x03\x12\x0e\n\x06misses\x18\x05 \x01(\x03\x12\x11\n\tcoalesced\x18\x06 \x01(\x03\x12\x11\n\tevictions\x18\x07 \x01(\x03\x12\x10\n\x08prepared\x18\x08 \x01(\x03\x12\x38\n\x15total_prepare_elapsed\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13max_prepare_elapsed\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07refused\x18\x0b \x03(\x0b\x32\'.genir.v1.SchemaCacheStats.RefusedEntry\x12\x16\n\x0eworker_crashes\x18\x0c \x01(\x03\x12\x17\n\x0fworker_timeouts\x18\r \x01(\x03\x12\x18\n\x10workers_recycled\x18\x0e \x01(\x03\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*i\n\x0eSchemaCoverage\x12\x1f\n\x1bSCHEMA_COVERAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_COVERAGE_EXACT\x10\x01\x12\x1b\n\x17SCHEMA_COVERAGE_CHECKED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEMAREFUSAL_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._loaded_options = None
   _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._serialized_options = b'8\001'
-  _globals['_SCHEMACOVERAGE']._serialized_start=881
-  _globals['_SCHEMACOVERAGE']._serialized_end=986
+  _globals['_SCHEMACOVERAGE']._serialized_start=896
+  _globals['_SCHEMACOVERAGE']._serialized_end=1001
   _globals['_SCHEMALIMIT']._serialized_start=90
-  _globals['_SCHEMALIMIT']._serialized_end=161
-  _globals['_WARMEDSCHEMA']._serialized_start=163
-  _globals['_WARMEDSCHEMA']._serialized_end=257
-  _globals['_SCHEMAREFUSAL']._serialized_start=260
-  _globals['_SCHEMAREFUSAL']._serialized_end=437
-  _globals['_SCHEMAREFUSAL_METADATAENTRY']._serialized_start=390
-  _globals['_SCHEMAREFUSAL_METADATAENTRY']._serialized_end=437
-  _globals['_SCHEMACACHESTATS']._serialized_start=440
-  _globals['_SCHEMACACHESTATS']._serialized_end=879
-  _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._serialized_start=833
-  _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._serialized_end=879
+  _globals['_SCHEMALIMIT']._serialized_end=160
+  _globals['_WARMEDSCHEMA']._serialized_start=162
+  _globals['_WARMEDSCHEMA']._serialized_end=256
+  _globals['_SCHEMAREFUSAL']._serialized_start=259
+  _globals['_SCHEMAREFUSAL']._serialized_end=436
+  _globals['_SCHEMAREFUSAL_METADATAENTRY']._serialized_start=389
+  _globals['_SCHEMAREFUSAL_METADATAENTRY']._serialized_end=436
+  _globals['_SCHEMACACHESTATS']._serialized_start=439
+  _globals['_SCHEMACACHESTATS']._serialized_end=894
+  _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._serialized_start=848
+  _globals['_SCHEMACACHESTATS_REFUSEDENTRY']._serialized_end=894
 # @@protoc_insertion_point(module_scope)

@@ -60,26 +60,26 @@ class SchemaLimit(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    MOST_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the limit, as in the metadata of SCHEMA_TOO_COMPLEX, such as "optional_properties".
     Names that end in _bytes are bytes and names that end in _seconds seconds; the others count.
     """
-    most: _builtins.float
-    """The most that is allowed."""
+    max: _builtins.float
+    """The maximum allowed."""
     value: _builtins.float
-    """The largest that this schema has. Unset where it has nothing of the kind, or it was not measured."""
+    """The highest value in this schema. Unset where it has nothing of the kind, or it was not measured."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
-        most: _builtins.float = ...,
+        max: _builtins.float = ...,
         value: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "most", b"most", "name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "max", b"max", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -156,7 +156,7 @@ class SchemaRefusal(_message.Message):
     """One or two sentences for a person."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The metadata of ErrorInfo: pointer, limit, most and value, where they apply."""
+        """The metadata of ErrorInfo: pointer, limit, max and value, where they apply."""
 
     def __init__(
         self,
@@ -200,30 +200,30 @@ class SchemaCacheStats(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ENTRIES_FIELD_NUMBER: _builtins.int
-    KEPT_BYTES_FIELD_NUMBER: _builtins.int
-    MOST_BYTES_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     HITS_FIELD_NUMBER: _builtins.int
     MISSES_FIELD_NUMBER: _builtins.int
-    JOINED_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
     EVICTIONS_FIELD_NUMBER: _builtins.int
     PREPARED_FIELD_NUMBER: _builtins.int
-    PREPARE_TOTAL_FIELD_NUMBER: _builtins.int
-    PREPARE_WORST_FIELD_NUMBER: _builtins.int
+    TOTAL_PREPARE_ELAPSED_FIELD_NUMBER: _builtins.int
+    MAX_PREPARE_ELAPSED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     WORKER_CRASHES_FIELD_NUMBER: _builtins.int
     WORKER_TIMEOUTS_FIELD_NUMBER: _builtins.int
     WORKERS_RECYCLED_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
     """Schemas kept now, refused ones included."""
-    kept_bytes: _builtins.int
+    size_bytes: _builtins.int
     """About how many bytes they take."""
-    most_bytes: _builtins.int
+    max_bytes: _builtins.int
     """Most bytes that are kept."""
     hits: _builtins.int
     """Schemas that were kept when they were asked for, by text or by digest."""
     misses: _builtins.int
     """Schemas that had to be prepared."""
-    joined: _builtins.int
+    coalesced: _builtins.int
     """Schemas that were being prepared when they were asked for again."""
     evictions: _builtins.int
     """Schemas that made room for others."""
@@ -236,11 +236,11 @@ class SchemaCacheStats(_message.Message):
     workers_recycled: _builtins.int
     """Workers that were replaced because they were out of order."""
     @_builtins.property
-    def prepare_total(self) -> _duration_pb2.Duration:
+    def total_prepare_elapsed(self) -> _duration_pb2.Duration:
         """Time by the clock that preparing those took, all together."""
 
     @_builtins.property
-    def prepare_worst(self) -> _duration_pb2.Duration:
+    def max_prepare_elapsed(self) -> _duration_pb2.Duration:
         """Time by the clock that the slowest of those took."""
 
     @_builtins.property
@@ -251,23 +251,23 @@ class SchemaCacheStats(_message.Message):
         self,
         *,
         entries: _builtins.int = ...,
-        kept_bytes: _builtins.int = ...,
-        most_bytes: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
         hits: _builtins.int = ...,
         misses: _builtins.int = ...,
-        joined: _builtins.int = ...,
+        coalesced: _builtins.int = ...,
         evictions: _builtins.int = ...,
         prepared: _builtins.int = ...,
-        prepare_total: _duration_pb2.Duration | None = ...,
-        prepare_worst: _duration_pb2.Duration | None = ...,
+        total_prepare_elapsed: _duration_pb2.Duration | None = ...,
+        max_prepare_elapsed: _duration_pb2.Duration | None = ...,
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         worker_crashes: _builtins.int = ...,
         worker_timeouts: _builtins.int = ...,
         workers_recycled: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prepare_total", b"prepare_total", "prepare_worst", b"prepare_worst"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_prepare_elapsed", b"max_prepare_elapsed", "total_prepare_elapsed", b"total_prepare_elapsed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "evictions", b"evictions", "hits", b"hits", "joined", b"joined", "kept_bytes", b"kept_bytes", "misses", b"misses", "most_bytes", b"most_bytes", "prepare_total", b"prepare_total", "prepare_worst", b"prepare_worst", "prepared", b"prepared", "refused", b"refused", "worker_crashes", b"worker_crashes", "worker_timeouts", b"worker_timeouts", "workers_recycled", b"workers_recycled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coalesced", b"coalesced", "entries", b"entries", "evictions", b"evictions", "hits", b"hits", "max_bytes", b"max_bytes", "max_prepare_elapsed", b"max_prepare_elapsed", "misses", b"misses", "prepared", b"prepared", "refused", b"refused", "size_bytes", b"size_bytes", "total_prepare_elapsed", b"total_prepare_elapsed", "worker_crashes", b"worker_crashes", "worker_timeouts", b"worker_timeouts", "workers_recycled", b"workers_recycled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -259,7 +259,7 @@ class GenerationFailure(_message.Message):
     VIOLATION_COUNT_FIELD_NUMBER: _builtins.int
     RAW_HEAD_FIELD_NUMBER: _builtins.int
     RAW_TAIL_FIELD_NUMBER: _builtins.int
-    RAW_BYTES_FIELD_NUMBER: _builtins.int
+    RAW_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     RAW_DIGEST_FIELD_NUMBER: _builtins.int
     finish_reason: _generation_pb2.FinishReason.ValueType
     """Why the last attempt stopped writing."""
@@ -269,7 +269,7 @@ class GenerationFailure(_message.Message):
     """The first part of the last attempt's text, at most 1,024 bytes of UTF-8."""
     raw_tail: _builtins.str
     """The last part of that text, at most 1,024 bytes of UTF-8. Empty when raw_head holds it all."""
-    raw_bytes: _builtins.int
+    raw_size_bytes: _builtins.int
     """Length of that text in bytes of UTF-8."""
     raw_digest: _builtins.str
     """"sha256:<hex>" of that text."""
@@ -295,12 +295,12 @@ class GenerationFailure(_message.Message):
         violation_count: _builtins.int = ...,
         raw_head: _builtins.str = ...,
         raw_tail: _builtins.str = ...,
-        raw_bytes: _builtins.int = ...,
+        raw_size_bytes: _builtins.int = ...,
         raw_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "finish_reason", b"finish_reason", "raw_bytes", b"raw_bytes", "raw_digest", b"raw_digest", "raw_head", b"raw_head", "raw_tail", b"raw_tail", "usage", b"usage", "violation_count", b"violation_count", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "finish_reason", b"finish_reason", "raw_digest", b"raw_digest", "raw_head", b"raw_head", "raw_size_bytes", b"raw_size_bytes", "raw_tail", b"raw_tail", "usage", b"usage", "violation_count", b"violation_count", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

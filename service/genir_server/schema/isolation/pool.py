@@ -236,7 +236,7 @@ class WorkerPool:
             f"of stack, of which it has {most} bytes",
             pointer="",
             limit="worker",
-            most=str(most),
+            max=str(most),
         )
 
     async def _spawn(self) -> WorkerProcess:
