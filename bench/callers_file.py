@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.core.normalize import digest
+from genir_server.domain.digest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from genir_server.admission import AdmissionLimits
-from genir_server.domain.limits import LARGEST_TOKENS_PER_DELTA
+from genir_server.domain.limits import MAX_TOKENS_PER_DELTA
 from genir_server.schema.limits import SchemaLimits
 from genir_server.supervision.engine_supervisor import RestartPolicy
 
@@ -178,7 +178,7 @@ class ServerSettings(BaseSettings):
     tokens_per_delta: int = Field(
         1,
         ge=1,
-        le=LARGEST_TOKENS_PER_DELTA,
+        le=MAX_TOKENS_PER_DELTA,
         description="Tokens that a stream's deltas wait for when its caller does not say; more "
         "makes streams cheaper.",
     )

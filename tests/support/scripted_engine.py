@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 
-from genir_server.core.normalize import digest
-from genir_server.domain.types import Enforcement, FinishReason, SchemaNotice, Tightening, Violation
+from genir_server.domain.digest import digest
+from genir_server.domain.types import (
+    Enforcement,
+    FinishReason,
+    SchemaNotice,
+    TextDelta,
+    Tightening,
+    Violation,
+)
 from genir_server.engine.protocol import (
     EngineActivity,
-    EngineDelta,
     EngineInfo,
     EngineRequest,
 )
@@ -45,7 +51,7 @@ class ScriptedEngine:
         self._texts = list(texts)
         self._finish = finish
         self._system_role = system_role
-        self.info = EngineInfo("scripted", ("poet",), max_model_len, "guidance", {})
+        self.info = EngineInfo("scripted", ("poet",), max_model_len, "guidance")
         self.effective_backend = "guidance"
         self.dead = False
 
@@ -61,7 +67,7 @@ class ScriptedEngine:
     async def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         self.requests.append(request)
         text = self._texts[len(self.requests) - 1]
         self.open_requests += 1
@@ -71,7 +77,7 @@ class ScriptedEngine:
             at = 0
             while at < len(text):
                 upto = min(len(text), at + (request.tokens_per_delta if at else 1))
-                yield EngineDelta(
+                yield TextDelta(
                     text[at:upto],
                     upto - at,
                     self._finish if upto == len(text) else None,

@@ -16,7 +16,7 @@ from genir_server.admission import Admission
 from genir_server.auth.access import Access
 from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
-from genir_server.core.self_test import CANARY_SCHEMA, Probes
+from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.limits import RequestLimits
 from genir_server.observability.call_log import CallLog
 from genir_server.settings import ServerSettings
@@ -35,7 +35,8 @@ from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from genir_server.engine.protocol import EngineDelta, EngineRequest
+    from genir_server.domain.types import TextDelta
+    from genir_server.engine.protocol import EngineRequest
 
 GOOD = '{"a":1}'
 SPEC = generation_pb2.GenerationSpec(prompt="hi", request_id="mine")
@@ -51,7 +52,7 @@ class HeldEngine(ScriptedEngine):
         self.release = asyncio.Event()
         self._first = True
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         first, self._first = self._first, False
         if first:
             await self.release.wait()
@@ -78,10 +79,10 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     schema = prepared()
     engine = engine or ScriptedEngine(*[GOOD] * 100_000)
     schemas = Schemas(schema, prepared(CANARY_SCHEMA))
-    probes = Probes(IRGenerator(engine, schemas, schema))
+    generator = IRGenerator(engine, schemas, schema)
     lifecycle = Lifecycle()
     lifecycle.schema_checker = SchemaChecker(schemas, schema, engine)
-    lifecycle.probes = probes
+    lifecycle.attach(generator, SelfTest(generator))
     lifecycle.enter(Phase.READY, "ready")
     configuration = ServerSettings.model_validate(settings)
     access = Access(configuration)

@@ -13,11 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.performance.replay.recording import recording
-from genir_server.domain.types import FinishReason
+from genir_server.domain.types import FinishReason, TextDelta
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.protocol import (
     EngineActivity,
-    EngineDelta,
     EngineInfo,
     EngineRequest,
 )
@@ -45,9 +44,7 @@ class ReplayEngine:
         self._recordings = itertools.cycle(recordings)
         self._clock = _StepClock(tokens_per_second) if tokens_per_second else None
         self._running = 0
-        self._info = EngineInfo(
-            EMBEDDED_MODEL_NAME, (), _CONTEXT, "guidance", {}, tokenizer_source=""
-        )
+        self._info = EngineInfo(EMBEDDED_MODEL_NAME, (), _CONTEXT, "guidance", tokenizer_source="")
 
     @property
     def info(self) -> EngineInfo:
@@ -76,7 +73,7 @@ class ReplayEngine:
         """As many ids as there are bytes."""
         return list(range(len(text.encode())))
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         """Plays one recording."""
         canary = request.request_id.startswith("canary-")
         played = _CANARY if canary else next(self._recordings)
@@ -91,7 +88,7 @@ class ReplayEngine:
                 if clock:
                     await clock.reach(begin + upto)
                     upto = min(clock.step - begin, played.tokens)
-                yield EngineDelta(
+                yield TextDelta(
                     played.between(sent, upto),
                     upto - sent,
                     FinishReason.STOP if upto == played.tokens else None,

@@ -22,8 +22,8 @@ _RETRIED = {
     Reason.CONSTRAINT_FAILED: AttemptReason.CONSTRAINT_FAILED,
     Reason.TRUNCATED: AttemptReason.TRUNCATED,
 }
-_LEAST_RETRY_TEMPERATURE = 0.3
-_LEAST_BRIEF_BUDGET = 128
+_MIN_RETRY_TEMPERATURE = 0.3
+_MIN_COMPACT_BUDGET = 128
 """Tokens in which a brief value has a chance; whoever allows fewer means to cut."""
 
 
@@ -86,7 +86,7 @@ class Attempts:
         plan = AttemptPlan(
             1, AttemptReason.FIRST, self._prompt, self._schema.engine_schema, request.sampling
         )
-        return await self._tightened(plan, Tightening.BRIEF) if request.brief else plan
+        return await self._tightened(plan, Tightening.COMPACT) if request.brief else plan
 
     async def after(
         self, failed: AttemptPlan, verdict: Verdict, raw: str, seconds: float
@@ -143,11 +143,11 @@ class Attempts:
 
         The model is not shown what was cut: it may have been good as far as it went.
         """
-        if failed.prompt.max_tokens < _LEAST_BRIEF_BUDGET:
+        if failed.prompt.max_tokens < _MIN_COMPACT_BUDGET:
             return None
-        following = await self._tightened(failed, Tightening.BRIEF)
+        following = await self._tightened(failed, Tightening.COMPACT)
         changed = following.engine_schema != failed.engine_schema
-        if not changed and Tightening.BRIEF not in failed.tightening:
+        if not changed and Tightening.COMPACT not in failed.tightening:
             return None
         return replace(
             following,
@@ -180,6 +180,6 @@ class Attempts:
             sampling = replace(sampling, seed=(sampling.seed + attempts_made) % 2**63)
         if not changed:
             sampling = replace(
-                sampling, temperature=max(sampling.temperature, _LEAST_RETRY_TEMPERATURE)
+                sampling, temperature=max(sampling.temperature, _MIN_RETRY_TEMPERATURE)
             )
         return sampling

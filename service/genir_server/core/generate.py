@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.attempts import Attempts
-from genir_server.core.normalize import digest
 from genir_server.core.prompt import build_prompt
 from genir_server.core.schema_check import schema_in_force
 from genir_server.core.validate import check_sampling, validate_request
 from genir_server.core.verify import judge
+from genir_server.domain.digest import digest
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import (
@@ -29,7 +29,6 @@ from genir_server.domain.types import (
     Completed,
     FinishReason,
     GenerationFailure,
-    TextDelta,
     Timings,
     Usage,
 )
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from genir_server.core.prompt import Prompt
     from genir_server.core.turn import Turn
     from genir_server.core.verify import Verdict
-    from genir_server.domain.types import GenerationEvent, GenerationRequest
+    from genir_server.domain.types import GenerationEvent, GenerationRequest, TextDelta
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
 
@@ -159,8 +158,6 @@ class IRGenerator:
                 priority=request.priority,
                 lora_adapter=request.lora_adapter,
                 tokens_per_delta=request.tokens_per_delta,
-                # Preparing a schema compiles it, with the model's tokenizer.
-                schema_compiles=True,
             )
             async with aclosing(self._write(run, writing, engine_request)) as deltas:
                 async for delta in deltas:
@@ -198,7 +195,7 @@ class IRGenerator:
                         writing.text.append(delta.text)
                     if delta.text or delta.token_count:
                         run.first_token = run.first_token or time.monotonic()
-                        yield TextDelta(delta.text, delta.token_count)
+                        yield delta
         except EngineDeadError as fault:
             raise GenirError(
                 Reason.ENGINE_DEAD, "the engine died while it worked on this request"

@@ -7,7 +7,6 @@ reading again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -107,11 +106,6 @@ def normal_form(text: str) -> str:
 
     """
     return normalize(_read(text))
-
-
-def digest(text: str) -> str:
-    """``sha256:<hex>`` of the UTF-8 bytes of a text."""
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class _Reader:

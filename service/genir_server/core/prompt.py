@@ -28,7 +28,7 @@ DEFAULT_SYSTEM = (
 """The system message of a request that brings none."""
 
 _SCHEMA_HEADING = "The JSON value must satisfy this JSON Schema:"
-_BYTES_PER_TOKEN_AT_MOST = 16
+_MAX_BYTES_PER_TOKEN = 16
 _VIOLATIONS_SHOWN = 10
 
 
@@ -74,7 +74,7 @@ async def build_retry_prompt(
     Gives `previous` unchanged where the longer prompt would not leave the same budget, where the
     model's chat template knows no longer conversations, and for a raw prompt.
     """
-    if previous.messages is None or len(raw) > engine.info.max_model_len * _BYTES_PER_TOKEN_AT_MOST:
+    if previous.messages is None or len(raw) > engine.info.max_model_len * _MAX_BYTES_PER_TOKEN:
         return previous
     faults = "\n".join(
         f"- at {violation.instance_pointer or 'the root'}: {violation.message}"
@@ -121,7 +121,7 @@ async def _forms(
         form
         for form in candidates
         # A cheap bound first: tokenizing a megabyte only to discard it helps nobody.
-        if len(form[1]) <= quarter * _BYTES_PER_TOKEN_AT_MOST
+        if len(form[1]) <= quarter * _MAX_BYTES_PER_TOKEN
         and await _tokens(form[1], schema, engine) <= quarter
     ]
     return [*small_enough, nothing]

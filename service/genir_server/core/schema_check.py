@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genir_server.core.normalize import digest
 from genir_server.core.prompt import shown_by_size
 from genir_server.core.validate import check_schema_count, validate_schema
+from genir_server.domain.digest import digest
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 from genir_server.domain.fair_queue import FairQueue
 from genir_server.domain.limits import RequestLimits
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer, SchemaStatistics
 
-_MOST_ENGINE_SCHEMA_BYTES = 2 << 20
+_MAX_ENGINE_SCHEMA_BYTES = 2 << 20
 _CALLS_AT_ONCE = 64
 _RETRY_AFTER_SECONDS = 1.0
 _OUTCOMES_OF_ONE_SCHEMA = frozenset(
@@ -160,7 +160,7 @@ class SchemaChecker:
         engine_schema = ""
         if request.include_engine_schema:
             size = len(schema.engine_schema.encode())
-            engine_schema = schema.engine_schema if size <= _MOST_ENGINE_SCHEMA_BYTES else ""
+            engine_schema = schema.engine_schema if size <= _MAX_ENGINE_SCHEMA_BYTES else ""
         return SchemaCheck(
             schema=schema,
             coverage=_coverage(schema),

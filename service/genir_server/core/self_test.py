@@ -50,29 +50,29 @@ _TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeResult:
+class SelfTestResult:
     """A verified IR and the seconds it took."""
 
     completed: Completed
     elapsed: float
 
 
-class Probes:
-    """Warm-up and canary of one generator."""
+class SelfTest:
+    """Warm-up and canary generations of one generator."""
 
     def __init__(self, generator: IRGenerator) -> None:
-        self.generator = generator
-        self._warm: ProbeResult | None = None
-        self._running: dict[str, asyncio.Task[ProbeResult]] = {}
+        self._generator = generator
+        self._warm: SelfTestResult | None = None
+        self._running: dict[str, asyncio.Task[SelfTestResult]] = {}
         self._place = asyncio.Lock()
         self._began: dict[str, float] = {}
 
     @property
-    def warm(self) -> ProbeResult | None:
+    def warm(self) -> SelfTestResult | None:
         """The warm-up that ran; None before the first."""
         return self._warm
 
-    async def warm_up(self) -> ProbeResult:
+    async def warm_up(self) -> SelfTestResult:
         """Runs one generation with the built-in IR schema and remembers it.
 
         Raises:
@@ -80,7 +80,7 @@ class Probes:
         """
         return await self._shared("warm-up", self._warm_up)
 
-    async def canary(self) -> ProbeResult:
+    async def canary(self) -> SelfTestResult:
         """Runs one very short generation.
 
         Raises:
@@ -89,8 +89,8 @@ class Probes:
         return await self._shared("canary", self._canary)
 
     async def _shared(
-        self, name: str, probe: Callable[[], Coroutine[None, None, ProbeResult]]
-    ) -> ProbeResult:
+        self, name: str, probe: Callable[[], Coroutine[None, None, SelfTestResult]]
+    ) -> SelfTestResult:
         task = self._running.get(name)
         if task is None:
             task = asyncio.create_task(probe(), name=name)
@@ -99,13 +99,13 @@ class Probes:
         # One asker that gives up must not take the generation from the others.
         return await asyncio.shield(task)
 
-    def _forget(self, task: asyncio.Task[ProbeResult]) -> None:
+    def _forget(self, task: asyncio.Task[SelfTestResult]) -> None:
         del self._running[task.get_name()]
         if not task.cancelled():
             # Seen here, so that a failure nobody waited for is no unretrieved exception.
             task.exception()
 
-    async def _warm_up(self) -> ProbeResult:
+    async def _warm_up(self) -> SelfTestResult:
         requests = [
             GenerationRequest(
                 request_id=f"warm-up-{uuid.uuid4().hex[:12]}",
@@ -121,7 +121,7 @@ class Probes:
         self._warm = await self._run("warm-up", WARMUP_SECONDS, *requests)
         return self._warm
 
-    async def _canary(self) -> ProbeResult:
+    async def _canary(self) -> SelfTestResult:
         return await self._run(
             "canary",
             CANARY_SECONDS,
@@ -136,7 +136,7 @@ class Probes:
             ),
         )
 
-    async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> ProbeResult:
+    async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> SelfTestResult:
         """Runs the first request whose budget of tokens is enough."""
         async with self._place:
             since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
@@ -158,10 +158,10 @@ class Probes:
                     Reason.DEADLINE_EXCEEDED, f"the {name} took longer than {seconds:g} s"
                 ) from fault
 
-    async def _generate(self, request: GenerationRequest) -> ProbeResult:
+    async def _generate(self, request: GenerationRequest) -> SelfTestResult:
         began = time.monotonic()
-        async with aclosing(self.generator.run(request)) as events:
+        async with aclosing(self._generator.run(request)) as events:
             async for event in events:
                 if isinstance(event, Completed):
-                    return ProbeResult(event, time.monotonic() - began)
+                    return SelfTestResult(event, time.monotonic() - began)
         raise AssertionError("a generation ends with Completed or raises")

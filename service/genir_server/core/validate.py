@@ -9,8 +9,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from genir_server.domain.digest import is_digest
 from genir_server.domain.errors import FieldViolation, GenirError, Reason, invalid_field
-from genir_server.domain.limits import LARGEST_TOKENS_PER_DELTA
+from genir_server.domain.limits import MAX_TOKENS_PER_DELTA
 from genir_server.domain.types import PromptFormat, Role, Sampling, SchemaInPrompt
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from genir_server.domain.types import GenerationRequest, Message
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_LARGEST_SEED = 2**63 - 1
-_MOST_TOKENS = 2**31 - 1
+_MAX_SEED = 2**63 - 1
+_MAX_TOKENS = 2**31 - 1
 
 
 def is_request_id(text: str) -> bool:
@@ -128,17 +128,17 @@ def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[F
     yield from _schema_violations(
         request.json_schema, request.schema_digest, "spec.json_schema", "spec.schema_digest"
     )
-    if request.max_tokens is not None and not 1 <= request.max_tokens <= _MOST_TOKENS:
+    if request.max_tokens is not None and not 1 <= request.max_tokens <= _MAX_TOKENS:
         yield FieldViolation("spec.max_tokens", f"must be 1 or more, not {request.max_tokens}")
     if abs(request.priority) > limits.priority:
         yield FieldViolation(
             "spec.priority",
             f"must be between -{limits.priority} and {limits.priority}, not {request.priority}",
         )
-    if not 1 <= request.tokens_per_delta <= LARGEST_TOKENS_PER_DELTA:
+    if not 1 <= request.tokens_per_delta <= MAX_TOKENS_PER_DELTA:
         yield FieldViolation(
             "tokens_per_delta",
-            f"must be between 1 and {LARGEST_TOKENS_PER_DELTA}, not {request.tokens_per_delta}",
+            f"must be between 1 and {MAX_TOKENS_PER_DELTA}, not {request.tokens_per_delta}",
         )
     if not 1 <= request.max_attempts <= limits.attempts:
         yield FieldViolation(
@@ -212,7 +212,7 @@ def _sampling_violations(sampling: Sampling) -> Iterator[FieldViolation]:
             yield FieldViolation(f"spec.{name}", f"must be {span}, not {value:g}")
     if sampling.top_k < 0:
         yield FieldViolation("spec.top_k", f"must be 0 (all) or more, not {sampling.top_k}")
-    if sampling.seed is not None and not 0 <= sampling.seed <= _LARGEST_SEED:
+    if sampling.seed is not None and not 0 <= sampling.seed <= _MAX_SEED:
         yield FieldViolation("spec.seed", f"must be 0 or more, not {sampling.seed}")
 
 
@@ -233,7 +233,7 @@ def _check_input_size(request: GenerationRequest, limits: RequestLimits) -> None
 def _schema_violations(
     json_schema: str | None, schema_digest: str | None, text_field: str, digest_field: str
 ) -> Iterator[FieldViolation]:
-    if schema_digest is not None and not _DIGEST.fullmatch(schema_digest):
+    if schema_digest is not None and not is_digest(schema_digest):
         yield FieldViolation(digest_field, "must be 'sha256:' and 64 lower-case hex digits")
     if json_schema is not None and not json_schema.strip():
         yield FieldViolation(

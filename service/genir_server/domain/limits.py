@@ -12,7 +12,7 @@ DEFAULT_MAX_ATTEMPTS = 2
 """Attempts of a request that names no number."""
 
 
-LARGEST_TOKENS_PER_DELTA = 1024
+MAX_TOKENS_PER_DELTA = 1024
 """Most tokens that a delta may be asked to wait for."""
 
 

@@ -77,7 +77,7 @@ class Tightening(Flag):
     NONE = 0
     SINGLE_KEYS = auto()
     """That a key is written twice, at the price of most keys that the schema leaves open."""
-    BRIEF = auto()
+    COMPACT = auto()
     """Long strings and many items or keys, as far as the schema does not demand them."""
 
 
@@ -238,14 +238,25 @@ class AttemptStarted:
 
 
 class TextDelta(NamedTuple):
-    """More text of the current attempt and the tokens it took (0 and up).
+    """More text of the current attempt, as the engine yields it and the core forwards it.
 
     A tuple, because there is one for every token, and a frozen dataclass takes twice as long to
     make.
+
+    Attributes:
+        text: the new text; may be empty.
+        token_count: tokens that it took, 0 and up.
+        finish_reason: why the model stopped; None except on the last delta.
+        cached_prompt_tokens: prompt tokens taken from the prefix cache; None where not reported.
+        queue_seconds: seconds in the engine's queue before the first step; None where not reported.
+            Both are reported on the first delta, and may be reported again on the last.
     """
 
     text: str
     token_count: int
+    finish_reason: FinishReason | None = None
+    cached_prompt_tokens: int | None = None
+    queue_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ this protocol.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from genir_server.domain.types import FinishReason, Message, Sampling
+    from genir_server.domain.types import Message, Sampling, TextDelta
 
 
 class EngineDeadError(Exception):
@@ -33,8 +33,7 @@ class EngineInfo:
 
     `max_model_len` is the context: most tokens of prompt and completion together.
     `configured_backend` is the structured-output backend read back from the engine's own
-    configuration. `versions` maps "vllm", "llguidance" and "xgrammar" to version numbers, "" where
-    one is not installed. `tokenizer_source` is the folder or name the tokenizer came from.
+    configuration. `tokenizer_source` is the folder or name the tokenizer came from.
     `longest_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
     is not known. `max_running` is the most requests that one step works on, and `kv_cache_tokens`
     how many tokens of running requests the engine has memory for; 0 where that is not known.
@@ -46,7 +45,6 @@ class EngineInfo:
     lora_adapters: tuple[str, ...]
     max_model_len: int
     configured_backend: str
-    versions: Mapping[str, str]
     tokenizer_source: str = ""
     longest_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
@@ -69,9 +67,9 @@ class EngineActivity:
 class EngineRequest:
     """One generation. `request_id` must be unique among those in flight.
 
-    `schema` is the text of the JSON Schema that decoding enforces; `schema_compiles` says that the
-    engine's grammar compiler is known to take it. `priority`: lower goes first.
-    `tokens_per_delta`: how many tokens a delta waits for, 1 and up; see `Engine.generate`.
+    `schema` is the text of the JSON Schema that decoding enforces; the schema package has compiled
+    it for the model's tokenizer. `priority`: lower goes first. `tokens_per_delta`: how many tokens
+    a delta waits for, 1 and up; see `Engine.generate`.
     """
 
     request_id: str
@@ -82,22 +80,6 @@ class EngineRequest:
     priority: int = 0
     lora_adapter: str = ""
     tokens_per_delta: int = 1
-    schema_compiles: bool = False
-
-
-class EngineDelta(NamedTuple):
-    """More of a completion: text (may be empty), how many tokens it took, and how it ended.
-
-    `finish_reason` is None but on the last delta. `cached_prompt_tokens` and `queue_seconds` (time
-    the request waited before its first step) are None but on the first delta that tells them, and
-    perhaps the last.
-    """
-
-    text: str
-    token_count: int
-    finish_reason: FinishReason | None = None
-    cached_prompt_tokens: int | None = None
-    queue_seconds: float | None = None
 
 
 class Engine(Protocol):
@@ -141,7 +123,7 @@ class Engine(Protocol):
         """The token ids of raw text. Does not block the event loop."""
         ...
 
-    def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         """Runs a request and yields what the model writes.
 
         The first token comes at once, then a delta whenever `EngineRequest.tokens_per_delta` tokens

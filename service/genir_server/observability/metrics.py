@@ -165,8 +165,8 @@ class Metrics:
                 self._per_token.labels(*labels).observe(writing / (tokens - 1))
 
     def _backend(self) -> str:
-        probes = self._lifecycle.probes
-        used = probes.generator.engine.effective_backend if probes is not None else ""
+        engine = self._lifecycle.engine
+        used = "" if engine is None else engine.effective_backend
         return used or self._configured_backend
 
     def _counter(
@@ -236,8 +236,9 @@ class StateCollector(Collector):
         stepped = GaugeMetricFamily(
             "genir_engine_last_step_timestamp_seconds", "Unix time of the engine's last step."
         )
-        if self._lifecycle.probes is not None:
-            activity = self._lifecycle.probes.generator.engine.activity()
+        engine = self._lifecycle.engine
+        if engine is not None:
+            activity = engine.activity()
             running.add_metric([], activity.running)
             waiting.add_metric([], activity.waiting + self._admission.waiting)
             if activity.last_step_time is not None:

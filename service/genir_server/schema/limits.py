@@ -113,7 +113,7 @@ class NarrowingBounds:
         bounds = self
         if Tightening.SINGLE_KEYS in tightening:
             bounds = replace(bounds, single_keys=True)
-        if Tightening.BRIEF in tightening:
+        if Tightening.COMPACT in tightening:
             bounds = replace(
                 bounds,
                 string_characters=min(bounds.string_characters, _BRIEF_CHARACTERS),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from genir_server.core.generate import IRGenerator
     from genir_server.core.schema_check import SchemaChecker
-    from genir_server.core.self_test import Probes
+    from genir_server.core.self_test import SelfTest
+    from genir_server.engine.protocol import Engine
 
 _LOADING_RETRY_SECONDS = 2.0
 _DRAINING_RETRY_SECONDS = 1.0
@@ -47,7 +48,8 @@ class Lifecycle:
         message: one sentence for a person about it.
         started_at: when the server began, on the monotonic clock.
         phase_began_at: when the phase began, on the monotonic clock.
-        probes: warm-up and canary; None while there is no engine.
+        generator: what generates; None while there is no engine.
+        self_test: warm-up and canary; None while there is no engine.
         schema_checker: checks schemas; None while there is no engine.
         lame_duck: whether readiness is off on purpose, whatever the phase.
         expected_ready_at: when the server is likely to be ready, on the monotonic clock; None where
@@ -60,13 +62,30 @@ class Lifecycle:
         self.message = "The server starts."
         self.started_at = time.monotonic()
         self.phase_began_at = self.started_at
-        self.probes: Probes | None = None
+        self.generator: IRGenerator | None = None
+        self.self_test: SelfTest | None = None
         self.schema_checker: SchemaChecker | None = None
         self.lame_duck = False
         self.expected_ready_at: float | None = None
         self._failed = False
         self._listeners: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that generates; None while there is none."""
+        return None if self.generator is None else self.generator.engine
+
+    def attach(self, generator: IRGenerator, self_test: SelfTest) -> None:
+        """Makes an engine's generator and its self-test available."""
+        self.generator = generator
+        self.self_test = self_test
+
+    def detach(self) -> None:
+        """Takes generator, self-test and schema checker away: their engine is gone."""
+        self.generator = None
+        self.self_test = None
+        self.schema_checker = None
 
     @property
     def ready(self) -> bool:
@@ -119,8 +138,8 @@ class Lifecycle:
         Raises:
             GenirError: MODEL_LOADING, DRAINING or ENGINE_DEAD.
         """
-        if self.ready and self.probes is not None:
-            return self.probes.generator
+        if self.ready and self.generator is not None:
+            return self.generator
         raise self._unavailable()
 
     def serving_schema_checker(self) -> SchemaChecker:
@@ -133,17 +152,17 @@ class Lifecycle:
             return self.schema_checker
         raise self._unavailable()
 
-    async def wait_ready(self) -> Probes:
+    async def wait_ready(self) -> SelfTest:
         """Warm-up and canary, as soon as the server is ready.
 
         Raises:
             GenirError: DRAINING or ENGINE_DEAD when that will not happen.
         """
-        while not self.ready or self.probes is None:
+        while not self.ready or self.self_test is None:
             if self.stopping:
                 raise self._unavailable()
             await self._changed.wait()
-        return self.probes
+        return self.self_test
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -15,7 +15,7 @@ import structlog
 from genir.schemas import builtin_ir_schema_text
 from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
-from genir_server.core.self_test import Probes
+from genir_server.core.self_test import SelfTest
 from genir_server.domain.errors import GenirError
 from genir_server.engine.protocol import EngineStartError
 from genir_server.schema.limits import NarrowingBounds
@@ -56,7 +56,7 @@ class BringUp:
         settings: what the operator set.
         config: the engine to start.
         limits: bounds on one request.
-        lifecycle: gets the probes of each engine.
+        lifecycle: gets the generator and the self-test of each engine.
         admission: is told how much each engine takes.
         metrics: counts the schemas.
         start_engine: starts an engine.
@@ -103,10 +103,11 @@ class BringUp:
         self._lifecycle.schema_checker = SchemaChecker(
             schemas, builtin, engine, self._limits, at_once=self._settings.schema_workers - 1
         )
-        probes = Probes(IRGenerator(engine, schemas, builtin, self._limits))
-        self._lifecycle.probes = probes
+        generator = IRGenerator(engine, schemas, builtin, self._limits)
+        self_test = SelfTest(generator)
+        self._lifecycle.attach(generator, self_test)
         enter(Phase.WARMING_UP, "The engine is up and runs its first constrained generation.")
-        canary = await _patiently(probes.canary)
+        canary = await _patiently(self_test.canary)
         prove_backend(engine)
         log.info(
             "ready",
@@ -119,8 +120,7 @@ class BringUp:
 
     async def end(self) -> None:
         """Takes the engine out of service and ends it."""
-        self._lifecycle.probes = None
-        self._lifecycle.schema_checker = None
+        self._lifecycle.detach()
         engine, self.engine = self.engine, None
         if engine is not None:
             await engine.shutdown()

@@ -42,7 +42,7 @@ log = structlog.get_logger("genir.transport")
 _kept: set[asyncio.Task[None]] = set()
 
 
-def accept_many(
+def accept_concurrently(
     server: grpc.aio.Server,
     servicer: service_grpc.IRServiceServicer,
     interceptors: Sequence[grpc.aio.ServerInterceptor],

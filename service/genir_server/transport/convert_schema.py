@@ -21,8 +21,8 @@ _SCHEMA_COVERAGES = {
     SchemaCoverage.EXACT: schema.SCHEMA_COVERAGE_EXACT,
     SchemaCoverage.CHECKED: schema.SCHEMA_COVERAGE_CHECKED,
 }
-_REFUSAL_TEXT_AT_MOST = 200
-_REFUSAL_MESSAGE_AT_MOST = 400
+_MAX_REFUSAL_TEXT = 200
+_MAX_REFUSAL_MESSAGE = 400
 
 
 def schema_check_from_request(
@@ -65,10 +65,8 @@ def warmed_schema_to_proto(outcome: PreparedSchema | GenirError) -> schema.Warme
     return schema.WarmedSchema(
         refusal=schema.SchemaRefusal(
             reason=status.ErrorReason.Value(f"ERROR_REASON_{outcome.reason.value}"),
-            message=outcome.message[:_REFUSAL_MESSAGE_AT_MOST],
-            metadata={
-                key: value[:_REFUSAL_TEXT_AT_MOST] for key, value in outcome.metadata.items()
-            },
+            message=outcome.message[:_MAX_REFUSAL_MESSAGE],
+            metadata={key: value[:_MAX_REFUSAL_TEXT] for key, value in outcome.metadata.items()},
         )
     )
 

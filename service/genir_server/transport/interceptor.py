@@ -29,7 +29,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.observability.call_record import CallEnd, CallRecord, failure_facts
 from genir_server.observability.fault_log import log_fault
 from genir_server.transport.messages import MESSAGE_SECONDS, read_message
-from genir_server.transport.slow_reader import UnreadWatch
+from genir_server.transport.slow_reader import SlowReaderWatch
 from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 request = _decoded(await self._admit(context, record), decode, record)
                 # At once, so that the id is known even if the call never comes to an end.
                 await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
-                unread = UnreadWatch(
+                unread = SlowReaderWatch(
                     self._unread_timeout, partial(self._give_up_unread, _this_task(), record)
                 )
                 with unread.on():

@@ -11,9 +11,9 @@ from grpc_reflection.v1alpha import reflection
 
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
-from genir_server.transport.concurrent_accept import accept_many
+from genir_server.transport.concurrent_accept import accept_concurrently
 from genir_server.transport.health_service import HealthService
-from genir_server.transport.standard_services import OtherServicesInterceptor
+from genir_server.transport.standard_services import StandardServicesInterceptor
 
 if TYPE_CHECKING:
     from genir_server.settings import ServerSettings
@@ -25,7 +25,7 @@ SERVICE_NAME = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"].full_name
 LIVENESS = "liveness"
 READINESS = "readiness"
 
-LEAST_PING_INTERVAL_MS = 5_000
+MIN_PING_INTERVAL_MS = 5_000
 """How often a client may ping: usual keepalive settings are 10 s and more."""
 
 _KEEPALIVE_MS = 60_000
@@ -88,7 +88,7 @@ def build_server(
     calls: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with every service registered, not yet bound to a port."""
-    others = OtherServicesInterceptor(
+    others = StandardServicesInterceptor(
         calls.authentication, message_timeout=settings.message_timeout
     )
     server = grpc.aio.server(
@@ -114,13 +114,13 @@ def build_server(
 async def start(server: grpc.aio.Server, servicer: IRServicer, calls: CallInterceptor) -> None:
     """Begins to serve what `build_server` made of these, once it is bound to a port."""
     await server.start()
-    accept_many(server, servicer, (calls,))
+    accept_concurrently(server, servicer, (calls,))
 
 
 def build_health_server(settings: ServerSettings, health: StandardHealth) -> grpc.aio.Server:
     """A server that answers the standard health service alone, for probes that speak no TLS."""
     server = grpc.aio.server(
-        interceptors=(OtherServicesInterceptor(message_timeout=settings.message_timeout),),
+        interceptors=(StandardServicesInterceptor(message_timeout=settings.message_timeout),),
         options=(
             ("grpc.max_receive_message_length", _HEALTH_MESSAGE_BYTES),
             *_options(settings),
@@ -136,7 +136,7 @@ def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
         # Without this a second server on the same port is silently given half of the calls.
         ("grpc.so_reuseport", 0),
         # Clients may ping during a long silent call without being cut off.
-        ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         # Both the same: between them grpc-core refuses at random.
         ("grpc.max_metadata_size", settings.max_metadata_bytes),

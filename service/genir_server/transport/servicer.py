@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-TOKENS_PER_UNSEEN_DELTA = 32
+UNARY_TOKENS_PER_DELTA = 32
 """Tokens that a delta waits for where nobody reads it: rare enough to cost nothing, often enough
 for the log to tell how far a call came that was given up."""
 
@@ -78,7 +78,7 @@ class IRServicer(service_grpc.IRServiceServicer):
         context: Context,
     ) -> service.GenerateIRResponse:
         """One IR, whole."""
-        events = self._events(request, context, TOKENS_PER_UNSEEN_DELTA)
+        events = self._events(request, context, UNARY_TOKENS_PER_DELTA)
         completed: Completed | None = None
         async with aclosing(events):
             # To its end: a generation that is closed before counts as broken off.
@@ -142,8 +142,8 @@ class IRServicer(service_grpc.IRServiceServicer):
             response.schema_cache.CopyFrom(
                 convert_schema.schema_statistics_to_proto(lifecycle.schema_checker.statistics)
             )
-        if lifecycle.probes is not None:
-            engine = lifecycle.probes.generator.engine
+        engine = lifecycle.engine
+        if engine is not None:
             activity = engine.activity()
             response.structured_output_backend = engine.effective_backend
             response.lora_adapters.extend(engine.info.lora_adapters)
@@ -154,7 +154,7 @@ class IRServicer(service_grpc.IRServiceServicer):
                 response.activity.last_step_time.FromNanoseconds(
                     round(activity.last_step_time * 1e9)
                 )
-        if request.deep and lifecycle.phase is Phase.READY and lifecycle.probes is not None:
+        if request.deep and lifecycle.phase is Phase.READY and lifecycle.self_test is not None:
             await self._deep_check(response)
         return response
 
@@ -166,17 +166,17 @@ class IRServicer(service_grpc.IRServiceServicer):
         """The IR of the warm-up generation, run now if need be."""
         began = time.monotonic()
         check_schema_count(len(request.json_schemas), self._limits)
-        probes = await self._lifecycle.wait_ready()
+        self_test = await self._lifecycle.wait_ready()
         schemas: list[PreparedSchema | GenirError] = []
         if request.json_schemas:
             checker = self._lifecycle.serving_schema_checker()
             who = _who(current_call(), context)
             schemas = await checker.keep_ready(request.json_schemas, who)
-        warm = None if request.force else probes.warm
+        warm = None if request.force else self_test.warm
         already_warm = warm is not None
         if warm is None:
             with self._admission.reserved():
-                warm = await probes.warm_up()
+                warm = await self_test.warm_up()
         completed = warm.completed
         record = current_call()
         record.facts.update(
@@ -199,10 +199,10 @@ class IRServicer(service_grpc.IRServiceServicer):
         )
 
     async def _deep_check(self, response: service.HealthResponse) -> None:
-        if self._lifecycle.probes is None:
+        if self._lifecycle.self_test is None:
             return
         try:
-            canary = await self._lifecycle.probes.canary()
+            canary = await self._lifecycle.self_test.canary()
         except GenirError as error:
             response.message = f"The canary generation failed: {error.message}"
             response.canary_failure = status.ErrorReason.Value(f"ERROR_REASON_{error.reason.value}")

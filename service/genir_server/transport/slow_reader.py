@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class UnreadWatch:
+class SlowReaderWatch:
     """Whether a write has been waiting for too long.
 
     A timer for every write would cost a stream more than its text does.

@@ -35,7 +35,7 @@ _GUARDED_ELSEWHERE = "/genir.v1."
 _OPEN = "/grpc.health.v1.Health/"
 
 
-class OtherServicesInterceptor(grpc.aio.ServerInterceptor):
+class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method that is not of IRService.
 
     Args:

@@ -6,7 +6,6 @@ beside a percent-encoded message, so both are kept well below that.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -14,6 +13,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from genir.v1 import status_pb2 as genir_status
+from genir_server.domain.digest import digest
 from genir_server.domain.errors import Reason
 from genir_server.transport import convert
 
@@ -54,30 +54,30 @@ CODES: dict[Reason, grpc.StatusCode] = {
 }
 """The status code of each reason."""
 
-DETAILS_BYTES_AT_MOST = 4_500
+MAX_DETAILS_BYTES = 4_500
 _STATUS_DETAILS_METADATA = "grpc-status-details-bin"
-_MESSAGE_BYTES_AT_MOST = 400
-_TEXT_CHARACTERS_AT_MOST = 200
-_FIELDS_AT_MOST = 8
-_VIOLATIONS_AT_MOST = 20
-_RAW_BYTES_AT_MOST = 1_024
+_MAX_MESSAGE_BYTES = 400
+_MAX_TEXT_CHARACTERS = 200
+_MAX_FIELDS = 8
+_MAX_VIOLATIONS = 20
+_MAX_RAW_BYTES = 1_024
 
 
 def rpc_status(error: GenirError, request_id: str) -> status_pb2.Status:
     """The `google.rpc.Status` of an error, small enough for a trailer."""
     code: int = CODES[error.reason].value[0]
-    status = status_pb2.Status(code=code, message=_head(error.message, _MESSAGE_BYTES_AT_MOST))
+    status = status_pb2.Status(code=code, message=_head(error.message, _MAX_MESSAGE_BYTES))
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=ERROR_DOMAIN)
     for key, value in error.metadata.items():
-        info.metadata[key] = _head(value, _TEXT_CHARACTERS_AT_MOST)
+        info.metadata[key] = _head(value, _MAX_TEXT_CHARACTERS)
     _attach(status, info)
     _attach(status, error_details_pb2.RequestInfo(request_id=request_id))
     if error.fields:
         bad_request = error_details_pb2.BadRequest()
-        for violation in error.fields[:_FIELDS_AT_MOST]:
+        for violation in error.fields[:_MAX_FIELDS]:
             bad_request.field_violations.add(
-                field=_head(violation.field, _TEXT_CHARACTERS_AT_MOST),
-                description=_head(violation.description, _TEXT_CHARACTERS_AT_MOST),
+                field=_head(violation.field, _MAX_TEXT_CHARACTERS),
+                description=_head(violation.description, _MAX_TEXT_CHARACTERS),
             )
         _attach(status, bad_request)
     if error.retry_after is not None:
@@ -86,7 +86,7 @@ def rpc_status(error: GenirError, request_id: str) -> status_pb2.Status:
             error_details_pb2.RetryInfo(retry_delay=convert.duration(error.retry_after)),
         )
     if error.failure is not None:
-        _attach(status, _failure(error.failure, DETAILS_BYTES_AT_MOST - status.ByteSize()))
+        _attach(status, _failure(error.failure, MAX_DETAILS_BYTES - status.ByteSize()))
     return status
 
 
@@ -137,24 +137,24 @@ def _failure(failure: GenerationFailure, room: int) -> genir_status.GenerationFa
         usage=convert.usage_to_proto(failure.usage),
         attempts=map(convert.attempt_to_proto, failure.attempts),
         violations=(
-            convert.violation_to_proto(violation, _TEXT_CHARACTERS_AT_MOST)
-            for violation in failure.violations[:_VIOLATIONS_AT_MOST]
+            convert.violation_to_proto(violation, _MAX_TEXT_CHARACTERS)
+            for violation in failure.violations[:_MAX_VIOLATIONS]
         ),
         violation_count=len(failure.violations),
-        raw_head=_head(failure.raw, _RAW_BYTES_AT_MOST),
-        raw_tail=_tail(failure.raw, len(raw) - _RAW_BYTES_AT_MOST),
+        raw_head=_head(failure.raw, _MAX_RAW_BYTES),
+        raw_tail=_tail(failure.raw, len(raw) - _MAX_RAW_BYTES),
         raw_size_bytes=len(raw),
-        raw_digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        raw_digest=digest(failure.raw),
     )
     # Every violation says how to mend the schema or the prompt, the text is only an illustration;
     # but the first few violations tell most of it.
     while message.ByteSize() > room and len(message.violations) > 1:
         del message.violations[-1]
-    share = _RAW_BYTES_AT_MOST
+    share = _MAX_RAW_BYTES
     while message.ByteSize() > room and share:
         share //= 2
         message.raw_head = _head(failure.raw, share)
-        message.raw_tail = _tail(failure.raw, min(share, len(raw) - _RAW_BYTES_AT_MOST))
+        message.raw_tail = _tail(failure.raw, min(share, len(raw) - _MAX_RAW_BYTES))
     return message
 
 
@@ -164,11 +164,11 @@ def _attach(status: status_pb2.Status, detail: Message) -> None:
     status.details.append(packed)
 
 
-def _head(text: str, most_bytes: int) -> str:
-    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
+def _head(text: str, max_bytes: int) -> str:
+    return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
-def _tail(text: str, most_bytes: int) -> str:
-    if most_bytes <= 0:
+def _tail(text: str, max_bytes: int) -> str:
+    if max_bytes <= 0:
         return ""
-    return text.encode()[-min(most_bytes, _RAW_BYTES_AT_MOST) :].decode(errors="ignore")
+    return text.encode()[-min(max_bytes, _MAX_RAW_BYTES) :].decode(errors="ignore")

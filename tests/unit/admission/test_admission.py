@@ -377,7 +377,7 @@ async def test_the_servers_own_calls_need_no_room() -> None:
 
 
 def test_what_is_unset_follows_from_the_engine() -> None:
-    info = EngineInfo("m", (), 4096, "guidance", {}, max_running=16, kv_cache_tokens=1000)
+    info = EngineInfo("m", (), 4096, "guidance", max_running=16, kv_cache_tokens=1000)
     sized = AdmissionLimits().sized_to(info)
     assert (sized.running, sized.running_tokens) == (15, 2000)
     chosen = AdmissionLimits(running=3, running_tokens=7)

@@ -16,8 +16,8 @@ from bench.performance.replay.load import StreamLog, summarize
 from bench.performance.replay.recording import load, recording
 from genir.schemas import builtin_ir_schema_text
 from genir.v1 import generation_pb2, ir_service_pb2
-from genir_server.domain.types import FinishReason, Sampling
-from genir_server.engine.protocol import EngineDelta, EngineRequest
+from genir_server.domain.types import FinishReason, Sampling, TextDelta
+from genir_server.engine.protocol import EngineRequest
 
 if TYPE_CHECKING:
     from bench.performance.replay.recording import Recording
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 async def play(
     recorded: Recording, tokens_per_delta: int, pace: float | None, pause: float = 0.0
-) -> list[EngineDelta]:
+) -> list[TextDelta]:
     engine = ReplayEngine([recorded], pace)
     request = EngineRequest("r", [1], "{}", Sampling(), 99, tokens_per_delta=tokens_per_delta)
     deltas = []

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from genir_server.domain.types import GenerationEvent, Message
-    from genir_server.engine.protocol import EngineDelta, EngineRequest
+    from genir_server.engine.protocol import EngineRequest
     from genir_server.schema.types import PreparedSchema
 
 BRIEF = '{"title":"brief"}'
@@ -140,8 +140,8 @@ async def run_with_brief_form(
 ) -> list[GenerationEvent]:
     schema = prepared()
     schemas = kind(schema)
-    schemas.tightened[Tightening.BRIEF] = BRIEF
-    schemas.tightened[Tightening.BRIEF | Tightening.SINGLE_KEYS] = BRIEF_SINGLE_KEYS
+    schemas.tightened[Tightening.COMPACT] = BRIEF
+    schemas.tightened[Tightening.COMPACT | Tightening.SINGLE_KEYS] = BRIEF_SINGLE_KEYS
     generator = IRGenerator(engine, schemas, schema)
     async with aclosing(generator.run(request(**changes))) as events:
         return [event async for event in events]
@@ -150,7 +150,7 @@ async def run_with_brief_form(
 class CutEngine(ScriptedEngine):
     """Reaches max_tokens in each request whose text is not whole."""
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         async for delta in super().generate(request):
             whole = self._texts[len(self.requests) - 1]
             cut = delta.finish_reason and not str(whole).endswith("}")
@@ -244,7 +244,7 @@ async def test_no_attempt_is_begun_for_which_there_is_no_time(
     texts: tuple[str, ...], reason: Reason
 ) -> None:
     class Slow(CutEngine):
-        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
             await asyncio.sleep(0.2)
             async for delta in super().generate(request):
                 yield delta

@@ -18,11 +18,11 @@ from genir_server.core.normalize import (
     JSONValue,
     NotNormalizableError,
     NotNormalizableKind,
-    digest,
     normal_form,
     normalize,
     parse_strict,
 )
+from genir_server.domain.digest import digest
 
 if TYPE_CHECKING:
     import random

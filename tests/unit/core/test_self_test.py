@@ -10,19 +10,19 @@ import pytest
 
 from genir_server.core import self_test as module
 from genir_server.core.generate import IRGenerator
-from genir_server.core.self_test import CANARY_SCHEMA, Probes
+from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.errors import GenirError, Reason
-from genir_server.domain.types import FinishReason
-from genir_server.engine.protocol import EngineDeadError, EngineDelta
+from genir_server.domain.types import FinishReason, TextDelta
+from genir_server.engine.protocol import EngineDeadError
 from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
-    from genir_server.core.self_test import ProbeResult
+    from genir_server.core.self_test import SelfTestResult
     from genir_server.engine.protocol import EngineRequest
 
-    Ask = Callable[[Probes], Coroutine[None, None, ProbeResult]]
+    Ask = Callable[[SelfTest], Coroutine[None, None, SelfTestResult]]
 
 CANARY_IR = '{"intent":{"summary":"All is well."}}'
 WARM_UP_IR = '{"a":1}'
@@ -48,7 +48,7 @@ class HeldEngine(ScriptedEngine):
         """What each request was for, in the order in which they began."""
         return [request.request_id.rpartition("-")[0] for request in self.requests]
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         self.requests.append(request)
         self.begun_at.append(time.monotonic())
         self.open_requests += 1
@@ -59,7 +59,7 @@ class HeldEngine(ScriptedEngine):
             if self.fault is not None:
                 raise self.fault
             text = CANARY_IR if request.schema == CANARY_SCHEMA else WARM_UP_IR
-            yield EngineDelta(text, len(text), FinishReason.STOP)
+            yield TextDelta(text, len(text), FinishReason.STOP)
         finally:
             self.open_requests -= 1
 
@@ -75,32 +75,32 @@ async def engine() -> HeldEngine:
 
 
 @pytest.fixture
-async def probes(engine: HeldEngine, monkeypatch: pytest.MonkeyPatch) -> Probes:
+async def self_test(engine: HeldEngine, monkeypatch: pytest.MonkeyPatch) -> SelfTest:
     # Long, so that a generation that had to wait for it would be missed.
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 10 * PATIENCE_SECONDS)
     schema = prepared()
-    return Probes(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+    return SelfTest(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
 
 
 KINDS = pytest.mark.parametrize(
     ("kind", "ask", "ir_json"),
-    [("canary", Probes.canary, CANARY_IR), ("warm-up", Probes.warm_up, WARM_UP_IR)],
+    [("canary", SelfTest.canary, CANARY_IR), ("warm-up", SelfTest.warm_up, WARM_UP_IR)],
 )
 
 
-async def soon(*asked: Awaitable[ProbeResult]) -> list[ProbeResult]:
+async def soon(*asked: Awaitable[SelfTestResult]) -> list[SelfTestResult]:
     async with asyncio.timeout(PATIENCE_SECONDS):
         return await asyncio.gather(*asked)
 
 
 @KINDS
 async def test_those_who_ask_at_the_same_time_share_one_generation(
-    engine: HeldEngine, probes: Probes, kind: str, ask: Ask, ir_json: str
+    engine: HeldEngine, self_test: SelfTest, kind: str, ask: Ask, ir_json: str
 ) -> None:
-    first = [asyncio.create_task(ask(probes)) for _ in range(5)]
+    first = [asyncio.create_task(ask(self_test)) for _ in range(5)]
     await engine.one_begins()
     # One that comes while it runs takes part in it, too.
-    late = asyncio.create_task(ask(probes))
+    late = asyncio.create_task(ask(self_test))
     await asyncio.sleep(MOMENT_SECONDS)
     engine.release.set()
     results = await soon(*first, late)
@@ -112,7 +112,7 @@ async def test_those_who_ask_at_the_same_time_share_one_generation(
 @KINDS
 async def test_at_most_one_begins_each_interval(
     engine: HeldEngine,
-    probes: Probes,
+    self_test: SelfTest,
     monkeypatch: pytest.MonkeyPatch,
     *,
     kind: str,
@@ -124,7 +124,7 @@ async def test_at_most_one_begins_each_interval(
     engine.release.set()
     asked_at = time.monotonic()
     for _ in range(3):
-        (result,) = await soon(ask(probes))
+        (result,) = await soon(ask(self_test))
         assert result.completed.ir_json == ir_json
     assert engine.kinds == [kind] * 3
     assert engine.begun_at[1] - asked_at >= interval
@@ -132,32 +132,32 @@ async def test_at_most_one_begins_each_interval(
 
 
 async def test_canary_and_warm_up_take_the_one_place_after_one_another(
-    engine: HeldEngine, probes: Probes
+    engine: HeldEngine, self_test: SelfTest
 ) -> None:
-    canary = asyncio.create_task(probes.canary())
+    canary = asyncio.create_task(self_test.canary())
     await engine.one_begins()
-    warm_up = asyncio.create_task(probes.warm_up())
+    warm_up = asyncio.create_task(self_test.warm_up())
     await asyncio.sleep(MOMENT_SECONDS)
     assert engine.kinds == ["canary"]
-    assert probes.warm is None
+    assert self_test.warm is None
     engine.release.set()
     # The interval of one kind is none of the other's.
     await soon(canary, warm_up)
     assert engine.kinds == ["canary", "warm-up"]
     assert engine.most_at_once == 1
-    assert probes.warm is warm_up.result()
+    assert self_test.warm is warm_up.result()
 
 
 @pytest.mark.parametrize(
     ("bound", "kind", "ask", "other"),
     [
-        ("CANARY_SECONDS", "canary", Probes.canary, Probes.warm_up),
-        ("WARMUP_SECONDS", "warm-up", Probes.warm_up, Probes.canary),
+        ("CANARY_SECONDS", "canary", SelfTest.canary, SelfTest.warm_up),
+        ("WARMUP_SECONDS", "warm-up", SelfTest.warm_up, SelfTest.canary),
     ],
 )
 async def test_a_generation_that_hangs_is_given_up_and_leaves_its_place(
     engine: HeldEngine,
-    probes: Probes,
+    self_test: SelfTest,
     monkeypatch: pytest.MonkeyPatch,
     *,
     bound: str,
@@ -168,13 +168,13 @@ async def test_a_generation_that_hangs_is_given_up_and_leaves_its_place(
     monkeypatch.setattr(module, bound, 0.2)
     began = time.monotonic()
     with pytest.raises(GenirError) as told:
-        await soon(ask(probes))
+        await soon(ask(self_test))
     assert time.monotonic() - began >= 0.2
     assert told.value.reason is Reason.DEADLINE_EXCEEDED
     assert told.value.message == f"the {kind} took longer than 0.2 s"
     assert engine.open_requests == 0, "the engine was told to let go of it"
     engine.release.set()
-    await soon(other(probes))
+    await soon(other(self_test))
     assert len(engine.requests) == 2
 
 
@@ -183,47 +183,47 @@ async def test_a_warm_up_that_does_not_come_to_an_end_is_tried_with_other_seeds_
     cut: int,
 ) -> None:
     class LongWinded(ScriptedEngine):
-        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
             self.requests.append(request)
             if len(self.requests) <= cut:
-                yield EngineDelta('{"a":', 5, FinishReason.LENGTH)
+                yield TextDelta('{"a":', 5, FinishReason.LENGTH)
             else:
-                yield EngineDelta(WARM_UP_IR, 7, FinishReason.STOP)
+                yield TextDelta(WARM_UP_IR, 7, FinishReason.STOP)
 
     engine, schema = LongWinded(), prepared()
-    probes = Probes(IRGenerator(engine, Schemas(schema), schema))
-    assert (await probes.warm_up()).completed.ir_json == WARM_UP_IR
+    self_test = SelfTest(IRGenerator(engine, Schemas(schema), schema))
+    assert (await self_test.warm_up()).completed.ir_json == WARM_UP_IR
     assert [sent.max_tokens for sent in engine.requests] == [256, 2048][: cut + 1]
     assert len({sent.sampling.seed for sent in engine.requests}) == cut + 1
 
 
 async def test_a_warm_up_that_never_comes_to_an_end_fails() -> None:
     class Endless(ScriptedEngine):
-        async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
             self.requests.append(request)
-            yield EngineDelta('{"a":', 5, FinishReason.LENGTH)
+            yield TextDelta('{"a":', 5, FinishReason.LENGTH)
 
     endless, schema = Endless(), prepared()
     with pytest.raises(GenirError) as told:
-        await Probes(IRGenerator(endless, Schemas(schema), schema)).warm_up()
+        await SelfTest(IRGenerator(endless, Schemas(schema), schema)).warm_up()
     assert told.value.reason is Reason.TRUNCATED
     assert len(endless.requests) == 2
 
 
 async def test_a_timeout_inside_is_not_taken_for_the_bound(
-    engine: HeldEngine, probes: Probes
+    engine: HeldEngine, self_test: SelfTest
 ) -> None:
     engine.fault = TimeoutError("of something else")
     engine.release.set()
     with pytest.raises(TimeoutError, match="of something else"):
-        await soon(probes.canary())
+        await soon(self_test.canary())
 
 
 @KINDS
 async def test_one_that_leaves_does_not_take_the_generation_from_the_others(
-    engine: HeldEngine, probes: Probes, kind: str, ask: Ask, ir_json: str
+    engine: HeldEngine, self_test: SelfTest, kind: str, ask: Ask, ir_json: str
 ) -> None:
-    leaves, stays = (asyncio.create_task(ask(probes)) for _ in range(2))
+    leaves, stays = (asyncio.create_task(ask(self_test)) for _ in range(2))
     await engine.one_begins()
     leaves.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -236,11 +236,11 @@ async def test_one_that_leaves_does_not_take_the_generation_from_the_others(
 
 
 async def test_a_failure_is_everybodys_and_is_not_kept(
-    engine: HeldEngine, probes: Probes, monkeypatch: pytest.MonkeyPatch
+    engine: HeldEngine, self_test: SelfTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.0)
     engine.fault = EngineDeadError("gone")
-    asked = [asyncio.create_task(probes.warm_up()) for _ in range(2)]
+    asked = [asyncio.create_task(self_test.warm_up()) for _ in range(2)]
     await engine.one_begins()
     engine.release.set()
     await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
@@ -248,7 +248,7 @@ async def test_a_failure_is_everybodys_and_is_not_kept(
         fault = each.exception()
         assert isinstance(fault, GenirError)
         assert fault.reason is Reason.ENGINE_DEAD
-    assert probes.warm is None
+    assert self_test.warm is None
     engine.fault = None
-    await soon(probes.warm_up())
+    await soon(self_test.warm_up())
     assert engine.kinds == ["warm-up", "warm-up"]

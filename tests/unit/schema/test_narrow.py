@@ -310,7 +310,7 @@ def test_many_names_that_are_only_required_share_one_schema() -> None:
     assert not accepts(short, f"{{{ones.replace('1', 'true', 1)}}}", SINGLE)
 
 
-BRIEF = NarrowingBounds().tightened(Tightening.BRIEF)
+BRIEF = NarrowingBounds().tightened(Tightening.COMPACT)
 
 
 @pytest.mark.parametrize(
@@ -387,11 +387,11 @@ def test_a_named_property_that_no_pattern_takes_in_is_bounded() -> None:
 
 
 def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
-    tight = NarrowingBounds(string_characters=5, array_items=2).tightened(Tightening.BRIEF)
+    tight = NarrowingBounds(string_characters=5, array_items=2).tightened(Tightening.COMPACT)
     assert (tight.string_characters, tight.array_items) == (5, 2)
 
 
-@pytest.mark.parametrize("tightening", [*Tightening, Tightening.SINGLE_KEYS | Tightening.BRIEF])
+@pytest.mark.parametrize("tightening", [*Tightening, Tightening.SINGLE_KEYS | Tightening.COMPACT])
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schema=strategies.schemas)
 def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(

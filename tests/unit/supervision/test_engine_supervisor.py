@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from genir_server.core.generate import IRGenerator
-from genir_server.core.self_test import Probes
+from genir_server.core.self_test import SelfTest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.engine.protocol import EngineActivity, EngineStartError
 from genir_server.supervision.engine_supervisor import (
@@ -66,11 +66,12 @@ class BringUp:
             raise EngineStartError("no such model")
         self.engine = engine
         schema = prepared()
-        self._lifecycle.probes = Probes(IRGenerator(engine, Schemas(schema), schema))
+        generator = IRGenerator(engine, Schemas(schema), schema)
+        self._lifecycle.attach(generator, SelfTest(generator))
         enter(Phase.WARMING_UP, "It warms up.")
 
     async def end(self) -> None:
-        self._lifecycle.probes = None
+        self._lifecycle.detach()
         self.engine = None
 
 

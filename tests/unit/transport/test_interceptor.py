@@ -15,16 +15,16 @@ from grpc_status import rpc_status
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
 from genir_server.admission import Admission, AdmissionLimits
 from genir_server.core.generate import IRGenerator
-from genir_server.core.self_test import CANARY_SCHEMA, Probes
+from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
-from genir_server.engine.protocol import EngineDelta
+from genir_server.domain.types import TextDelta
 from genir_server.settings import ServerSettings
 from genir_server.supervision.lifecycle import Lifecycle, Phase
 from genir_server.transport import server as transport_server
 from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server, start
-from genir_server.transport.servicer import TOKENS_PER_UNSEEN_DELTA, IRServicer
+from genir_server.transport.servicer import UNARY_TOKENS_PER_DELTA, IRServicer
 from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class StuckEngine(ScriptedEngine):
         self.started = asyncio.Event()
         self.release = asyncio.Event()
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         self.open_requests += 1
         self.started.set()
         try:
@@ -61,9 +61,9 @@ class StuckEngine(ScriptedEngine):
 class Served:
     """One server in this process and a stub for it."""
 
-    def __init__(self, stub: Any, probes: Probes, calls: CallInterceptor) -> None:
+    def __init__(self, stub: Any, self_test: SelfTest, calls: CallInterceptor) -> None:
         self.stub = stub
-        self.probes = probes
+        self.self_test = self_test
         self.calls = calls
 
 
@@ -79,9 +79,10 @@ async def serving(
     tokens_per_delta: int = 1,
 ) -> AsyncIterator[Served]:
     schema = prepared()
-    probes = Probes(IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema))
+    generator = IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema)
+    self_test = SelfTest(generator)
     lifecycle = Lifecycle()
-    lifecycle.probes = probes
+    lifecycle.attach(generator, self_test)
     lifecycle.enter(Phase.READY, "ready")
     servicer = IRServicer(
         lifecycle,
@@ -101,7 +102,7 @@ async def serving(
     try:
         target = f"127.0.0.1:{port}"
         async with grpc.aio.insecure_channel(target, options=client_options) as channel:
-            yield Served(ir_service_pb2_grpc.IRServiceStub(channel), probes, calls)
+            yield Served(ir_service_pb2_grpc.IRServiceStub(channel), self_test, calls)
     finally:
         await health.stop()
         await server.stop(0)
@@ -176,7 +177,7 @@ async def test_a_call_for_one_answer_does_not_handle_every_token() -> None:
     engine = ScriptedEngine(GOOD)
     async with serving(engine) as served:
         assert (await served.stub.GenerateIR(REQUEST)).ir_json == GOOD
-    assert engine.requests[0].tokens_per_delta == TOKENS_PER_UNSEEN_DELTA
+    assert engine.requests[0].tokens_per_delta == UNARY_TOKENS_PER_DELTA
 
 
 async def test_an_unexpected_fault_is_internal_and_tells_nothing() -> None:
@@ -242,7 +243,7 @@ async def test_a_warm_up_is_kept_when_its_caller_leaves() -> None:
         engine.release.set()
         answer = await served.stub.Warmup(ir_service_pb2.WarmupRequest())
         assert answer.ir_json == GOOD
-        assert served.probes.warm is not None
+        assert served.self_test.warm is not None
 
 
 async def test_a_failed_canary_is_told_in_a_field() -> None:
@@ -279,13 +280,13 @@ class FloodingEngine(ScriptedEngine):
         super().__init__()
         self.asked = 0
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         self.requests.append(request)
         self.open_requests += 1
         try:
             for self.asked in range(1, self.chunks + 1):  # noqa: B020 - counted where it can be seen.
                 await asyncio.sleep(0)
-                yield EngineDelta(self.chunk, 1)
+                yield TextDelta(self.chunk, 1)
         finally:
             self.open_requests -= 1
 
@@ -338,7 +339,7 @@ async def test_a_long_silent_call_survives_keepalive(
     monkeypatch: pytest.MonkeyPatch, interval: int, *, survives: bool
 ) -> None:
     """Scaled down: pings as often as the server allows are fine, more often are not."""
-    monkeypatch.setattr(transport_server, "LEAST_PING_INTERVAL_MS", interval)
+    monkeypatch.setattr(transport_server, "MIN_PING_INTERVAL_MS", interval)
     engine = StuckEngine(GOOD)
     async with serving(engine, client_options=KEEPALIVE) as served:
         call = served.stub.GenerateIR(REQUEST, timeout=60)

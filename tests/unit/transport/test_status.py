@@ -19,7 +19,7 @@ from genir_server.domain.types import (
     Usage,
     Violation,
 )
-from genir_server.transport.status import CODES, DETAILS_BYTES_AT_MOST, grpc_code, rpc_status
+from genir_server.transport.status import CODES, MAX_DETAILS_BYTES, grpc_code, rpc_status
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -76,7 +76,7 @@ def test_a_status_fits_a_trailer(error: GenirError) -> None:
     assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason.value
     if error.failure is not None:
         failure = detail(status, status_pb2.GenerationFailure)
-        assert status.ByteSize() <= DETAILS_BYTES_AT_MOST + 200
+        assert status.ByteSize() <= MAX_DETAILS_BYTES + 200
         assert failure.violation_count == len(error.failure.violations)
         assert failure.raw_size_bytes == len(error.failure.raw.encode())
         assert error.failure.raw.startswith(failure.raw_head)

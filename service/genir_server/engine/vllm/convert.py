@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.domain.types import FinishReason
+from genir_server.domain.types import FinishReason, TextDelta
 from genir_server.engine.patches.grammar_cache import mark_checked
-from genir_server.engine.protocol import EngineDelta
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -30,8 +29,7 @@ def sampling_params(request: EngineRequest) -> SamplingParams:
 
     sampling = request.sampling
     structured_outputs = StructuredOutputsParams(json=request.schema)
-    if request.schema_compiles:
-        mark_checked(structured_outputs)
+    mark_checked(structured_outputs)
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -50,7 +48,7 @@ def sampling_params(request: EngineRequest) -> SamplingParams:
     )
 
 
-def engine_delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
+def engine_delta(output: RequestOutput, *, queue_told: bool) -> TextDelta:
     """What is new in an output of vLLM's.
 
     Args:
@@ -64,7 +62,7 @@ def engine_delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
     completion = output.outputs[0]
     if queue_told and not output.finished:
         # Nearly all are of this kind, and have nothing else that is new.
-        return EngineDelta(completion.text, len(completion.token_ids))
+        return TextDelta(completion.text, len(completion.token_ids))
     finish_reason = None
     if output.finished:
         finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
@@ -74,7 +72,7 @@ def engine_delta(output: RequestOutput, *, queue_told: bool) -> EngineDelta:
     queue_seconds = None
     if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:
         queue_seconds = max(0.0, metrics.scheduled_ts - metrics.queued_ts)
-    return EngineDelta(
+    return TextDelta(
         text=completion.text,
         token_count=len(completion.token_ids),
         finish_reason=finish_reason,

@@ -9,7 +9,6 @@ first constrained request the engine core is asked which object makes its token 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
@@ -17,14 +16,12 @@ from typing import TYPE_CHECKING
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
-    EngineDelta,
     EngineInfo,
     EngineRejectedError,
     EngineRequest,
 )
 from genir_server.engine.vllm.child_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
 from genir_server.engine.vllm.convert import engine_delta, sampling_params
-from genir_server.engine.vllm.environment import installed_vllm
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.processes import EngineProcesses
 from genir_server.engine.vllm.tokenizer import ChatTokenizer
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
 
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from genir_server.domain.types import Message
+    from genir_server.domain.types import Message, TextDelta
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.vllm.activity import ActivityRecorder
 
@@ -68,11 +65,6 @@ class VllmEngine:
             lora_adapters=tuple(self._lora_requests),
             max_model_len=llm.vllm_config.model_config.max_model_len,
             configured_backend=llm.vllm_config.structured_outputs_config.backend,
-            versions={
-                "vllm": installed_vllm()[0],
-                "llguidance": _version("llguidance"),
-                "xgrammar": _version("xgrammar"),
-            },
             tokenizer_source=llm.vllm_config.model_config.tokenizer,
             longest_token_bytes=max(
                 (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
@@ -156,7 +148,7 @@ class VllmEngine:
         """The token ids of raw text."""
         return await self._tokenizer.tokenize(text)
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         """Runs a request and yields what the model writes; see `Engine.generate`."""
         from vllm import TokensPrompt
         from vllm.exceptions import VLLMClientError
@@ -307,10 +299,3 @@ def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
     _kept.add(task)
     task.add_done_callback(_kept.discard)
     return task
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
