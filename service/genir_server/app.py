@@ -130,7 +130,6 @@ class ServerProcess:
             max_model_len=settings.max_model_len,
             lora_adapters=settings.lora_adapters,
             engine_args=settings.engine_args,
-            engine_metrics=settings.metrics_port is not None,
             configure_process_logging=functools.partial(
                 configure_logging, settings.log_format, settings.log_level
             ),

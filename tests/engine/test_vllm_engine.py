@@ -85,21 +85,6 @@ async def test_the_output_obeys_the_schema(engine: VllmEngine) -> None:
     assert 5 < sum(delta.token_count for delta in deltas) <= 100
 
 
-async def test_without_metrics_nothing_is_counted_with_each_token(
-    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vllm.v1.metrics.stats import IterationStats
-
-    counted: list[object] = []
-    monkeypatch.setattr(
-        IterationStats, "update_from_output", lambda *arguments: counted.append(arguments)
-    )
-    deltas = await run(engine, await request(engine, "uncounted", CAT))
-    assert deltas[-1].finish_reason is FinishReason.STOP
-    assert deltas[0].queue_seconds is not None
-    assert not counted
-
-
 async def test_the_engine_core_says_that_guidance_makes_its_masks(engine: VllmEngine) -> None:
     await run(engine, await request(engine, "observed", CAT))
     assert engine.effective_backend == "guidance"

@@ -41,8 +41,6 @@ class EngineConfig:
         fork_engine: whether, on a CPU, the engine's processes are forked from one that imports vLLM
             beside the server; see `genir_server.engine.cpu_fork.fork_server`.
         engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
-        engine_metrics: whether vLLM counts what it does in metrics of its own, which takes
-            processor time for every token.
         cache_dir: folder for the embedded model; None means the user's cache folder.
         configure_process_logging: called first thing in each of the engine's own processes, to
             send their log through the same pipe as the server's. It is sent there by pickle, so it
@@ -60,7 +58,6 @@ class EngineConfig:
     draft_repetitions: bool = True
     fork_engine: bool = True
     engine_args: Mapping[str, Any] = field(default_factory=dict)
-    engine_metrics: bool = False
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None
 

@@ -20,7 +20,6 @@ from genir_server.engine.cpu_fork import fork_server as core_template
 from genir_server.engine.cpu_fork.library_preload import preload_libraries
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.patches.grammar_cache import trust_checked_schemas
-from genir_server.engine.patches.metrics_off import without_metrics
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.activity import ActivityRecorder
 from genir_server.engine.vllm.child_process import EngineProcessConfig
@@ -140,18 +139,14 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     try:
         # Memory nodes are bound by a program that vLLM starts instead of the core's own.
         if from_template and not vllm_config.parallel_config.numa_bind:
-            llm = core_template.with_forked_core(construct)
-        else:
-            llm = construct()
+            return core_template.with_forked_core(construct)
+        return construct()
     except Exception as error:  # vLLM raises whatever its parts raise.
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
         ) from error
     finally:
         fault.close()
-    if not config.engine_metrics:
-        without_metrics(llm)
-    return llm
 
 
 @contextmanager
