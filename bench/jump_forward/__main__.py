@@ -151,7 +151,7 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
     config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
     wanted = {
         _STOCK: config,
-        "without guesses": replace(config, jump_forward="on", draft_repetitions=False),
+        "without guesses": replace(config, jump_forward="on", prompt_lookup=False),
         "default": replace(config, jump_forward="on"),
     }
     results: list[Comparison] = []

@@ -125,7 +125,7 @@ class ServerProcess:
             served_model_name=settings.served_model_name,
             structured_output_backend=settings.structured_output_backend,
             jump_forward=settings.jump_forward,
-            draft_repetitions=settings.draft_repetitions,
+            prompt_lookup=settings.prompt_lookup,
             fork_engine=settings.fork_engine,
             max_model_len=settings.max_model_len,
             lora_adapters=settings.lora_adapters,

@@ -92,18 +92,18 @@ class ServerSettings(BaseSettings):
     )
     jump_forward: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether forced tokens are proposed instead of generated one by one; needs "
-        "guidance and excludes min_p. auto: on a CPU.",
+        description="Propose forced tokens as drafts instead of generating them one by one. Needs "
+        "the backend guidance and excludes min_p. auto: on CPUs only.",
     )
-    draft_repetitions: bool = Field(
+    prompt_lookup: bool = Field(
         True,
-        description="Whether jump-forward also proposes, where nothing is forced, what came before "
-        "after the same tokens.",
+        description="Also draft by prompt lookup: where nothing is forced, propose what followed "
+        "the same tokens earlier. Needs jump-forward.",
     )
     fork_engine: bool = Field(
         True,
-        description="Whether, on a CPU, the engine's processes are forked from one that imports "
-        "vLLM beside the server: a shorter start.",
+        description="Start faster on a CPU: fork the engine's processes from a fork server that "
+        "imports vLLM while the server does.",
     )
     max_model_len: int | None = Field(
         None,
@@ -121,7 +121,7 @@ class ServerSettings(BaseSettings):
 
     on_engine_death: Literal["restart", "exit"] = Field(
         "restart",
-        description="What is done when the engine is lost: start another one, or exit with code 5.",
+        description="What to do when the engine dies: start another one, or exit with code 5.",
     )
     engine_restarts: int = Field(
         3,

@@ -316,7 +316,7 @@ async def real() -> AsyncIterator[VllmEngine]:
         from genir_server.engine.vllm.start import start_vllm_engine
 
         # Without guesses, so that what is saved is saved by what is forced.
-        engine = await start_vllm_engine(EngineConfig(jump_forward="on", draft_repetitions=False))
+        engine = await start_vllm_engine(EngineConfig(jump_forward="on", prompt_lookup=False))
     yield engine
     await engine.shutdown()
 

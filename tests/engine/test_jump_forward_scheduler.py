@@ -41,9 +41,9 @@ def request(name: str, text: bytes, forced: bytes = b"") -> Any:
 
 @pytest.fixture
 def scheduler() -> Any:
-    from genir_server.engine.jump_forward.scheduler import JumpForwardCounts, RepetitionScheduler
+    from genir_server.engine.jump_forward.scheduler import JumpForwardCounts, PromptLookupScheduler
 
-    class WithoutEngine(RepetitionScheduler):
+    class WithoutEngine(PromptLookupScheduler):
         def __init__(self) -> None:
             self.jump_forward_counts = JumpForwardCounts()
             self.max_num_running_reqs = 8

@@ -107,22 +107,22 @@ async def test_a_vllm_whose_scheduler_changed_runs_without_it(
 
 
 @pytest.mark.parametrize(
-    ("draft_repetitions", "scheduler"),
-    [(True, "RepetitionScheduler"), (False, "JumpForwardScheduler")],
+    ("prompt_lookup", "scheduler"),
+    [(True, "PromptLookupScheduler"), (False, "JumpForwardScheduler")],
 )
 async def test_the_configuration_that_jumps(
-    jump_forward: ModuleType, draft_repetitions: bool, scheduler: str
+    jump_forward: ModuleType, prompt_lookup: bool, scheduler: str
 ) -> None:
     from genir_server.engine.vllm.arguments import engine_arguments
     from genir_server.engine.vllm.start import _configuration
 
-    config = EngineConfig(jump_forward="auto", draft_repetitions=draft_repetitions)
+    config = EngineConfig(jump_forward="auto", prompt_lookup=prompt_lookup)
     arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
     made = _configuration(arguments, config, on_cpu=True)
     assert jump_forward.is_used(made)
     assert made.scheduler_config.scheduler_cls.endswith(f".{scheduler}")
     assert not made.scheduler_config.async_scheduling
-    assert made.speculative_config.num_speculative_tokens == jump_forward.MOST_DRAFTS
+    assert made.speculative_config.num_speculative_tokens == jump_forward.MAX_DRAFTS
     # The model's own limit stays.
     assert made.model_config.max_model_len == 4096
     assert made.speculative_config.draft_model_config.max_model_len > 4096

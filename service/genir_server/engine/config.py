@@ -36,7 +36,7 @@ class EngineConfig:
         lora_adapters: name of each LoRA adapter to serve, and the folder it is in.
         jump_forward: whether tokens that the grammar forces are proposed to the model instead of
             costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
-        draft_repetitions: whether, where jump-forward is on and nothing is forced, what came before
+        prompt_lookup: whether, where jump-forward is on and nothing is forced, what came before
             after the same tokens is proposed.
         fork_engine: whether, on a CPU, the engine's processes are forked from one that imports vLLM
             beside the server; see `genir_server.engine.cpu_fork.fork_server`.
@@ -55,7 +55,7 @@ class EngineConfig:
     max_model_len: int | None = None
     lora_adapters: Mapping[str, str] = field(default_factory=dict)
     jump_forward: JumpForwardMode = "off"
-    draft_repetitions: bool = True
+    prompt_lookup: bool = True
     fork_engine: bool = True
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from genir_server.engine.config import EngineConfig
 
 SCHEDULER = "genir_server.engine.jump_forward.scheduler.JumpForwardScheduler"
-REPETITION_SCHEDULER = "genir_server.engine.jump_forward.scheduler.RepetitionScheduler"
+PROMPT_LOOKUP_SCHEDULER = "genir_server.engine.jump_forward.scheduler.PromptLookupScheduler"
 PROPOSER = "genir_server.engine.jump_forward.scheduler.NoDrafts"
 
-MOST_DRAFTS = 12
+MAX_DRAFTS = 12
 """Drafts for one request in one step, in tokens. Forced runs of an IR are seldom longer: a quote, a
 comma, a key, a colon, a bracket, a quote."""
 
@@ -78,15 +78,15 @@ def interface_fault(*, on_cpu: bool) -> str:
     return f"this version of vLLM does not fit it ({missing[0]})" if missing else ""
 
 
-def with_jump_forward(arguments: AsyncEngineArgs, *, draft_repetitions: bool) -> AsyncEngineArgs:
+def with_jump_forward(arguments: AsyncEngineArgs, *, prompt_lookup: bool) -> AsyncEngineArgs:
     """The same arguments, with the scheduler and the proposer of jump-forward."""
     return dataclasses.replace(
         arguments,
-        scheduler_cls=REPETITION_SCHEDULER if draft_repetitions else SCHEDULER,
+        scheduler_cls=PROMPT_LOOKUP_SCHEDULER if prompt_lookup else SCHEDULER,
         speculative_config={
             "method": "custom_class",
             "model": PROPOSER,
-            "num_speculative_tokens": MOST_DRAFTS,
+            "num_speculative_tokens": MAX_DRAFTS,
         },
         async_scheduling=False,
     )
@@ -94,7 +94,7 @@ def with_jump_forward(arguments: AsyncEngineArgs, *, draft_repetitions: bool) ->
 
 def is_used(vllm_config: VllmConfig) -> bool:
     """Whether an engine with this configuration jumps forward."""
-    return vllm_config.scheduler_config.scheduler_cls in (SCHEDULER, REPETITION_SCHEDULER)
+    return vllm_config.scheduler_config.scheduler_cls in (SCHEDULER, PROMPT_LOOKUP_SCHEDULER)
 
 
 def lift_drafting_limit(vllm_config: VllmConfig) -> None:
@@ -105,7 +105,7 @@ def lift_drafting_limit(vllm_config: VllmConfig) -> None:
     """
     speculative = vllm_config.speculative_config
     unlimited = copy.copy(speculative.draft_model_config)
-    unlimited.max_model_len = vllm_config.model_config.max_model_len + 2 * MOST_DRAFTS
+    unlimited.max_model_len = vllm_config.model_config.max_model_len + 2 * MAX_DRAFTS
     speculative.draft_model_config = unlimited
 
 

@@ -19,7 +19,7 @@ _REMEMBERED_PROMPT = 4_096
 up everybody's step: these take a few milliseconds, once for a request."""
 
 
-class RepeatedText:
+class PromptLookup:
     """One text's tokens, findable by any few in a row.
 
     It is told of the whole text each time and looks only at what is new in it. How far it ventures

@@ -21,7 +21,7 @@ from genir_server.engine.jump_forward.forced_tokens import (
     count_forced,
     forced_continuation,
 )
-from genir_server.engine.jump_forward.prompt_lookup import RepeatedText
+from genir_server.engine.jump_forward.prompt_lookup import PromptLookup
 from genir_server.engine.patches.expand_kernel import ensure_expand_kernel
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class JumpForwardCounts:
         forced_with_prompt: those of the forced that came out of the step that ended the prompt.
         drafted: tokens proposed.
         accepted: tokens proposed that the model agreed with.
-        guessed: those of the proposed that nothing forced (see `RepetitionScheduler`).
+        guessed: those of the proposed that nothing forced (see `PromptLookupScheduler`).
         guessed_accepted: those of the guessed that the model agreed with.
     """
 
@@ -185,12 +185,12 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
         return grammar
 
 
-class RepetitionScheduler(JumpForwardScheduler):
+class PromptLookupScheduler(JumpForwardScheduler):
     """Where nothing is forced, proposes what came after the last tokens when they came before."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - vLLM's arguments.
         super().__init__(*args, **kwargs)
-        self._texts: dict[str, RepeatedText] = {}
+        self._texts: dict[str, PromptLookup] = {}
 
     def _propose(self) -> None:
         super()._propose()
@@ -198,7 +198,7 @@ class RepetitionScheduler(JumpForwardScheduler):
             del self._texts[request_id]
 
     def _guess(self, request: Request, most: int) -> list[int]:
-        text = self._texts.setdefault(request.request_id, RepeatedText())
+        text = self._texts.setdefault(request.request_id, PromptLookup())
         return text.guess(request.all_token_ids, most)
 
     def _learn(self, request: Request, guessed: int, right: int) -> None:

@@ -175,7 +175,7 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
     if not reason:
         try:
             jumping = jump_forward.with_jump_forward(
-                arguments, draft_repetitions=config.draft_repetitions
+                arguments, prompt_lookup=config.prompt_lookup
             )
             made = engine_configuration(jumping, config)
         except EngineStartError as error:
@@ -185,7 +185,7 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
             jump_forward.lift_drafting_limit(made)
             logger.info(
                 "jump-forward is on: forced tokens cost no step of their own%s",
-                ", and repetitions are guessed" if config.draft_repetitions else "",
+                ", and repetitions are guessed" if config.prompt_lookup else "",
             )
             return made
     logger.log(
