@@ -174,9 +174,7 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
     reason = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
     if not reason:
         try:
-            jumping = jump_forward.with_jump_forward(
-                arguments, prompt_lookup=config.prompt_lookup
-            )
+            jumping = jump_forward.with_jump_forward(arguments, prompt_lookup=config.prompt_lookup)
             made = engine_configuration(jumping, config)
         except EngineStartError as error:
             # Whatever else is wrong, vLLM will say again.
