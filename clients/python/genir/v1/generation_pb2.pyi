@@ -27,7 +27,7 @@ class _Role:
 class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
-    """Not a role; refused."""
+    """Not set. Refused with INVALID_FIELD."""
     ROLE_SYSTEM: _Role.ValueType  # 1
     """Instructions to the model."""
     ROLE_USER: _Role.ValueType  # 2
@@ -36,10 +36,10 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """The model."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Who speaks in a conversation."""
+    """Author of a message."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
-"""Not a role; refused."""
+"""Not set. Refused with INVALID_FIELD."""
 ROLE_SYSTEM: Role.ValueType  # 1
 """Instructions to the model."""
 ROLE_USER: Role.ValueType  # 2
@@ -55,31 +55,37 @@ class _SchemaInPrompt:
 class _SchemaInPromptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaInPrompt.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCHEMA_IN_PROMPT_UNSPECIFIED: _SchemaInPrompt.ValueType  # 0
-    """The same as AUTO."""
+    """Same as AUTO."""
     SCHEMA_IN_PROMPT_AUTO: _SchemaInPrompt.ValueType  # 1
-    """Whole if it takes at most a quarter of the context and leaves room for the completion,
-    otherwise without descriptions, otherwise not at all. Never with PROMPT_FORMAT_RAW.
+    """The full schema if it takes at most a quarter of the context and leaves room for the
+    completion, otherwise the schema without descriptions under the same conditions, otherwise
+    nothing. Always nothing with PROMPT_FORMAT_RAW.
     """
     SCHEMA_IN_PROMPT_ALWAYS: _SchemaInPrompt.ValueType  # 2
-    """Whole; a prompt that does not fit because of it is PROMPT_TOO_LONG."""
+    """The full schema. If the prompt does not fit because of it, the call fails with
+    PROMPT_TOO_LONG.
+    """
     SCHEMA_IN_PROMPT_NEVER: _SchemaInPrompt.ValueType  # 3
-    """Not at all."""
+    """Nothing."""
 
 class SchemaInPrompt(_SchemaInPrompt, metaclass=_SchemaInPromptEnumTypeWrapper):
-    """Whether the model is shown the schema in its prompt. Decoding is constrained either way; showing
-    the schema costs prompt tokens and makes the content better.
+    """Whether to include the schema in the prompt. Decoding is constrained either way. Including the
+    schema costs prompt tokens and improves the content.
     """
 
 SCHEMA_IN_PROMPT_UNSPECIFIED: SchemaInPrompt.ValueType  # 0
-"""The same as AUTO."""
+"""Same as AUTO."""
 SCHEMA_IN_PROMPT_AUTO: SchemaInPrompt.ValueType  # 1
-"""Whole if it takes at most a quarter of the context and leaves room for the completion,
-otherwise without descriptions, otherwise not at all. Never with PROMPT_FORMAT_RAW.
+"""The full schema if it takes at most a quarter of the context and leaves room for the
+completion, otherwise the schema without descriptions under the same conditions, otherwise
+nothing. Always nothing with PROMPT_FORMAT_RAW.
 """
 SCHEMA_IN_PROMPT_ALWAYS: SchemaInPrompt.ValueType  # 2
-"""Whole; a prompt that does not fit because of it is PROMPT_TOO_LONG."""
+"""The full schema. If the prompt does not fit because of it, the call fails with
+PROMPT_TOO_LONG.
+"""
 SCHEMA_IN_PROMPT_NEVER: SchemaInPrompt.ValueType  # 3
-"""Not at all."""
+"""Nothing."""
 Global___SchemaInPrompt: _TypeAlias = SchemaInPrompt  # noqa: Y015
 
 class _SchemaShown:
@@ -89,23 +95,23 @@ class _SchemaShown:
 class _SchemaShownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaShown.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCHEMA_SHOWN_UNSPECIFIED: _SchemaShown.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     SCHEMA_SHOWN_FULL: _SchemaShown.ValueType  # 1
-    """All of it."""
+    """The full schema."""
     SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: _SchemaShown.ValueType  # 2
-    """All but its descriptions, titles, comments, defaults, examples, $schema and $id."""
+    """The schema without descriptions, titles, comments, defaults, examples, $schema and $id."""
     SCHEMA_SHOWN_NONE: _SchemaShown.ValueType  # 3
     """Nothing."""
 
 class SchemaShown(_SchemaShown, metaclass=_SchemaShownEnumTypeWrapper):
-    """How much of the schema the model was shown."""
+    """How much of the schema the prompt includes."""
 
 SCHEMA_SHOWN_UNSPECIFIED: SchemaShown.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 SCHEMA_SHOWN_FULL: SchemaShown.ValueType  # 1
-"""All of it."""
+"""The full schema."""
 SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS: SchemaShown.ValueType  # 2
-"""All but its descriptions, titles, comments, defaults, examples, $schema and $id."""
+"""The schema without descriptions, titles, comments, defaults, examples, $schema and $id."""
 SCHEMA_SHOWN_NONE: SchemaShown.ValueType  # 3
 """Nothing."""
 Global___SchemaShown: _TypeAlias = SchemaShown  # noqa: Y015
@@ -117,21 +123,21 @@ class _PromptFormat:
 class _PromptFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PROMPT_FORMAT_UNSPECIFIED: _PromptFormat.ValueType  # 0
-    """The same as CHAT."""
+    """Same as CHAT."""
     PROMPT_FORMAT_CHAT: _PromptFormat.ValueType  # 1
-    """Through the model's own chat template, or a plain one if it has none."""
+    """Apply the model's chat template, or a plain template if the model has none."""
     PROMPT_FORMAT_RAW: _PromptFormat.ValueType  # 2
-    """The prompt as it is. Needs GenerationSpec.prompt, not a conversation."""
+    """Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation."""
 
 class PromptFormat(_PromptFormat, metaclass=_PromptFormatEnumTypeWrapper):
-    """How the input becomes the model's prompt."""
+    """How to turn the input into the model's prompt."""
 
 PROMPT_FORMAT_UNSPECIFIED: PromptFormat.ValueType  # 0
-"""The same as CHAT."""
+"""Same as CHAT."""
 PROMPT_FORMAT_CHAT: PromptFormat.ValueType  # 1
-"""Through the model's own chat template, or a plain one if it has none."""
+"""Apply the model's chat template, or a plain template if the model has none."""
 PROMPT_FORMAT_RAW: PromptFormat.ValueType  # 2
-"""The prompt as it is. Needs GenerationSpec.prompt, not a conversation."""
+"""Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation."""
 Global___PromptFormat: _TypeAlias = PromptFormat  # noqa: Y015
 
 class _AttemptReason:
@@ -141,32 +147,32 @@ class _AttemptReason:
 class _AttemptReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ATTEMPT_REASON_UNSPECIFIED: _AttemptReason.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     ATTEMPT_REASON_FIRST: _AttemptReason.ValueType  # 1
-    """It is the first."""
+    """It is the first attempt."""
     ATTEMPT_REASON_VALIDATION_FAILED: _AttemptReason.ValueType  # 2
-    """The one before was whole JSON, but not valid against the schema."""
+    """The previous attempt gave complete JSON that is not valid against the schema."""
     ATTEMPT_REASON_CONSTRAINT_FAILED: _AttemptReason.ValueType  # 3
-    """The one before stopped without being whole JSON."""
+    """The previous attempt stopped without complete JSON."""
     ATTEMPT_REASON_TRUNCATED: _AttemptReason.ValueType  # 4
-    """The one before reached max_tokens. This one is held to briefer values, as far as the schema
-    leaves room for them.
+    """The previous attempt reached max_tokens. This attempt is limited to shorter values, as far as
+    the schema allows.
     """
 
 class AttemptReason(_AttemptReason, metaclass=_AttemptReasonEnumTypeWrapper):
-    """Why an attempt is made."""
+    """Why the server makes an attempt."""
 
 ATTEMPT_REASON_UNSPECIFIED: AttemptReason.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 ATTEMPT_REASON_FIRST: AttemptReason.ValueType  # 1
-"""It is the first."""
+"""It is the first attempt."""
 ATTEMPT_REASON_VALIDATION_FAILED: AttemptReason.ValueType  # 2
-"""The one before was whole JSON, but not valid against the schema."""
+"""The previous attempt gave complete JSON that is not valid against the schema."""
 ATTEMPT_REASON_CONSTRAINT_FAILED: AttemptReason.ValueType  # 3
-"""The one before stopped without being whole JSON."""
+"""The previous attempt stopped without complete JSON."""
 ATTEMPT_REASON_TRUNCATED: AttemptReason.ValueType  # 4
-"""The one before reached max_tokens. This one is held to briefer values, as far as the schema
-leaves room for them.
+"""The previous attempt reached max_tokens. This attempt is limited to shorter values, as far as
+the schema allows.
 """
 Global___AttemptReason: _TypeAlias = AttemptReason  # noqa: Y015
 
@@ -177,25 +183,25 @@ class _FinishReason:
 class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
-    """Not known, or it did not stop by itself."""
+    """Unknown, or the attempt was cut off before the model stopped."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
     """The JSON value was complete."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """max_tokens was reached."""
     FINISH_REASON_ABORT: _FinishReason.ValueType  # 3
-    """The request was aborted, or the engine gave it up."""
+    """The request was aborted by the caller or by the engine."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
-    """Why the model stopped writing."""
+    """Why the model stopped generating."""
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
-"""Not known, or it did not stop by itself."""
+"""Unknown, or the attempt was cut off before the model stopped."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """The JSON value was complete."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_tokens was reached."""
 FINISH_REASON_ABORT: FinishReason.ValueType  # 3
-"""The request was aborted, or the engine gave it up."""
+"""The request was aborted by the caller or by the engine."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 class _Enforcement:
@@ -205,35 +211,35 @@ class _Enforcement:
 class _EnforcementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Enforcement.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENFORCEMENT_UNSPECIFIED: _Enforcement.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     ENFORCEMENT_REWRITTEN: _Enforcement.ValueType  # 1
-    """Rewritten into others that decoding enforces and that mean the same."""
+    """Rewritten into equivalent keywords that decoding enforces."""
     ENFORCEMENT_CHECKED_AFTER_DECODING: _Enforcement.ValueType  # 2
-    """Left out of decoding and checked on the finished IR."""
+    """Not enforced by decoding; checked on the finished IR."""
     ENFORCEMENT_ANNOTATION: _Enforcement.ValueType  # 3
-    """Not enforced by decoding nor checked, because the standard gives it no meaning for validity."""
+    """Neither enforced nor checked, because the standard defines it as an annotation."""
     ENFORCEMENT_NARROWED: _Enforcement.ValueType  # 4
-    """Bounded more tightly than the schema asks, to keep the output finite."""
+    """Tightened beyond what the schema requires, to keep the output finite."""
 
 class Enforcement(_Enforcement, metaclass=_EnforcementEnumTypeWrapper):
-    """What was done about a keyword that decoding cannot enforce as it stands."""
+    """How the server handles a keyword that decoding cannot enforce exactly as written."""
 
 ENFORCEMENT_UNSPECIFIED: Enforcement.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 ENFORCEMENT_REWRITTEN: Enforcement.ValueType  # 1
-"""Rewritten into others that decoding enforces and that mean the same."""
+"""Rewritten into equivalent keywords that decoding enforces."""
 ENFORCEMENT_CHECKED_AFTER_DECODING: Enforcement.ValueType  # 2
-"""Left out of decoding and checked on the finished IR."""
+"""Not enforced by decoding; checked on the finished IR."""
 ENFORCEMENT_ANNOTATION: Enforcement.ValueType  # 3
-"""Not enforced by decoding nor checked, because the standard gives it no meaning for validity."""
+"""Neither enforced nor checked, because the standard defines it as an annotation."""
 ENFORCEMENT_NARROWED: Enforcement.ValueType  # 4
-"""Bounded more tightly than the schema asks, to keep the output finite."""
+"""Tightened beyond what the schema requires, to keep the output finite."""
 Global___Enforcement: _TypeAlias = Enforcement  # noqa: Y015
 
 @_typing.final
 class GenerationSpec(_message.Message):
-    """What to generate and how. Scalars marked optional have a default of their own, so that 0 is a
-    value like any other.
+    """What to generate and how. Scalars marked optional have a documented default, which applies only
+    when the field is unset: an explicit 0 means 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -260,68 +266,71 @@ class GenerationSpec(_message.Message):
     PROMPT_FORMAT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """One user message, or, with PROMPT_FORMAT_RAW, the exact text to continue. Not empty."""
+    """One user message or, with PROMPT_FORMAT_RAW, the exact text to continue. Not empty."""
     system: _builtins.str
-    """Instructions that come before the input. Unset: the server's own short instruction to answer
-    with JSON. Empty: no instructions of this server's; a chat template may bring its own. Must be
-    unset with PROMPT_FORMAT_RAW or when the conversation has a system message of its own.
+    """Instructions placed before the input. Unset: the server's own short instruction to answer in
+    JSON. Empty: no instructions from the server, although the model's chat template may add its
+    own. Must be unset with PROMPT_FORMAT_RAW, and when the conversation has a system message.
     """
     model: _builtins.str
-    """Name of the model. Empty: the one that is served. A name that is not served is NOT_FOUND."""
+    """Name of the model. Empty: the model that the server has loaded. Any other name is NOT_FOUND."""
     json_schema: _builtins.str
-    """Text of a JSON Schema. At most 1 MiB of UTF-8 by default. The order of its properties is the
-    order in which the model writes them.
+    """Text of a JSON Schema. At most 1 MiB of UTF-8 by default. The model writes properties in the
+    order in which the schema lists them.
     """
     schema_digest: _builtins.str
-    """"sha256:<hex>" of a schema that this server has seen, as returned in schema_digest.
-    A digest the server does not (or no longer) know is NOT_FOUND: send the text then.
+    """"sha256:<hex>" of a schema that this server knows, as returned in schema_digest. A digest
+    that the server does not know, or no longer knows, is NOT_FOUND: send the text instead.
     """
     schema_in_prompt: Global___SchemaInPrompt.ValueType
-    """Whether the model is shown the schema in its prompt. Default AUTO."""
+    """Whether to include the schema in the prompt. Default AUTO."""
     temperature: _builtins.float
-    """Sampling temperature, 0 to 2. 0 takes the likeliest token. Default 0.3."""
+    """Sampling temperature, 0 to 2. 0 always takes the most likely token. Default 0.3."""
     top_p: _builtins.float
-    """Nucleus sampling: share of probability mass kept, above 0 up to 1. Default 0.95."""
+    """Nucleus sampling: the share of probability mass to keep, above 0 and up to 1. Default 0.95."""
     top_k: _builtins.int
-    """How many of the likeliest tokens are kept, 0 (all) and up. Default 0."""
+    """Number of most likely tokens to keep, 0 or more. 0 keeps all. Default 0."""
     min_p: _builtins.float
-    """Least probability of a token relative to the likeliest, 0 to 1. Default 0.
-    A server whose engine proposes tokens ahead (--jump-forward) refuses any other with INVALID_FIELD.
+    """Minimum probability of a token relative to the most likely one, 0 to 1. Default 0. A server
+    that runs with --jump-forward accepts only 0; other values are INVALID_FIELD.
     """
     seed: _builtins.int
-    """Seed of the sampler, 0 and up. Default: a fresh one for every call."""
+    """Seed of the sampler, 0 or more. Default: a new random seed for each call."""
     frequency_penalty: _builtins.float
-    """Penalty on tokens by how often the completion has them, -2 to 2. Default 0."""
+    """Penalty on a token for each time it occurs in the completion, -2 to 2. Default 0."""
     presence_penalty: _builtins.float
-    """Penalty on tokens that the completion has at all, -2 to 2. Default 0."""
+    """Penalty on a token that occurs in the completion, however often, -2 to 2. Default 0."""
     repetition_penalty: _builtins.float
-    """Factor against repetition of prompt and completion, 0.01 to 2. Default 1."""
+    """Factor that penalizes tokens of the prompt and the completion, 0.01 to 2. Above 1 discourages
+    repetition. Default 1.
+    """
     max_tokens: _builtins.int
-    """Most tokens to write in one attempt, 1 and up. Default: 2048, or what the context leaves if
-    that is less.
+    """Maximum number of tokens in one attempt, 1 or more. Default: 2048, or the room left in the
+    context if that is less.
     """
     priority: _builtins.int
-    """Place in the server's and the engine's queue: the lower number goes first; of equal numbers the
-    caller with the fewest calls in the engine, then the one that came first. -1000 to 1000.
-    Default 0.
+    """Scheduling priority in the server's and the engine's queue, -1000 to 1000. Lower numbers go
+    first. Among equal numbers the caller with the fewest calls in the engine goes first, then the
+    earliest call. Default 0.
     """
     max_attempts: _builtins.int
-    """Most attempts at a valid IR, 1 to 5. A further attempt is made when one has ended with text that
-    is not valid against the schema; and when one has reached max_tokens, if that is 128 or more,
-    the server bounds output, and it has a briefer form of the schema for the engine. None is made when less time is left until the
-    deadline than the last attempt took. Default 2.
+    """Maximum number of attempts at a valid IR, 1 to 5. Default 2. The server retries when an
+    attempt ends with text that is not valid against the schema. It also retries an attempt that
+    reached max_tokens, if max_tokens is 128 or more, the server bounds output, and a compact form
+    of the schema exists. It does not retry when the time left until the deadline is shorter than
+    the last attempt took.
     """
     lora_adapter: _builtins.str
     """Name of a LoRA adapter that the server was started with. Empty: none."""
     prompt_format: Global___PromptFormat.ValueType
-    """How the input becomes the model's prompt. Default CHAT."""
+    """How to turn the input into the model's prompt. Default CHAT."""
     request_id: _builtins.str
-    """The caller's name for this request: 1 to 128 letters, digits, '.', '_', ':' and '-'. Empty: the
-    server makes one.
+    """Request id chosen by the caller: 1 to 128 characters, each a letter, a digit, '.', '_', ':' or
+    '-'. Empty: the server generates one.
     """
     @_builtins.property
     def conversation(self) -> Global___Conversation:
-        """A conversation, for callers that keep one."""
+        """A conversation, for callers that keep a history."""
 
     def __init__(
         self,
@@ -413,8 +422,8 @@ Global___GenerationSpec: _TypeAlias = GenerationSpec  # noqa: Y015
 
 @_typing.final
 class Conversation(_message.Message):
-    """Messages in order, ending with the one to answer. At least one; only the first may be of the
-    system, and the last must be of the user.
+    """A conversation, in order. At least one message. Only the first may have ROLE_SYSTEM, and the
+    last must have ROLE_USER: it is the one to answer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -446,9 +455,9 @@ class Message(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
-    """Who speaks. Required."""
+    """Author of the message. Required."""
     content: _builtins.str
-    """What is said. Not empty."""
+    """Text of the message. Not empty."""
     def __init__(
         self,
         *,
@@ -479,24 +488,24 @@ class Accepted(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     LORA_ADAPTER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request id that the caller gave, or the one the server made."""
+    """Request id: the caller's, or the one that the server generated."""
     model: _builtins.str
     """Name of the model."""
     schema_digest: _builtins.str
-    """"sha256:<hex>" of the schema in force."""
+    """"sha256:<hex>" of the schema in use."""
     structured_output_backend: _builtins.str
-    """The structured-output backend in use. Empty when "auto" has not chosen yet."""
+    """Structured-output backend in use. Empty while "auto" has not chosen one yet."""
     schema_shown: Global___SchemaShown.ValueType
-    """How much of the schema the model is shown."""
+    """How much of the schema the prompt includes."""
     prompt_tokens: _builtins.int
-    """Tokens of the prompt, schema included."""
+    """Number of tokens in the prompt, the schema included."""
     max_tokens: _builtins.int
-    """Most tokens that one attempt may write, after the default was applied."""
+    """Maximum number of tokens in one attempt, with the default applied."""
     lora_adapter: _builtins.str
-    """Name of the LoRA adapter in use; empty for none."""
+    """Name of the LoRA adapter in use. Empty: none."""
     @_builtins.property
     def schema_notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaNotice]:
-        """Keywords of the schema that decoding does not enforce as they stand."""
+        """Keywords of the schema that decoding does not enforce exactly as written."""
 
     def __init__(
         self,
@@ -528,9 +537,9 @@ class AttemptStarted(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """Number of the attempt, from 1."""
+    """Number of the attempt, counted from 1."""
     reason: Global___AttemptReason.ValueType
-    """Why it is made."""
+    """Why the server makes this attempt."""
     def __init__(
         self,
         *,
@@ -547,8 +556,8 @@ Global___AttemptStarted: _TypeAlias = AttemptStarted  # noqa: Y015
 
 @_typing.final
 class TextDelta(_message.Message):
-    """More text of the current attempt. The texts of an attempt, joined, are what the model wrote; those
-    of the last attempt parse to the IR, but are not in normal form.
+    """More text of the current attempt. The concatenated deltas of an attempt are the text that the
+    model wrote. The text of the last attempt parses to the IR, but is not in normal form.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -556,9 +565,9 @@ class TextDelta(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The text. May be empty when the tokens do not yet make a whole character."""
+    """The text. Empty when the tokens do not complete a character yet."""
     token_count: _builtins.int
-    """How many tokens it took, 0 and up."""
+    """Number of tokens in this delta, 0 or more."""
     def __init__(
         self,
         *,
@@ -575,7 +584,7 @@ Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Tokens used."""
+    """Token counts, each 0 or more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -583,11 +592,11 @@ class Usage(_message.Message):
     CACHED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
-    """Tokens of the prompt."""
+    """Tokens in the prompt."""
     cached_prompt_tokens: _builtins.int
-    """How many of the prompt's tokens came from the engine's prefix cache."""
+    """Tokens of the prompt that came from the engine's prefix cache."""
     completion_tokens: _builtins.int
-    """Tokens the model wrote."""
+    """Tokens that the model generated."""
     def __init__(
         self,
         *,
@@ -614,14 +623,14 @@ class Attempt(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """Number of the attempt, from 1."""
+    """Number of the attempt, counted from 1."""
     reason: Global___AttemptReason.ValueType
-    """Why it was made."""
+    """Why the server made this attempt."""
     finish_reason: Global___FinishReason.ValueType
-    """Why it stopped writing."""
+    """Why the attempt ended."""
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Its tokens."""
+        """Token counts of this attempt."""
 
     def __init__(
         self,
@@ -641,7 +650,7 @@ Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
-    """Where the time went, as the server saw it."""
+    """Where the time went, measured in the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -650,17 +659,17 @@ class Timings(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
-        """The time that the first attempt waited for its first step, in this server's queue and in the
+        """Time that the first attempt waited for its first engine step, in the server's queue and in the
         engine's.
         """
 
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:
-        """From the arrival of the request to its first token."""
+        """Time from the arrival of the request to its first token (TTFT)."""
 
     @_builtins.property
     def total(self) -> _duration_pb2.Duration:
-        """From the arrival of the request to the verified IR."""
+        """Time from the arrival of the request to the verified IR."""
 
     def __init__(
         self,
@@ -679,7 +688,7 @@ Global___Timings: _TypeAlias = Timings  # noqa: Y015
 
 @_typing.final
 class SchemaNotice(_message.Message):
-    """A keyword of the schema that decoding did not enforce as it stands."""
+    """A keyword of the schema that decoding does not enforce exactly as written."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -690,11 +699,11 @@ class SchemaNotice(_message.Message):
     keyword: _builtins.str
     """The keyword, such as "uniqueItems"."""
     pointer: _builtins.str
-    """Where it stands in the schema: a JSON Pointer (RFC 6901), "" for the root."""
+    """Location of the keyword's schema: a JSON Pointer (RFC 6901), "" for the root."""
     enforcement: Global___Enforcement.ValueType
-    """What was done about it."""
+    """How the server handles the keyword."""
     detail: _builtins.str
-    """One sentence for a person."""
+    """Explanation in one sentence."""
     def __init__(
         self,
         *,

@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class IRServiceStub(object):
-    """Generates IRs and tells how the server is.
+    """Generates IRs and reports the state of the server.
 
-    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
-    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
-    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
-    decides without the service has none: a call cancelled or past its deadline at the client, a
-    message beyond the transport's limit, an unknown method. The request id is also in the initial and
-    in the trailing metadata, under "genir-request-id".
+    Every status other than OK that the service itself returns carries google.rpc details: an
+    ErrorInfo whose domain is "genir" and whose reason is one of ErrorReason (without the prefix), a
+    RequestInfo with the request id and, where they apply, BadRequest, RetryInfo and
+    GenerationFailure. A status that gRPC itself returns has no details: cancelled or past the
+    deadline at the client, message over the transport's size limit, unknown method. The request id
+    is also in the initial and the trailing metadata, under "genir-request-id".
     """
 
     def __init__(self, channel):
@@ -70,19 +70,19 @@ class IRServiceStub(object):
 
 
 class IRServiceServicer(object):
-    """Generates IRs and tells how the server is.
+    """Generates IRs and reports the state of the server.
 
-    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
-    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
-    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
-    decides without the service has none: a call cancelled or past its deadline at the client, a
-    message beyond the transport's limit, an unknown method. The request id is also in the initial and
-    in the trailing metadata, under "genir-request-id".
+    Every status other than OK that the service itself returns carries google.rpc details: an
+    ErrorInfo whose domain is "genir" and whose reason is one of ErrorReason (without the prefix), a
+    RequestInfo with the request id and, where they apply, BadRequest, RetryInfo and
+    GenerationFailure. A status that gRPC itself returns has no details: cancelled or past the
+    deadline at the client, message over the transport's size limit, unknown method. The request id
+    is also in the initial and the trailing metadata, under "genir-request-id".
     """
 
     def GenerateIR(self, request, context):
-        """Generates one IR and returns it whole. OK means that ir_json is valid against the schema in
-        force.
+        """Generates one IR and returns it in one message. OK means that ir_json is valid against the
+        schema in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,34 +90,35 @@ class IRServiceServicer(object):
 
     def StreamIR(self, request, context):
         """Generates one IR and streams its text while the model writes it. Ends with OK only after a
-        completed event, whose ir_json is valid against the schema in force.
+        completed event, whose ir_json is valid against the schema in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckSchema(self, request, context):
-        """Tells, without generating, whether and how well a schema can be enforced. A schema that cannot be
-        used is answered with the status that a generate call would give, INVALID_ARGUMENT with a SCHEMA_
-        reason. Answers as soon as the model's tokenizer is loaded, needs no place among the generate
-        calls and leaves the engine alone. An accepted schema is kept ready for generate calls.
+        """Reports whether, and how exactly, the server can enforce a schema. Generates nothing. A schema
+        that cannot be used gets the status that a generate call would get: INVALID_ARGUMENT with a
+        SCHEMA_ reason. Available once the model's tokenizer is loaded. Does not count against the
+        limit on generate calls and does not use the engine. An accepted schema stays cached for
+        generate calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Health(self, request, context):
-        """Tells the phase of the server, what it runs and how busy it is. Answers OK in every phase, the
-        loading of the model included.
+        """Reports the phase of the server, what it serves and how busy it is. Returns OK in every phase,
+        also while the model is loading.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Warmup(self, request, context):
-        """Waits until the engine is up (at most until the deadline of the call), makes sure that one
-        constrained generation has run through it, and returns the IR of that generation. Prepares the
-        schemas that it is given, so that the first calls with them need not wait for that.
+        """Waits until the engine is ready, or until the deadline of the call. Then makes sure that the
+        engine has completed one constrained generation, and returns its IR. Also prepares the given
+        schemas, so that the first calls with them need not wait for that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,14 +161,14 @@ def add_IRServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IRService(object):
-    """Generates IRs and tells how the server is.
+    """Generates IRs and reports the state of the server.
 
-    Every status other than OK that the service itself gives carries google.rpc details: an ErrorInfo
-    whose reason is one of ErrorReason (without the prefix) and whose domain is "genir", a RequestInfo
-    with the request id, and, where they apply, BadRequest, RetryInfo and GenerationFailure. What gRPC
-    decides without the service has none: a call cancelled or past its deadline at the client, a
-    message beyond the transport's limit, an unknown method. The request id is also in the initial and
-    in the trailing metadata, under "genir-request-id".
+    Every status other than OK that the service itself returns carries google.rpc details: an
+    ErrorInfo whose domain is "genir" and whose reason is one of ErrorReason (without the prefix), a
+    RequestInfo with the request id and, where they apply, BadRequest, RetryInfo and
+    GenerationFailure. A status that gRPC itself returns has no details: cancelled or past the
+    deadline at the client, message over the transport's size limit, unknown method. The request id
+    is also in the initial and the trailing metadata, under "genir-request-id".
     """
 
     @staticmethod

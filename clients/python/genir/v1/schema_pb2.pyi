@@ -28,34 +28,32 @@ class _SchemaCoverage:
 class _SchemaCoverageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaCoverage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCHEMA_COVERAGE_UNSPECIFIED: _SchemaCoverage.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     SCHEMA_COVERAGE_EXACT: _SchemaCoverage.ValueType  # 1
-    """No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
-    an end. One rare exception has no notice: a name written twice where an object is open to other
-    names.
+    """Decoding enforces every keyword: a completed first attempt is valid. One rare exception has no
+    notice: a key written twice in an object that allows additional keys.
     """
     SCHEMA_COVERAGE_CHECKED: _SchemaCoverage.ValueType  # 2
-    """Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""
+    """Some keywords are checked after decoding, so an attempt may fail. The notices list them."""
 
 class SchemaCoverage(_SchemaCoverage, metaclass=_SchemaCoverageEnumTypeWrapper):
-    """How much of a schema decoding enforces. What it does not is checked on the finished IR: an answer
-    of OK is valid either way.
+    """How much of a schema decoding enforces. The server checks the rest on the finished IR, so an
+    answer of OK is valid either way.
     """
 
 SCHEMA_COVERAGE_UNSPECIFIED: SchemaCoverage.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 SCHEMA_COVERAGE_EXACT: SchemaCoverage.ValueType  # 1
-"""No keyword is left to check: what the model writes is valid at the first attempt, if it comes to
-an end. One rare exception has no notice: a name written twice where an object is open to other
-names.
+"""Decoding enforces every keyword: a completed first attempt is valid. One rare exception has no
+notice: a key written twice in an object that allows additional keys.
 """
 SCHEMA_COVERAGE_CHECKED: SchemaCoverage.ValueType  # 2
-"""Some of it is checked after decoding, so that an attempt may fail; the notices tell what."""
+"""Some keywords are checked after decoding, so an attempt may fail. The notices list them."""
 Global___SchemaCoverage: _TypeAlias = SchemaCoverage  # noqa: Y015
 
 @_typing.final
 class SchemaLimit(_message.Message):
-    """A limit on schemas, and how near one schema comes to it."""
+    """A limit on schemas, and how close one schema comes to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,12 +62,14 @@ class SchemaLimit(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the limit, as in the metadata of SCHEMA_TOO_COMPLEX, such as "optional_properties".
-    Names that end in _bytes are bytes and names that end in _seconds seconds; the others count.
+    The suffix gives the unit: _bytes is bytes, _seconds is seconds, anything else is a count.
     """
     max: _builtins.float
-    """The maximum allowed."""
+    """Maximum that the server allows."""
     value: _builtins.float
-    """The highest value in this schema. Unset where it has nothing of the kind, or it was not measured."""
+    """Highest value found in this schema. Unset if the limit does not apply to it or was not
+    measured.
+    """
     def __init__(
         self,
         *,
@@ -89,19 +89,19 @@ Global___SchemaLimit: _TypeAlias = SchemaLimit  # noqa: Y015
 
 @_typing.final
 class WarmedSchema(_message.Message):
-    """What became of one schema of a warm-up."""
+    """The outcome of preparing one schema in a warm-up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SCHEMA_DIGEST_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     schema_digest: _builtins.str
-    """"sha256:<hex>" of the schema, which is now kept ready: it can be sent as
+    """"sha256:<hex>" of the schema, which is now cached. Can be sent as
     GenerationSpec.schema_digest.
     """
     @_builtins.property
     def refusal(self) -> Global___SchemaRefusal:
-        """Why it cannot be used."""
+        """Why the schema cannot be used."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ Global___WarmedSchema: _TypeAlias = WarmedSchema  # noqa: Y015
 
 @_typing.final
 class SchemaRefusal(_message.Message):
-    """Why a schema cannot be used: what the status of a generate call would say."""
+    """Why a schema cannot be used. Holds what the status of a generate call would say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,14 +149,16 @@ class SchemaRefusal(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     reason: _status_pb2.ErrorReason.ValueType
-    """The reason: one of the SCHEMA_ reasons, INVALID_FIELD for an empty text, or OVERLOADED when the
-    machine was too busy to prepare it.
+    """The reason: a SCHEMA_ reason, INVALID_FIELD for an empty text, or OVERLOADED if the server was
+    too busy to prepare the schema.
     """
     message: _builtins.str
-    """One or two sentences for a person."""
+    """Explanation in one or two sentences. At most 400 characters."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The metadata of ErrorInfo: pointer, limit, max and value, where they apply."""
+        """The metadata of ErrorInfo: pointer, limit, max and value, where they apply. Each value has at
+        most 200 characters.
+        """
 
     def __init__(
         self,
@@ -175,7 +177,7 @@ Global___SchemaRefusal: _TypeAlias = SchemaRefusal  # noqa: Y015
 
 @_typing.final
 class SchemaCacheStats(_message.Message):
-    """What the layer that prepares schemas has done since the server started. All counts are 0 and up."""
+    """Counters of the schema cache and its workers since the server started. All counts are 0 or more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,38 +216,38 @@ class SchemaCacheStats(_message.Message):
     WORKER_TIMEOUTS_FIELD_NUMBER: _builtins.int
     WORKERS_RECYCLED_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
-    """Schemas kept now, refused ones included."""
+    """Schemas in the cache now, refused ones included."""
     size_bytes: _builtins.int
-    """About how many bytes they take."""
+    """Approximate size of the cache, in bytes."""
     max_bytes: _builtins.int
-    """Most bytes that are kept."""
+    """Maximum size of the cache, in bytes."""
     hits: _builtins.int
-    """Schemas that were kept when they were asked for, by text or by digest."""
+    """Lookups, by text or by digest, that found the schema in the cache."""
     misses: _builtins.int
-    """Schemas that had to be prepared."""
+    """Lookups that had to prepare the schema."""
     coalesced: _builtins.int
-    """Schemas that were being prepared when they were asked for again."""
+    """Lookups that waited for a preparation of the same schema already in progress."""
     evictions: _builtins.int
-    """Schemas that made room for others."""
+    """Schemas evicted to make room for others."""
     prepared: _builtins.int
     """Schemas that were prepared and can be used."""
     worker_crashes: _builtins.int
-    """Processes that ran out of memory or stack over a schema."""
+    """Worker processes that ran out of memory or stack while they prepared a schema."""
     worker_timeouts: _builtins.int
-    """Processes that were ended because a schema took too long."""
+    """Worker processes that were killed because a schema took too long."""
     workers_recycled: _builtins.int
-    """Workers that were replaced because they were out of order."""
+    """Worker processes that were replaced because they no longer worked."""
     @_builtins.property
     def total_prepare_elapsed(self) -> _duration_pb2.Duration:
-        """Time by the clock that preparing those took, all together."""
+        """Total wall-clock time spent preparing the schemas counted in prepared."""
 
     @_builtins.property
     def max_prepare_elapsed(self) -> _duration_pb2.Duration:
-        """Time by the clock that the slowest of those took."""
+        """Maximum wall-clock time spent preparing one of those schemas."""
 
     @_builtins.property
     def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Schemas that were refused when they were prepared, by reason, such as "SCHEMA_INVALID"."""
+        """Schemas that were refused during preparation, by reason, such as "SCHEMA_INVALID"."""
 
     def __init__(
         self,

@@ -28,44 +28,44 @@ class _Phase:
 class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PHASE_UNSPECIFIED: _Phase.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     PHASE_STARTING: _Phase.ValueType  # 1
-    """The process is up; the engine has not been asked for yet."""
+    """The process runs; the start of the engine has not begun."""
     PHASE_LOADING_MODEL: _Phase.ValueType  # 2
     """The engine starts and loads the model."""
     PHASE_WARMING_UP: _Phase.ValueType  # 3
-    """The engine is up and runs its first constrained generation."""
+    """The engine runs its first constrained generation."""
     PHASE_READY: _Phase.ValueType  # 4
-    """Generate calls are accepted."""
+    """The server accepts generate calls."""
     PHASE_DRAINING: _Phase.ValueType  # 5
-    """The server is going down: calls in flight finish, new ones are refused."""
+    """The server is shutting down: calls in flight finish, new calls are refused."""
     PHASE_FAILED: _Phase.ValueType  # 6
-    """The engine could not start, or has died and is not started again."""
+    """The engine could not start, or died and will not be restarted."""
     PHASE_RESTARTING: _Phase.ValueType  # 7
-    """The engine has died or stood still, and the server starts another one in its place. Generate
-    calls are refused with ENGINE_DEAD; PHASE_READY or PHASE_FAILED follows.
+    """The engine died or stalled, and the server is starting a new one. Generate calls are refused
+    with ENGINE_DEAD. PHASE_READY or PHASE_FAILED follows.
     """
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
-    """The phase a server is in."""
+    """Phase of a server."""
 
 PHASE_UNSPECIFIED: Phase.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 PHASE_STARTING: Phase.ValueType  # 1
-"""The process is up; the engine has not been asked for yet."""
+"""The process runs; the start of the engine has not begun."""
 PHASE_LOADING_MODEL: Phase.ValueType  # 2
 """The engine starts and loads the model."""
 PHASE_WARMING_UP: Phase.ValueType  # 3
-"""The engine is up and runs its first constrained generation."""
+"""The engine runs its first constrained generation."""
 PHASE_READY: Phase.ValueType  # 4
-"""Generate calls are accepted."""
+"""The server accepts generate calls."""
 PHASE_DRAINING: Phase.ValueType  # 5
-"""The server is going down: calls in flight finish, new ones are refused."""
+"""The server is shutting down: calls in flight finish, new calls are refused."""
 PHASE_FAILED: Phase.ValueType  # 6
-"""The engine could not start, or has died and is not started again."""
+"""The engine could not start, or died and will not be restarted."""
 PHASE_RESTARTING: Phase.ValueType  # 7
-"""The engine has died or stood still, and the server starts another one in its place. Generate
-calls are refused with ENGINE_DEAD; PHASE_READY or PHASE_FAILED follows.
+"""The engine died or stalled, and the server is starting a new one. Generate calls are refused
+with ENGINE_DEAD. PHASE_READY or PHASE_FAILED follows.
 """
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
@@ -76,106 +76,108 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Not a reason."""
+    """No reason."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: a field is missing, malformed or out of range; BadRequest names it."""
+    """INVALID_ARGUMENT: a field is missing, malformed or out of range. BadRequest names it."""
     ERROR_REASON_MESSAGE_UNDECODABLE: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: the bytes of the request are not the message that the method takes."""
+    """INVALID_ARGUMENT: the bytes of the request do not decode to the message that the method takes."""
     ERROR_REASON_SCHEMA_INVALID: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the schema is not JSON, not a JSON Schema, or no value satisfies it."""
     ERROR_REASON_SCHEMA_UNSUPPORTED: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the schema needs something that cannot be enforced, such as a remote $ref."""
     ERROR_REASON_SCHEMA_TOO_COMPLEX: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT: the schema goes beyond a limit; the message names limit and value."""
+    """INVALID_ARGUMENT: the schema exceeds a limit. The message names the limit and the value."""
     ERROR_REASON_PROMPT_TOO_LONG: _ErrorReason.ValueType  # 6
-    """INVALID_ARGUMENT: prompt and max_tokens together do not fit the model's context."""
+    """INVALID_ARGUMENT: prompt and max_tokens together exceed the model's context."""
     ERROR_REASON_BUDGET_TOO_SMALL: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT: not even the smallest value that satisfies the schema fits in max_tokens."""
+    """INVALID_ARGUMENT: max_tokens is too small for any value that satisfies the schema."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND: the model is not served here; the message names those that are."""
+    """NOT_FOUND: the server does not serve this model. The message names the one it serves."""
     ERROR_REASON_SCHEMA_NOT_FOUND: _ErrorReason.ValueType  # 9
-    """NOT_FOUND: the server does not know a schema of that digest; send its text."""
+    """NOT_FOUND: the server knows no schema with this digest. Send the text of the schema."""
     ERROR_REASON_LORA_ADAPTER_NOT_FOUND: _ErrorReason.ValueType  # 10
-    """NOT_FOUND: the LoRA adapter is not loaded here; the message names those that are."""
+    """NOT_FOUND: the LoRA adapter is not loaded. The message names the loaded ones."""
     ERROR_REASON_TRUNCATED: _ErrorReason.ValueType  # 11
-    """OUT_OF_RANGE: max_tokens was reached before the JSON was complete; GenerationFailure tells."""
+    """OUT_OF_RANGE: max_tokens was reached before the JSON was complete. See GenerationFailure."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: no attempt was valid against the schema; GenerationFailure tells."""
+    """FAILED_PRECONDITION: no attempt was valid against the schema. See GenerationFailure."""
     ERROR_REASON_CONSTRAINT_FAILED: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION: the engine stopped without whole JSON; GenerationFailure tells."""
+    """FAILED_PRECONDITION: the engine stopped before the JSON was complete. See GenerationFailure."""
     ERROR_REASON_MODEL_LOADING: _ErrorReason.ValueType  # 14
-    """UNAVAILABLE: the model is still loading; RetryInfo says when to come back."""
+    """UNAVAILABLE: the model is still loading. RetryInfo says when to retry."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 15
-    """UNAVAILABLE: the server is going down; go to another one."""
+    """UNAVAILABLE: the server is shutting down. Use another one."""
     ERROR_REASON_ENGINE_DEAD: _ErrorReason.ValueType  # 16
-    """UNAVAILABLE: the engine has died. RetryInfo is there when another one is being started."""
+    """UNAVAILABLE: the engine has died. RetryInfo is present when the server is starting a new one."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED: the server is full, or too busy to keep the deadline of the call; RetryInfo
-    says when to come back.
+    """RESOURCE_EXHAUSTED: the server is full, or too busy to meet the deadline of the call.
+    RetryInfo says when to retry.
     """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 18
-    """DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
+    """DEADLINE_EXCEEDED: the deadline of the call, or the server's own deadline, passed."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
-    """INTERNAL: a fault of the server; its log tells more under the request id."""
+    """INTERNAL: an error in the server. Its log has the details under the request id."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
-    """UNAUTHENTICATED: the call does not come with valid credentials."""
+    """UNAUTHENTICATED: the call has no valid credentials."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
-    """PERMISSION_DENIED: the caller is known, but may not do that."""
+    """PERMISSION_DENIED: the caller is authenticated, but not allowed to do this."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """The reasons in google.rpc.ErrorInfo, there without the prefix. Each has one status code."""
+    """Reasons used in google.rpc.ErrorInfo, there without the prefix. Each belongs to one status code."""
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Not a reason."""
+"""No reason."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: a field is missing, malformed or out of range; BadRequest names it."""
+"""INVALID_ARGUMENT: a field is missing, malformed or out of range. BadRequest names it."""
 ERROR_REASON_MESSAGE_UNDECODABLE: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: the bytes of the request are not the message that the method takes."""
+"""INVALID_ARGUMENT: the bytes of the request do not decode to the message that the method takes."""
 ERROR_REASON_SCHEMA_INVALID: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the schema is not JSON, not a JSON Schema, or no value satisfies it."""
 ERROR_REASON_SCHEMA_UNSUPPORTED: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the schema needs something that cannot be enforced, such as a remote $ref."""
 ERROR_REASON_SCHEMA_TOO_COMPLEX: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT: the schema goes beyond a limit; the message names limit and value."""
+"""INVALID_ARGUMENT: the schema exceeds a limit. The message names the limit and the value."""
 ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 6
-"""INVALID_ARGUMENT: prompt and max_tokens together do not fit the model's context."""
+"""INVALID_ARGUMENT: prompt and max_tokens together exceed the model's context."""
 ERROR_REASON_BUDGET_TOO_SMALL: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT: not even the smallest value that satisfies the schema fits in max_tokens."""
+"""INVALID_ARGUMENT: max_tokens is too small for any value that satisfies the schema."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND: the model is not served here; the message names those that are."""
+"""NOT_FOUND: the server does not serve this model. The message names the one it serves."""
 ERROR_REASON_SCHEMA_NOT_FOUND: ErrorReason.ValueType  # 9
-"""NOT_FOUND: the server does not know a schema of that digest; send its text."""
+"""NOT_FOUND: the server knows no schema with this digest. Send the text of the schema."""
 ERROR_REASON_LORA_ADAPTER_NOT_FOUND: ErrorReason.ValueType  # 10
-"""NOT_FOUND: the LoRA adapter is not loaded here; the message names those that are."""
+"""NOT_FOUND: the LoRA adapter is not loaded. The message names the loaded ones."""
 ERROR_REASON_TRUNCATED: ErrorReason.ValueType  # 11
-"""OUT_OF_RANGE: max_tokens was reached before the JSON was complete; GenerationFailure tells."""
+"""OUT_OF_RANGE: max_tokens was reached before the JSON was complete. See GenerationFailure."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: no attempt was valid against the schema; GenerationFailure tells."""
+"""FAILED_PRECONDITION: no attempt was valid against the schema. See GenerationFailure."""
 ERROR_REASON_CONSTRAINT_FAILED: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION: the engine stopped without whole JSON; GenerationFailure tells."""
+"""FAILED_PRECONDITION: the engine stopped before the JSON was complete. See GenerationFailure."""
 ERROR_REASON_MODEL_LOADING: ErrorReason.ValueType  # 14
-"""UNAVAILABLE: the model is still loading; RetryInfo says when to come back."""
+"""UNAVAILABLE: the model is still loading. RetryInfo says when to retry."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 15
-"""UNAVAILABLE: the server is going down; go to another one."""
+"""UNAVAILABLE: the server is shutting down. Use another one."""
 ERROR_REASON_ENGINE_DEAD: ErrorReason.ValueType  # 16
-"""UNAVAILABLE: the engine has died. RetryInfo is there when another one is being started."""
+"""UNAVAILABLE: the engine has died. RetryInfo is present when the server is starting a new one."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED: the server is full, or too busy to keep the deadline of the call; RetryInfo
-says when to come back.
+"""RESOURCE_EXHAUSTED: the server is full, or too busy to meet the deadline of the call.
+RetryInfo says when to retry.
 """
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 18
-"""DEADLINE_EXCEEDED: the deadline of the call, or the server's own, passed."""
+"""DEADLINE_EXCEEDED: the deadline of the call, or the server's own deadline, passed."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
-"""INTERNAL: a fault of the server; its log tells more under the request id."""
+"""INTERNAL: an error in the server. Its log has the details under the request id."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 20
-"""UNAUTHENTICATED: the call does not come with valid credentials."""
+"""UNAUTHENTICATED: the call has no valid credentials."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
-"""PERMISSION_DENIED: the caller is known, but may not do that."""
+"""PERMISSION_DENIED: the caller is authenticated, but not allowed to do this."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
 class Versions(_message.Message):
-    """Versions of the parts, such as "0.32.0". Empty where a part is not installed or not known."""
+    """Versions of the server and its libraries, such as "0.32.0". Empty where a library is not
+    installed or its version is unknown.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,13 +186,13 @@ class Versions(_message.Message):
     LLGUIDANCE_FIELD_NUMBER: _builtins.int
     XGRAMMAR_FIELD_NUMBER: _builtins.int
     genir: _builtins.str
-    """This service."""
+    """The server itself."""
     vllm: _builtins.str
     """The engine."""
     llguidance: _builtins.str
-    """The library behind the guidance backend."""
+    """The library of the guidance backend."""
     xgrammar: _builtins.str
-    """The library behind the xgrammar backend."""
+    """The library of the xgrammar backend."""
     def __init__(
         self,
         *,
@@ -209,7 +211,7 @@ Global___Versions: _TypeAlias = Versions  # noqa: Y015
 
 @_typing.final
 class EngineActivity(_message.Message):
-    """Requests and steps of the engine."""
+    """Load and progress of the engine."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -218,11 +220,11 @@ class EngineActivity(_message.Message):
     LAST_STEP_TIME_FIELD_NUMBER: _builtins.int
     CALLS_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     running: _builtins.int
-    """Requests the engine works on."""
+    """Requests that the engine is processing, 0 or more."""
     waiting: _builtins.int
-    """Requests that wait for the engine, in this server's queue and in the engine's."""
+    """Requests that wait for the engine, in the server's queue and in the engine's, 0 or more."""
     calls_in_flight: _builtins.int
-    """Calls of GenerateIR and StreamIR that are under way, whatever they wait for."""
+    """GenerateIR and StreamIR calls in progress, waiting ones included, 0 or more."""
     @_builtins.property
     def last_step_time(self) -> _timestamp_pb2.Timestamp:
         """When the engine last finished a step. Unset before the first."""
@@ -245,9 +247,9 @@ Global___EngineActivity: _TypeAlias = EngineActivity  # noqa: Y015
 
 @_typing.final
 class GenerationFailure(_message.Message):
-    """What a generation that failed left behind. Attached to TRUNCATED, VALIDATION_FAILED and
-    CONSTRAINT_FAILED. Always small enough for a gRPC trailer; a caller that wants the whole text
-    joins the deltas of StreamIR.
+    """Output of a generation that failed. Attached to TRUNCATED, VALIDATION_FAILED and
+    CONSTRAINT_FAILED. Always small enough for a gRPC trailer. To get the full text, use StreamIR
+    and concatenate the deltas.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -262,28 +264,28 @@ class GenerationFailure(_message.Message):
     RAW_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     RAW_DIGEST_FIELD_NUMBER: _builtins.int
     finish_reason: _generation_pb2.FinishReason.ValueType
-    """Why the last attempt stopped writing."""
+    """Why the last attempt ended."""
     violation_count: _builtins.int
-    """How many violations were found. Looking ends at 50."""
+    """Number of violations found, 0 to 50. The search stops at 50."""
     raw_head: _builtins.str
-    """The first part of the last attempt's text, at most 1,024 bytes of UTF-8."""
+    """Start of the last attempt's text, at most 1,024 bytes of UTF-8."""
     raw_tail: _builtins.str
-    """The last part of that text, at most 1,024 bytes of UTF-8. Empty when raw_head holds it all."""
+    """End of that text, at most 1,024 bytes of UTF-8. Empty when raw_head holds the full text."""
     raw_size_bytes: _builtins.int
-    """Length of that text in bytes of UTF-8."""
+    """Size of that text in bytes of UTF-8."""
     raw_digest: _builtins.str
     """"sha256:<hex>" of that text."""
     @_builtins.property
     def usage(self) -> _generation_pb2.Usage:
-        """Tokens of all attempts together."""
+        """Token counts, summed over all attempts."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.Attempt]:
-        """Every attempt in order."""
+        """All attempts in order."""
 
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
-        """What is wrong with the last attempt's value. At most 20."""
+        """Violations in the last attempt's value. At most 20."""
 
     def __init__(
         self,
@@ -308,7 +310,7 @@ Global___GenerationFailure: _TypeAlias = GenerationFailure  # noqa: Y015
 
 @_typing.final
 class Violation(_message.Message):
-    """One way in which a value fails a schema."""
+    """One violation of the schema in a value. Each text is cut to 200 characters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -317,13 +319,13 @@ class Violation(_message.Message):
     KEYWORD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     instance_pointer: _builtins.str
-    """Where in the value: a JSON Pointer (RFC 6901), "" for the root."""
+    """Location in the value: a JSON Pointer (RFC 6901), "" for the root."""
     schema_pointer: _builtins.str
-    """Which part of the schema: a JSON Pointer."""
+    """Location in the schema: a JSON Pointer (RFC 6901), "" for the root."""
     keyword: _builtins.str
-    """The keyword that failed, such as "maxLength"; empty when the text is not JSON at all."""
+    """The keyword that failed, such as "maxLength". Empty when the text is not JSON."""
     message: _builtins.str
-    """One sentence for a person. Cut to 200 characters."""
+    """Explanation in one sentence."""
     def __init__(
         self,
         *,
