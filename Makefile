@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
 .PHONY: help setup setup-dev setup-bench demo test soak fuzz hostile serve lint proto format
-.PHONY: requirements clean distclean bench bench-full bench-replay
+.PHONY: release-descriptor requirements clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -35,6 +35,7 @@ help:
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
 	@echo 'make proto         generate the Python code of the contract'
+	@echo 'make release-descriptor  keep the contract of this release for later comparison'
 	@echo 'make bench OUT=file.json  front ends, replay, schemas, backends, an hour; bench-full: two and more'
 	@echo 'make bench-replay     the front end by itself, with recorded streams'
 	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
@@ -87,6 +88,9 @@ format: setup-dev
 
 proto: setup-dev
 	$(BIN)/python scripts/generate_stubs.py
+
+release-descriptor: setup-dev
+	scripts/release_descriptor.sh
 
 # The public schemas' folder and the file for the result.
 DATA ?=
