@@ -51,7 +51,7 @@ RUN pip --python /opt/genir/bin/python install --no-cache-dir --no-deps \
 COPY requirements/cpu.txt requirements/cpu.txt
 RUN pip --python /opt/genir/bin/python install --no-cache-dir --no-deps --require-hashes \
         --requirement requirements/cpu.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY clients clients
 COPY service service
 RUN pip --python /opt/genir/bin/python install --no-cache-dir --no-deps --no-build-isolation . \
@@ -60,7 +60,7 @@ RUN pip --python /opt/genir/bin/python install --no-cache-dir --no-deps --no-bui
         /opt/genir/models
 
 FROM build AS build-gpu
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY clients clients
 COPY service service
 # hadolint ignore=DL3013
