@@ -37,9 +37,10 @@ def metric_families() -> Iterable[Metric]:
     counters.refused[Reason.SCHEMA_INVALID] += 1
     metrics.state.schemas = cast("Preparer", SimpleNamespace(counters=counters))
     record = CallRecord("GenerateIR", "id", deadline=0.0)
-    record.facts.update({"completion_tokens": 2, "queue_seconds": 0.0})
     record.marks.first_token = record.began
-    metrics.call_ended(record, CallEnd("OK", 1.0))
+    metrics.call_ended(
+        record, CallEnd("OK", 1.0, facts={"completion_tokens": 2, "queue_seconds": 0.0})
+    )
     refusal = GenirError(Reason.OVERLOADED, "")
     metrics.call_ended(record, CallEnd("RESOURCE_EXHAUSTED", 0.0, refusal))
     return metrics.registry.collect()

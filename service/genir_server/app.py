@@ -116,9 +116,7 @@ class ServerProcess:
         self._lifecycle = Lifecycle()
         self._admission = Admission(settings.admission_limits())
         self._access = Access(settings)
-        self._limits = RequestLimits(
-            input_bytes=settings.max_input_bytes, schema_bytes=settings.max_schema_bytes
-        )
+        self._limits = RequestLimits(max_input_bytes=settings.max_input_bytes)
         self._stop = asyncio.Event()
         self._config = EngineConfig(
             model=settings.model,
@@ -166,7 +164,6 @@ class ServerProcess:
             configured_backend=self._config.structured_output_backend,
             limits=self._limits,
             tokens_per_delta=self._settings.tokens_per_delta,
-            log_content=self._settings.log_content,
         )
         server = build_server(self._settings, servicer, health, self._calls)
         await health.start()

@@ -162,7 +162,7 @@ async def test_cancelling_before_the_first_token_leaves_nothing(
 
 async def test_a_refused_request_says_why_and_the_next_one_is_served(engine: VllmEngine) -> None:
     too_long = replace(await request(engine, "refused", CAT), prompt_token_ids=[1] * 5000)
-    with pytest.raises(EngineRejectedError, match="maximum model length"):
+    with pytest.raises(EngineRejectedError, match="maximum context length"):
         await run(engine, too_long)
     await until_idle(engine)
     assert await run(engine, await request(engine, "next", CAT))

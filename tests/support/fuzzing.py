@@ -163,7 +163,7 @@ specs: st.SearchStrategy[Any] = st.one_of(
 """Specs of every kind: odd but legal, good but for one field, good but for many, and arbitrary."""
 
 _CHECKS = messages(ir_service_pb2.CheckSchemaRequest.DESCRIPTOR, ir_service_pb2.CheckSchemaRequest)
-_TOO_MANY = [SMALL_SCHEMA] * (RequestLimits().warmup_schemas + 1)
+_TOO_MANY = [SMALL_SCHEMA] * (RequestLimits().max_warmup_schemas + 1)
 _WARM_UPS: st.SearchStrategy[Message] = st.one_of(
     messages(ir_service_pb2.WarmupRequest.DESCRIPTOR, ir_service_pb2.WarmupRequest),
     st.lists(_SCHEMA, min_size=1, max_size=4).map(

@@ -91,7 +91,6 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
         access.authentication,
         message_timeout=configuration.message_timeout,
         observers=(CallLog(),),
-        log_content=configuration.log_content,
     )
     servicer = IRServicer(
         lifecycle,

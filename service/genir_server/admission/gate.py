@@ -40,7 +40,7 @@ class _State(Enum):
 
 
 class Visit:
-    """One call, from the door to its end. It is the `core.turn.Turn` of that call."""
+    """One call, from the door to its end. It is the `core.generate.Ticket` of that call."""
 
     def __init__(
         self, gate: Admission, number: int, caller: str, deadline: float | None, priority: int

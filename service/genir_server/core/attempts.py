@@ -1,4 +1,4 @@
-"""What each attempt at an IR is made with, and whether there is another after one that failed."""
+"""Plans the attempts at one IR: what each uses, and whether another follows a failed one."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _RETRIED = {
 }
 _MIN_RETRY_TEMPERATURE = 0.3
 _MIN_COMPACT_BUDGET = 128
-"""Tokens in which a brief value has a chance; whoever allows fewer means to cut."""
+"""With a smaller max_tokens no compact attempt follows: the caller wants truncation."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
-    """What one attempt is made with.
+    """What one attempt uses.
 
     Attributes:
         number: its number, from 1.
         reason: why it is made.
-        prompt: what the model is to continue.
+        prompt: what the model continues.
         engine_schema: what decoding enforces.
         sampling: how tokens are drawn.
-        tightening: what `engine_schema` rules out beside the usual.
+        tightening: what `engine_schema` rules out that the engine schema of a first attempt allows.
 
     """
 
@@ -86,19 +86,19 @@ class Attempts:
         plan = AttemptPlan(
             1, AttemptReason.FIRST, self._prompt, self._schema.engine_schema, request.sampling
         )
-        return await self._tightened(plan, Tightening.COMPACT) if request.brief else plan
+        return await self._tightened(plan, Tightening.COMPACT) if request.compact else plan
 
     async def after(
         self, failed: AttemptPlan, verdict: Verdict, raw: str, seconds: float
     ) -> AttemptPlan | None:
-        """The attempt after one that failed; None when there is none.
+        """The attempt that follows a failed one; None if there is none.
 
         Args:
-            failed: the attempt.
+            failed: the failed attempt.
             verdict: why it failed.
             raw: what the model wrote in it.
-            seconds: how long it took. With less left there is no other: its failure tells more
-                than a deadline that passes.
+            seconds: how long it took. If less time is left until the deadline, no attempt follows:
+                this failure tells the caller more than a passed deadline.
 
         Raises:
             GenirError: DRAINING.
@@ -112,7 +112,7 @@ class Attempts:
         ):
             return None
         following = await self._following(failed, verdict, reason, raw)
-        # To prepare another form of the schema takes time, too.
+        # Preparing another form of the schema has taken time, too.
         return following if self._has_time_for(seconds) else None
 
     def _has_time_for(self, seconds: float) -> bool:
@@ -123,12 +123,12 @@ class Attempts:
         self, failed: AttemptPlan, verdict: Verdict, reason: AttemptReason, raw: str
     ) -> AttemptPlan | None:
         if reason is AttemptReason.TRUNCATED:
-            return await self._briefer(failed)
+            return await self._compact(failed)
         following = failed
-        if verdict.key_written_twice:
+        if verdict.duplicate_key:
             following = await self._tightened(failed, Tightening.SINGLE_KEYS)
         prompt = await build_retry_prompt(self._prompt, raw, verdict.violations, self._engine)
-        # A model that repeats its mistake is shown the same as before.
+        # If the model repeats its mistake, the new prompt is the same as the last.
         changed = prompt is not self._prompt and prompt.token_ids != failed.prompt.token_ids
         return replace(
             following,
@@ -138,10 +138,10 @@ class Attempts:
             sampling=self._resampled(failed.number, changed=changed),
         )
 
-    async def _briefer(self, failed: AttemptPlan) -> AttemptPlan | None:
-        """An attempt held to briefer values; None where the schema has none to offer.
+    async def _compact(self, failed: AttemptPlan) -> AttemptPlan | None:
+        """An attempt bounded to more compact values; None if the schema has no such form.
 
-        The model is not shown what was cut: it may have been good as far as it went.
+        The model is not shown the truncated text: it may have been good as far as it went.
         """
         if failed.prompt.max_tokens < _MIN_COMPACT_BUDGET:
             return None
@@ -157,7 +157,7 @@ class Attempts:
         )
 
     async def _tightened(self, plan: AttemptPlan, by: Tightening) -> AttemptPlan:
-        """The plan under a tighter form of the schema, if there is one."""
+        """The plan with a tighter form of the schema, or unchanged if there is none."""
         tightening = plan.tightening | by
         try:
             schema = await self._schemas.prepare(
@@ -166,15 +166,15 @@ class Attempts:
         except GenirError as error:
             if error.reason is Reason.DRAINING:
                 raise
-            # The model may do better by itself.
+            # The model may still succeed with the form it had.
             return plan
         if not any(notice.enforcement is Enforcement.NARROWED for notice in schema.notices):
-            # The engine does not take that form: this one may be wider than the usual.
+            # The engine refuses the narrowed form; what is left may be wider than the usual form.
             return plan
         return replace(plan, engine_schema=schema.engine_schema, tightening=tightening)
 
     def _resampled(self, attempts_made: int, *, changed: bool) -> Sampling:
-        """Another seed, and never the same greedy choice again."""
+        """Another seed, and some temperature if nothing else would change."""
         sampling = self._request.sampling
         if sampling.seed is not None:
             sampling = replace(sampling, seed=(sampling.seed + attempts_made) % 2**63)

@@ -1,8 +1,8 @@
-"""The normal form of an IR: strict reading of JSON text and RFC 8785 writing.
+"""Step 4, normalize: strict reading of JSON text and RFC 8785 writing.
 
-A text that passes here means the same to every reader: no duplicate keys, no numbers that some
-readers round or refuse, no characters that cannot be encoded. Every normal form passes the strict
-reading again.
+Text that passes means the same to every reader: it has no duplicate keys, no numbers that some
+readers round or refuse, and no characters that cannot be encoded. Every normal form passes the
+strict reading again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, J
 """A parsed JSON value."""
 
 MAX_DEPTH = 256
-"""Most arrays and objects inside one another."""
+"""Maximum nesting of arrays and objects."""
 
 MAX_INTEGER = 2**53 - 1
-"""Largest integer, either sign, that every reader takes for what it is (RFC 7493)."""
+"""Largest absolute value of an integer that every JSON reader reads exactly (RFC 7493)."""
 
-# From here on RFC 8785 writes numbers with an exponent; below it as plain digits.
+# RFC 8785 writes numbers with an exponent from here on, and as plain digits below.
 _FIRST_WITH_EXPONENT = 1e21
 _INTEGER_DIGITS = len(str(MAX_INTEGER))
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
@@ -35,8 +35,8 @@ _PLAIN_WRITER = json.JSONEncoder(
 
 _TOO_DEEP = f"it nests arrays and objects more than {MAX_DEPTH} deep"
 DUPLICATE_KEY = "an object in it has the same key twice"
-_LONE_SURROGATE = "a string in it has half a surrogate pair, which no encoding can hold"
-_INTEGER_TOO_LARGE = "it has a whole number beyond 2^53-1 either way, which some readers round"
+_LONE_SURROGATE = "a string in it has half a surrogate pair, which UTF-8 cannot encode"
+_INTEGER_TOO_LARGE = "it has an integer outside ±(2^53-1), which some readers round"
 _NUMBER_TOO_LARGE = "it has a number beyond the range of a double"
 _NUMBER_TOO_SMALL = "it has a number so close to zero that a double cannot tell it from zero"
 
@@ -45,10 +45,10 @@ class NotNormalizableKind(StrEnum):
     """Why a text or a value has no normal form."""
 
     NOT_JSON = "not_json"
-    """The text is not exactly one complete JSON value: cut, malformed, or followed by more."""
+    """The text is not one complete JSON value: truncated, malformed, or followed by more."""
 
     NO_NORMAL_FORM = "no_normal_form"
-    """It is JSON, but readers would disagree on what it means."""
+    """It is JSON, but readers would interpret it differently."""
 
 
 class NotNormalizableError(ValueError):
@@ -64,16 +64,16 @@ class NotNormalizableError(ValueError):
 
 
 def parse_strict(text: str) -> JSONValue:
-    """Reads exactly one JSON value, refusing whatever readers disagree on.
+    """Reads exactly one JSON value and refuses what readers interpret differently.
 
-    Refused are: duplicate keys, also those that differ only in escapes; NaN and Infinity; numbers
-    beyond the range of a double, or so small that they would become 0; whole numbers beyond
-    `MAX_INTEGER` (with an exponent: up to 1e21, which RFC 8785 writes as plain digits); halves of
-    surrogate pairs; text after the value; nesting deeper than `MAX_DEPTH`.
+    Refused are: duplicate keys, even if they differ in escapes; NaN and Infinity; numbers beyond
+    the range of a double, or so small that they would become 0; integers beyond `MAX_INTEGER`
+    (with an exponent: up to 1e21, which RFC 8785 writes as plain digits); halves of surrogate
+    pairs; text after the value; nesting deeper than `MAX_DEPTH`.
 
     Raises:
-        NotNormalizableError: the text is refused. Being cut or malformed comes before any other
-            fault.
+        NotNormalizableError: the text is refused. Truncated or malformed text is reported as such,
+            whatever other faults it has.
 
     """
     value = _read(text)
@@ -109,9 +109,9 @@ def normal_form(text: str) -> str:
 
 
 class _Reader:
-    """A JSON decoder that remembers the first fault but reads on.
+    """A JSON decoder that records the first fault and reads on.
 
-    Reading on tells whether the text is complete: a text that was cut is reported as such, whatever
+    Only reading on shows whether the text is complete: truncated text is reported as such, whatever
     else is wrong with it.
     """
 
@@ -150,7 +150,7 @@ class _Reader:
 
 
 def _read(text: str) -> JSONValue:
-    """A value that is refused only for what is lost when it is read."""
+    """Reads a value and refuses only faults that the parsed value would no longer show."""
     _refuse_deep_nesting(text)
     reader = _Reader()
     try:
@@ -172,7 +172,7 @@ def _no_normal_form(message: str) -> NotNormalizableError:
 
 
 def _refuse_deep_nesting(text: str) -> None:
-    """Refuses what would exhaust the recursive decoder, before it sees it."""
+    """Refuses nesting that would exhaust the recursive decoder, before decoding."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = deepest = 0
@@ -194,8 +194,8 @@ def _require_normal_form(value: JSONValue) -> bool:
     """Walks a value without recursion and refuses what RFC 8785 cannot write and read back.
 
     Returns:
-        Whether Python's own writer gives the same text: RFC 8785 writes numbers that are not whole
-        in a way of its own, and sorts names by their UTF-16.
+        Whether Python's JSON writer gives the same text. RFC 8785 formats floats differently and
+        sorts keys by UTF-16 code units.
 
     """
     plain = True

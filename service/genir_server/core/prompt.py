@@ -1,8 +1,8 @@
-"""From a request to the tokens the engine continues.
+"""Step 2, prompt: from a request to the tokens that the engine continues.
 
-The schema in force is shown to the model in the system message. With AUTO it is shown whole when it
-takes at most a quarter of the context and leaves room for the completion, else without its
-descriptions, else not at all.
+The schema in force is shown to the model in the system message. AUTO shows it in full if it takes
+at most a quarter of the context and leaves room for the completion, else without its descriptions,
+else not at all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from genir_server.core.validate import input_field
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 from genir_server.domain.limits import DEFAULT_MAX_TOKENS
 from genir_server.domain.types import Message, PromptFormat, Role, SchemaInPrompt, SchemaShown
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SYSTEM = (
     "You write intermediate representations for code generation tools. "
-    "Answer with one JSON value and nothing else. Be precise and brief."
+    "Answer with one JSON value and none else. Be precise and brief."
 )
-"""The system message of a request that brings none."""
+"""The system message of a request that has none."""
 
 _SCHEMA_HEADING = "The JSON value must satisfy this JSON Schema:"
 _MAX_BYTES_PER_TOKEN = 16
@@ -34,7 +35,14 @@ _VIOLATIONS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids ready for the engine, the budget that goes with them, and what the model sees."""
+    """What an attempt starts from.
+
+    Attributes:
+        token_ids: what the engine continues.
+        max_tokens: tokens that one attempt may write.
+        schema_shown: how much of the schema is in it.
+        messages: the conversation that was rendered; None for a raw prompt.
+    """
 
     token_ids: Sequence[int]
     max_tokens: int
@@ -48,22 +56,25 @@ async def build_prompt(
     """Renders a request's prompt and settles its completion budget.
 
     Raises:
-        GenirError: PROMPT_TOO_LONG when prompt and budget do not fit the context; INVALID_FIELD
-            when the model's chat template refuses the conversation.
+        GenirError: PROMPT_TOO_LONG when prompt and budget do not fit the context; BUDGET_TOO_SMALL
+            when no value that satisfies the schema fits the budget; INVALID_FIELD when the model's
+            chat template refuses the conversation.
     """
     context = engine.info.max_model_len
-    _check_bytes(request, context, engine.info.longest_token_bytes)
+    messages: tuple[Message, ...] | None = None
     if request.prompt_format is PromptFormat.RAW:
+        shown = SchemaShown.NONE
         token_ids: Sequence[int] = await engine.tokenize(request.prompt or "")
-        return Prompt(token_ids, _budget(request, len(token_ids), context), SchemaShown.NONE, None)
-    # The last form is taken even where it does not fit: the budget then says what is wrong.
-    prompt_forms = await _forms(request.schema_in_prompt, schema, engine)
-    for shown, text in prompt_forms:
-        messages = _messages(request, text)
-        token_ids = await _render(messages, engine)
-        if _leaves_room(request, len(token_ids), context) or shown is prompt_forms[-1][0]:
-            return Prompt(token_ids, _budget(request, len(token_ids), context), shown, messages)
-    raise AssertionError("there is always a last form")
+    else:
+        wanted = request.max_tokens or min(DEFAULT_MAX_TOKENS, context // 2)
+        # If no form leaves room, the last one is kept: `_budget` then says what is wrong.
+        for form in await _forms(request.schema_in_prompt, schema, engine):
+            shown, schema_text = form
+            messages = _messages(request, schema_text)
+            token_ids = await _render(messages, engine)
+            if len(token_ids) + wanted <= context:
+                break
+    return Prompt(token_ids, _budget(request, schema, len(token_ids), context), shown, messages)
 
 
 async def build_retry_prompt(
@@ -71,8 +82,8 @@ async def build_retry_prompt(
 ) -> Prompt:
     """The prompt of a further attempt: the model sees what it wrote and what is wrong with it.
 
-    Gives `previous` unchanged where the longer prompt would not leave the same budget, where the
-    model's chat template knows no longer conversations, and for a raw prompt.
+    Returns `previous` unchanged for a raw prompt, if the longer prompt would not leave the same
+    budget, and if the model's chat template refuses the longer conversation.
     """
     if previous.messages is None or len(raw) > engine.info.max_model_len * _MAX_BYTES_PER_TOKEN:
         return previous
@@ -100,35 +111,35 @@ async def build_retry_prompt(
 
 
 async def shown_by_size(schema: PreparedSchema, engine: Engine) -> SchemaShown:
-    """How much of a schema a model is shown with AUTO where the prompt leaves room for it."""
+    """How much of a schema AUTO shows to a model beside a short prompt."""
     return (await _forms(SchemaInPrompt.AUTO, schema, engine))[0][0]
 
 
 async def _forms(
     schema_in_prompt: SchemaInPrompt, schema: PreparedSchema, engine: Engine
 ) -> list[tuple[SchemaShown, str]]:
-    """The forms in which the schema may be shown, the fullest first."""
-    nothing = (SchemaShown.NONE, "")
+    """The forms in which the schema may be shown, the most complete first."""
+    none = (SchemaShown.NONE, "")
     if schema_in_prompt is SchemaInPrompt.NEVER:
-        return [nothing]
-    whole = (SchemaShown.FULL, schema.shown_full)
+        return [none]
+    full = (SchemaShown.FULL, schema.shown_full)
     if schema_in_prompt is SchemaInPrompt.ALWAYS:
-        return [whole]
+        return [full]
     bare = (SchemaShown.WITHOUT_DESCRIPTIONS, schema.shown_without_descriptions)
-    candidates = [whole] if bare[1] == whole[1] else [whole, bare]
+    candidates = [full] if bare[1] == full[1] else [full, bare]
     quarter = engine.info.max_model_len // 4
     small_enough = [
         form
         for form in candidates
-        # A cheap bound first: tokenizing a megabyte only to discard it helps nobody.
+        # The cheap bound comes first: it saves tokenizing a megabyte only to discard it.
         if len(form[1]) <= quarter * _MAX_BYTES_PER_TOKEN
         and await _tokens(form[1], schema, engine) <= quarter
     ]
-    return [*small_enough, nothing]
+    return [*small_enough, none]
 
 
 async def _tokens(shown: str, schema: PreparedSchema, engine: Engine) -> int:
-    """The tokens of a text that shows the schema, counted once."""
+    """The number of tokens of a text that shows the schema; counted once."""
     if shown not in schema.shown_tokens:
         schema.shown_tokens[shown] = len(await engine.tokenize(shown))
     return schema.shown_tokens[shown]
@@ -153,7 +164,7 @@ async def _render(messages: tuple[Message, ...], engine: Engine) -> Sequence[int
     try:
         return await engine.render_chat(messages)
     except ValueError as refusal:
-        # Some templates know no system role: say the same in the first message of the user.
+        # Some templates have no system role: put its text before the user's first message.
         if messages[0].role is not Role.SYSTEM or len(messages) == 1:
             raise _template_error(refusal) from refusal
     folded = Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}")
@@ -164,7 +175,7 @@ async def _render(messages: tuple[Message, ...], engine: Engine) -> Sequence[int
 
 
 def _template_error(refusal: ValueError) -> GenirError:
-    message = f"the model's chat template does not take this conversation: {refusal}"
+    message = f"the model's chat template refuses this conversation: {refusal}"
     return GenirError(
         Reason.INVALID_FIELD,
         message,
@@ -172,51 +183,37 @@ def _template_error(refusal: ValueError) -> GenirError:
     )
 
 
-def _check_bytes(request: GenerationRequest, context: int, longest_token_bytes: int) -> None:
-    """Refuses what cannot fit however it is tokenized: tokenizing a megabyte holds others up."""
-    if not longest_token_bytes:
-        return
-    texts = [request.prompt or "", *(message.content for message in request.conversation or ())]
-    size = sum(len(text.encode()) for text in texts)
-    at_least = -(-size // longest_token_bytes)
-    if at_least > context:
-        raise GenirError(
-            Reason.PROMPT_TOO_LONG,
-            f"the prompt has {size} bytes, which are {at_least} tokens or more, but the model's "
-            f"context holds {context}: shorten the prompt",
-            fields=(FieldViolation(_input_field(request), f"has {at_least} tokens or more"),),
-            metadata={"prompt_tokens": str(at_least), "max_model_len": str(context)},
-        )
-
-
-def _input_field(request: GenerationRequest) -> str:
-    return "spec.conversation" if request.conversation is not None else "spec.prompt"
-
-
-def _leaves_room(request: GenerationRequest, prompt_tokens: int, context: int) -> bool:
-    wanted = request.max_tokens or min(DEFAULT_MAX_TOKENS, context // 2)
-    return prompt_tokens + wanted <= context
-
-
-def _budget(request: GenerationRequest, prompt_tokens: int, context: int) -> int:
+def _budget(
+    request: GenerationRequest, schema: PreparedSchema, prompt_tokens: int, context: int
+) -> int:
+    """The tokens that one attempt may write."""
     room = context - prompt_tokens
-    wanted = 1 if request.max_tokens is None else request.max_tokens
-    if room < wanted:
+    required = 1 if request.max_tokens is None else request.max_tokens
+    if room < required:
         raise GenirError(
             Reason.PROMPT_TOO_LONG,
-            f"the prompt has {prompt_tokens} tokens and the completion may take {wanted}, "
+            f"the prompt has {prompt_tokens} tokens and the completion may take {required}, "
             f"but the model's context holds {context}: shorten the prompt or lower max_tokens",
             fields=(
                 FieldViolation(
-                    _input_field(request),
+                    input_field(request),
                     f"has {prompt_tokens} tokens with the schema shown; at most "
-                    f"{max(context - wanted, 0)} fit beside max_tokens",
+                    f"{max(context - required, 0)} fit beside max_tokens",
                 ),
             ),
             metadata={
                 "prompt_tokens": str(prompt_tokens),
-                "max_tokens": str(wanted),
+                "max_tokens": str(required),
                 "max_model_len": str(context),
             },
         )
-    return min(DEFAULT_MAX_TOKENS, room) if request.max_tokens is None else request.max_tokens
+    budget = min(DEFAULT_MAX_TOKENS, room) if request.max_tokens is None else request.max_tokens
+    if budget < schema.min_tokens:
+        raise GenirError(
+            Reason.BUDGET_TOO_SMALL,
+            f"no value that satisfies the schema fits in {budget} tokens; the smallest takes at "
+            f"least {schema.min_tokens}: raise max_tokens or shorten the prompt",
+            fields=(FieldViolation("spec.max_tokens", f"must be {schema.min_tokens} or more"),),
+            metadata={"max_tokens": str(budget), "min_tokens": str(schema.min_tokens)},
+        )
+    return budget

@@ -1,4 +1,4 @@
-"""The schema in force, and what can be told of one without generating."""
+"""Checks schemas and keeps them ready, without generating."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.core.prompt import shown_by_size
-from genir_server.core.validate import check_schema_count, validate_schema
+from genir_server.core.schema_in_force import refusal_at, schema_in_force
+from genir_server.core.validate import validate_schema
 from genir_server.domain.digest import digest
-from genir_server.domain.errors import FieldViolation, GenirError, Reason
+from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.fair_queue import FairQueue
-from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import Enforcement, SchemaCoverage, SchemaLimit
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from genir_server.schema.types import PreparedSchema, SchemaPreparer, SchemaStatistics
 
 _MAX_ENGINE_SCHEMA_BYTES = 2 << 20
-_CALLS_AT_ONCE = 64
+_MAX_CALLS = 64
 _RETRY_AFTER_SECONDS = 1.0
-_OUTCOMES_OF_ONE_SCHEMA = frozenset(
+_REASONS_OF_ONE_SCHEMA = frozenset(
     {
         Reason.INVALID_FIELD,
         Reason.SCHEMA_INVALID,
@@ -37,9 +37,9 @@ _OUTCOMES_OF_ONE_SCHEMA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SchemaCheckRequest:
-    """What is asked about a schema. Neither text nor digest means the built-in IR schema.
+    """A question about a schema. Neither text nor digest means the built-in IR schema.
 
-    `caller` says who asks, as in `GenerationRequest`.
+    `caller` is the caller's name, as in `GenerationRequest`.
     """
 
     json_schema: str | None = None
@@ -55,10 +55,10 @@ class SchemaCheck:
     Attributes:
         schema: the schema, prepared.
         coverage: how much of it decoding enforces.
-        limits: the limits that schemas must keep, and how near this one comes to them.
-        engine_schema: what decoding enforces; empty unless asked for, and beyond 2 MiB.
+        limits: the limits on schemas, and this schema's values.
+        engine_schema: what decoding enforces; empty unless requested, and if longer than 2 MiB.
         cached: whether it had been prepared before.
-        schema_shown: how much of it a model is shown, as far as that depends on its size.
+        schema_shown: how much of it AUTO shows to a model beside a short prompt.
     """
 
     schema: PreparedSchema
@@ -69,49 +69,15 @@ class SchemaCheck:
     schema_shown: SchemaShown
 
 
-async def schema_in_force(
-    schemas: SchemaPreparer,
-    builtin: PreparedSchema,
-    json_schema: str | None,
-    schema_digest: str | None,
-    *,
-    caller: str = "",
-    parent: str = "spec.",
-) -> PreparedSchema:
-    """The schema that a request means: by its text, by its digest, or the built-in one.
-
-    `caller` says who asks; `parent` comes before the names of fields in errors.
-
-    Raises:
-        GenirError: SCHEMA_NOT_FOUND, or what `SchemaPreparer.prepare` raises.
-    """
-    if json_schema is not None:
-        try:
-            return await schemas.prepare(json_schema, caller)
-        except GenirError as error:
-            raise _at(f"{parent}json_schema", error) from None
-    if schema_digest is None or schema_digest == builtin.digest:
-        return builtin
-    schema = schemas.known(schema_digest)
-    if schema is None:
-        raise GenirError(
-            Reason.SCHEMA_NOT_FOUND,
-            "this server does not know a schema of that digest: send its text in json_schema",
-            fields=(FieldViolation(f"{parent}schema_digest", "is not known to this server"),),
-        )
-    return schema
-
-
 class SchemaChecker:
-    """Answers questions about schemas and keeps schemas ready, beside the generate calls.
+    """Checks schemas and keeps them ready while generate calls run.
 
     Args:
         schemas: prepares schemas.
         builtin_schema: the schema in force when a caller sends none.
-        engine: its tokenizer tells how long a schema is; nothing is generated.
-        limits: bounds on one request.
-        at_once: how many schemas are prepared at once for this. Fewer than there are workers leave
-            one to the generate calls.
+        engine: counts the tokens of a schema; generates nothing.
+        concurrency: schemas prepared at the same time. If it is smaller than the number of workers,
+            generate calls always find a worker.
     """
 
     def __init__(
@@ -119,32 +85,30 @@ class SchemaChecker:
         schemas: SchemaPreparer,
         builtin_schema: PreparedSchema,
         engine: Engine,
-        limits: RequestLimits | None = None,
         *,
-        at_once: int = 1,
+        concurrency: int = 1,
     ) -> None:
         self._schemas = schemas
         self._builtin = builtin_schema
         self._engine = engine
-        self._limits = limits or RequestLimits()
         self._workers: FairQueue[None] = FairQueue()
-        for _ in range(max(1, at_once)):
+        for _ in range(max(1, concurrency)):
             self._workers.put(None)
         self._calls = 0
 
     @property
     def statistics(self) -> SchemaStatistics:
-        """What the layer that prepares schemas has done."""
+        """Counters of the schema preparer."""
         return self._schemas.statistics()
 
     async def check(self, request: SchemaCheckRequest) -> SchemaCheck:
-        """Prepares a schema and tells how well it can be enforced.
+        """Prepares a schema and reports how well decoding can enforce it.
 
         Raises:
-            GenirError: the schema cannot be used, its digest is not known, or too many such calls
-                are under way (OVERLOADED).
+            GenirError: the schema cannot be used, its digest is not known, or too many calls about
+                schemas are in flight (OVERLOADED).
         """
-        validate_schema(request.json_schema, request.schema_digest, self._limits)
+        validate_schema(request.json_schema, request.schema_digest)
         cached = True
         if request.json_schema is None:
             schema = await schema_in_force(
@@ -153,7 +117,7 @@ class SchemaChecker:
         else:
             known = self._schemas.known(digest(request.json_schema))
             cached = known is not None
-            async with self._place():
+            async with self._in_flight():
                 schema = known or await self._prepared(
                     request.json_schema, "json_schema", request.caller
                 )
@@ -176,22 +140,20 @@ class SchemaChecker:
     async def keep_ready(
         self, texts: Sequence[str], caller: str = ""
     ) -> list[PreparedSchema | GenirError]:
-        """Prepares schemas for later calls; each gives its schema or why it cannot be used.
+        """Prepares schemas for later calls; returns for each the schema or why it cannot be used.
 
         Raises:
-            GenirError: INVALID_FIELD for too many; OVERLOADED when too many such calls are under
-                way; DRAINING.
+            GenirError: OVERLOADED when too many calls about schemas are in flight; DRAINING.
         """
-        check_schema_count(len(texts), self._limits)
         outcomes: list[PreparedSchema | GenirError] = []
-        async with self._place():
+        async with self._in_flight():
             for index, text in enumerate(texts):
                 field = f"json_schemas[{index}]"
                 try:
-                    validate_schema(text, None, self._limits, field=field)
+                    validate_schema(text, None, field=field)
                     outcomes.append(await self._prepared(text, field, caller))
                 except GenirError as error:
-                    if error.reason not in _OUTCOMES_OF_ONE_SCHEMA:
+                    if error.reason not in _REASONS_OF_ONE_SCHEMA:
                         raise
                     outcomes.append(error)
         return outcomes
@@ -201,19 +163,19 @@ class SchemaChecker:
         try:
             return await self._schemas.prepare(text, caller)
         except GenirError as error:
-            raise _at(field, error) from None
+            raise refusal_at(field, error) from None
         finally:
             self._workers.put(None)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        if self._calls >= _CALLS_AT_ONCE:
+    async def _in_flight(self) -> AsyncIterator[None]:
+        if self._calls >= _MAX_CALLS:
             raise GenirError(
                 Reason.OVERLOADED,
-                f"{self._calls} calls about schemas are under way, the most this server takes: try "
+                f"{self._calls} calls about schemas are in flight, the maximum of this server: try "
                 "again later or elsewhere",
                 retry_after=_RETRY_AFTER_SECONDS,
-                metadata={"max": str(_CALLS_AT_ONCE)},
+                metadata={"max": str(_MAX_CALLS)},
             )
         self._calls += 1
         try:
@@ -225,14 +187,3 @@ class SchemaChecker:
 def _coverage(schema: PreparedSchema) -> SchemaCoverage:
     left = any(n.enforcement is Enforcement.CHECKED_AFTER_DECODING for n in schema.notices)
     return SchemaCoverage.CHECKED if left else SchemaCoverage.EXACT
-
-
-def _at(field: str, error: GenirError) -> GenirError:
-    """The same refusal of a schema that stood in `field`."""
-    return GenirError(
-        error.reason,
-        error.message,
-        fields=tuple(FieldViolation(field, violation.description) for violation in error.fields),
-        retry_after=error.retry_after,
-        metadata=error.metadata,
-    )

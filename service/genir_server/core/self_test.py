@@ -1,8 +1,8 @@
-"""Generations that the server makes for itself: the warm-up and the canary.
+"""Generations that the server runs for itself: the warm-up and the canary.
 
-Both go the whole way that a caller's request goes, but stand in no queue: together they have one
-place of their own, and the engine takes them first. Simultaneous askers share one generation, which
-goes on when an asker leaves; each kind begins at most once a second and has a bound in time.
+Both pass through all five steps like a caller's request, but do not queue: one of them runs at a
+time, and the engine takes it first. Simultaneous calls share one generation, which goes on when a
+caller leaves. Each kind starts at most once a second and has a time limit.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ CANARY_SCHEMA = (
     '"required":["summary"],"additionalProperties":false}},'
     '"required":["intent"],"additionalProperties":false}'
 )
-"""A schema of the IR's shape whose generation takes about a dozen tokens."""
+"""A schema of the IR's shape; a generation with it takes about a dozen tokens."""
 
 INTERVAL_SECONDS = 1.0
-"""Least time between the beginnings of two generations of one kind."""
+"""Minimum time between the starts of two generations of one kind."""
 
 CANARY_SECONDS = 60.0
-"""Longest time that a canary may take."""
+"""Maximum duration of a canary."""
 
 WARMUP_SECONDS = 600.0
-"""Longest time that a warm-up may take, all its attempts together."""
+"""Maximum duration of a warm-up, all its attempts together."""
 
 _PRIORITY = -1000
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
 _WARMUP_BUDGETS = (256, None)
-"""Tokens that each attempt may take, for all attempts in turn: a server that starts is waited for,
-and what a small model is long-winded about with one seed it may say shortly with the next."""
-_TOO_LITTLE = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
+"""`max_tokens` of the requests that a warm-up tries. The small budget comes first, because callers
+wait for a starting server, and a small model that is verbose with one seed may be brief with the
+next."""
+_BUDGET_REASONS = {Reason.TRUNCATED, Reason.BUDGET_TOO_SMALL, Reason.PROMPT_TOO_LONG}
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTestResult:
-    """A verified IR and the seconds it took."""
+    """A verified IR and the seconds that it took."""
 
     completed: Completed
     elapsed: float
@@ -64,7 +65,7 @@ class SelfTest:
         self._generator = generator
         self._warm: SelfTestResult | None = None
         self._running: dict[str, asyncio.Task[SelfTestResult]] = {}
-        self._place = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._began: dict[str, float] = {}
 
     @property
@@ -73,10 +74,10 @@ class SelfTest:
         return self._warm
 
     async def warm_up(self) -> SelfTestResult:
-        """Runs one generation with the built-in IR schema and remembers it.
+        """Runs one generation with the built-in IR schema and keeps its result.
 
         Raises:
-            GenirError: it did not come to a valid IR.
+            GenirError: it did not give a valid IR.
         """
         return await self._shared("warm-up", self._warm_up)
 
@@ -84,7 +85,7 @@ class SelfTest:
         """Runs one very short generation.
 
         Raises:
-            GenirError: it did not come to a valid IR.
+            GenirError: it did not give a valid IR.
         """
         return await self._shared("canary", self._canary)
 
@@ -96,13 +97,13 @@ class SelfTest:
             task = asyncio.create_task(probe(), name=name)
             self._running[name] = task
             task.add_done_callback(self._forget)
-        # One asker that gives up must not take the generation from the others.
+        # A caller that gives up must not cancel the generation for the others.
         return await asyncio.shield(task)
 
     def _forget(self, task: asyncio.Task[SelfTestResult]) -> None:
         del self._running[task.get_name()]
         if not task.cancelled():
-            # Seen here, so that a failure nobody waited for is no unretrieved exception.
+            # Retrieved here, so that asyncio does not report a failure that no caller awaited.
             task.exception()
 
     async def _warm_up(self) -> SelfTestResult:
@@ -113,7 +114,7 @@ class SelfTest:
                 sampling=Sampling(seed=_WARMUP_SEED + number),
                 max_tokens=budget,
                 max_attempts=_WARMUP_ATTEMPTS,
-                brief=True,
+                compact=True,
                 priority=_PRIORITY,
             )
             for number, budget in enumerate(_WARMUP_BUDGETS)
@@ -137,8 +138,8 @@ class SelfTest:
         )
 
     async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> SelfTestResult:
-        """Runs the first request whose budget of tokens is enough."""
-        async with self._place:
+        """Runs the requests in order until the token budget of one is enough."""
+        async with self._lock:
             since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
             await asyncio.sleep(INTERVAL_SECONDS - since)
             self._began[name] = time.monotonic()
@@ -148,7 +149,7 @@ class SelfTest:
                         try:
                             return await self._generate(request)
                         except GenirError as fault:
-                            if fault.reason not in _TOO_LITTLE:
+                            if fault.reason not in _BUDGET_REASONS:
                                 raise
                     return await self._generate(requests[-1])
             except TimeoutError as fault:

@@ -1,12 +1,14 @@
-"""Checks a request's values against their documented ranges. Pure, cheap, no engine needed.
+"""Step 1, validate: checks a request against its documented ranges. Pure and cheap.
 
-Everything wrong with a request is reported at once, so that a caller fixes it in one go.
+`validate_request` reports every field at fault at once, so that a caller fixes them in one go.
+`is_request_id`, `check_message_count` and `check_schema_count` are for the transport: it calls them
+before it converts a message, and they are not repeated here.
 """
 
 from __future__ import annotations
 
-import math
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from genir_server.domain.digest import is_digest
@@ -18,132 +20,111 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from genir_server.domain.limits import RequestLimits
-    from genir_server.domain.types import GenerationRequest, Message
+    from genir_server.domain.types import GenerationRequest, Message, Range
+    from genir_server.engine.protocol import EngineInfo
+
+REQUEST_ID_RULE = "must be 1 to 128 letters, digits, '.', '_', ':' or '-'"
+"""What `is_request_id` demands, as the description of a field violation."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_MAX_SEED = 2**63 - 1
 _MAX_TOKENS = 2**31 - 1
 
 
 def is_request_id(text: str) -> bool:
-    """Whether `text` is a request id that a caller may choose."""
+    """Whether a caller may choose `text` as a request id."""
     return _REQUEST_ID.fullmatch(text) is not None
 
 
 def check_message_count(count: int, limits: RequestLimits) -> None:
-    """Refuses a conversation of too many messages, before anyone looks at them.
+    """Refuses a conversation of too many messages.
 
     Raises:
         GenirError: INVALID_FIELD.
     """
-    if count > limits.messages:
+    if count > limits.max_messages:
         raise invalid_field(
-            "spec.conversation.messages", f"must hold at most {limits.messages}, not {count}"
+            "spec.conversation.messages", f"must hold at most {limits.max_messages}, not {count}"
         )
 
 
 def check_schema_count(count: int, limits: RequestLimits) -> None:
-    """Refuses a warm-up with too many schemas, before anyone looks at them.
+    """Refuses a warm-up with too many schemas.
 
     Raises:
         GenirError: INVALID_FIELD.
     """
-    if count > limits.warmup_schemas:
+    if count > limits.max_warmup_schemas:
         raise invalid_field(
-            "json_schemas", f"must hold at most {limits.warmup_schemas}, not {count}"
+            "json_schemas", f"must hold at most {limits.max_warmup_schemas}, not {count}"
         )
 
 
-def validate_request(request: GenerationRequest, limits: RequestLimits) -> None:
-    """Refuses a request with a missing, malformed or out-of-range field.
+def validate_request(request: GenerationRequest, limits: RequestLimits, engine: EngineInfo) -> None:
+    """Refuses a request that cannot be served, as far as its fields alone show it.
 
     Raises:
-        GenirError: INVALID_FIELD with every field at fault; SCHEMA_TOO_COMPLEX for a schema text
-            beyond its limit; PROMPT_TOO_LONG for an input beyond its limit in bytes.
+        GenirError: INVALID_FIELD with every field at fault; PROMPT_TOO_LONG for an input beyond its
+            limit in bytes or certain not to fit the context; MODEL_NOT_FOUND;
+            LORA_ADAPTER_NOT_FOUND.
     """
-    violations = tuple(_violations(request, limits))
+    violations = tuple(_violations(request, limits, engine.unsupported_sampling))
     if violations:
         first = violations[0]
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         raise GenirError(
             Reason.INVALID_FIELD, f"{first.field} {first.description}{more}", fields=violations
         )
-    check_message_count(len(request.conversation or ()), limits)
-    _check_input_size(request, limits)
-    _check_schema_size(request.json_schema, limits, "spec.json_schema")
+    _check_input_size(request, limits, engine)
+    _check_model(request, engine)
 
 
 def validate_schema(
-    json_schema: str | None,
-    schema_digest: str | None,
-    limits: RequestLimits,
-    *,
-    field: str = "json_schema",
+    json_schema: str | None, schema_digest: str | None, *, field: str = "json_schema"
 ) -> None:
-    """Refuses a schema that is given by itself, as text in `field` or by its digest.
-
-    Raises:
-        GenirError: INVALID_FIELD, or SCHEMA_TOO_COMPLEX for a text beyond its limit.
-    """
-    for violation in _schema_violations(json_schema, schema_digest, field, "schema_digest"):
-        raise invalid_field(violation.field, violation.description)
-    _check_schema_size(json_schema, limits, field)
-
-
-def check_sampling(sampling: Sampling, unsupported: Collection[str]) -> None:
-    """Refuses a sampling parameter that this engine cannot honour, unless it is at its default.
+    """Refuses a malformed schema argument of a call that generates nothing.
 
     Args:
-        sampling: what the caller asked for.
-        unsupported: names of fields of `Sampling`.
+        json_schema: the text of the schema, if the caller sent one.
+        schema_digest: its digest, if the caller sent that instead.
+        field: the name of the text's field in errors.
 
     Raises:
         GenirError: INVALID_FIELD.
     """
-    defaults = Sampling()
-    violations = tuple(
-        FieldViolation(
-            f"spec.{name}",
-            f"must be unset or {getattr(defaults, name):g}: "
-            "this server's engine does not support it as it is set up",
-        )
-        for name in sorted(unsupported)
-        if getattr(sampling, name) != getattr(defaults, name)
-    )
-    if violations:
-        raise GenirError(
-            Reason.INVALID_FIELD,
-            f"{violations[0].field} {violations[0].description}",
-            fields=violations,
-        )
+    for violation in _schema_violations(json_schema, schema_digest, field, "schema_digest"):
+        raise invalid_field(violation.field, violation.description)
 
 
-def _violations(request: GenerationRequest, limits: RequestLimits) -> Iterator[FieldViolation]:
-    if not is_request_id(request.request_id):
-        yield FieldViolation(
-            "spec.request_id", "must be 1 to 128 letters, digits, '.', '_', ':' or '-'"
-        )
+def input_field(request: GenerationRequest) -> str:
+    """The name of the field that holds the request's input."""
+    return "spec.conversation" if request.conversation is not None else "spec.prompt"
+
+
+def _violations(
+    request: GenerationRequest, limits: RequestLimits, unsupported_sampling: Collection[str]
+) -> Iterator[FieldViolation]:
     yield from _input_violations(request)
-    yield from _sampling_violations(request.sampling)
+    yield from _sampling_violations(request.sampling, unsupported_sampling)
     yield from _schema_violations(
         request.json_schema, request.schema_digest, "spec.json_schema", "spec.schema_digest"
     )
     if request.max_tokens is not None and not 1 <= request.max_tokens <= _MAX_TOKENS:
         yield FieldViolation("spec.max_tokens", f"must be 1 or more, not {request.max_tokens}")
-    if abs(request.priority) > limits.priority:
+    if abs(request.priority) > limits.max_priority:
         yield FieldViolation(
             "spec.priority",
-            f"must be between -{limits.priority} and {limits.priority}, not {request.priority}",
+            f"must be between -{limits.max_priority} and {limits.max_priority}, "
+            f"not {request.priority}",
         )
     if not 1 <= request.tokens_per_delta <= MAX_TOKENS_PER_DELTA:
         yield FieldViolation(
             "tokens_per_delta",
             f"must be between 1 and {MAX_TOKENS_PER_DELTA}, not {request.tokens_per_delta}",
         )
-    if not 1 <= request.max_attempts <= limits.attempts:
+    if not 1 <= request.max_attempts <= limits.max_attempts:
         yield FieldViolation(
             "spec.max_attempts",
-            f"must be between 1 and {limits.attempts}, not {request.max_attempts}",
+            f"must be between 1 and {limits.max_attempts}, not {request.max_attempts}",
         )
 
 
@@ -193,41 +174,20 @@ def _conversation_violations(
         )
 
 
-def _sampling_violations(sampling: Sampling) -> Iterator[FieldViolation]:
-    ranges = (
-        ("temperature", sampling.temperature, 0.0, 2.0, True),
-        ("top_p", sampling.top_p, 0.0, 1.0, False),
-        ("min_p", sampling.min_p, 0.0, 1.0, True),
-        ("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0, True),
-        ("presence_penalty", sampling.presence_penalty, -2.0, 2.0, True),
-        # Far below, it is 0 as the engine's 32-bit number, and tokens outside the grammar come out.
-        ("repetition_penalty", sampling.repetition_penalty, 0.01, 2.0, True),
-    )
-    for name, value, low, high, low_included in ranges:
-        inside = math.isfinite(value) and low <= value <= high and (low_included or value > low)
-        if not inside:
-            span = (
-                f"between {low:g} and {high:g}" if low_included else f"above 0 and up to {high:g}"
+def _sampling_violations(
+    sampling: Sampling, unsupported: Collection[str]
+) -> Iterator[FieldViolation]:
+    for parameter in fields(sampling):
+        value, default = getattr(sampling, parameter.name), parameter.default
+        allowed: Range = parameter.metadata["range"]
+        if value is not None and value not in allowed:
+            yield FieldViolation(f"spec.{parameter.name}", f"must be {allowed}, not {value:.12g}")
+        elif parameter.name in unsupported and value != default:
+            yield FieldViolation(
+                f"spec.{parameter.name}",
+                f"must be unset or {default:g}: this server's engine does not support it as it is "
+                "set up",
             )
-            yield FieldViolation(f"spec.{name}", f"must be {span}, not {value:g}")
-    if sampling.top_k < 0:
-        yield FieldViolation("spec.top_k", f"must be 0 (all) or more, not {sampling.top_k}")
-    if sampling.seed is not None and not 0 <= sampling.seed <= _MAX_SEED:
-        yield FieldViolation("spec.seed", f"must be 0 or more, not {sampling.seed}")
-
-
-def _check_input_size(request: GenerationRequest, limits: RequestLimits) -> None:
-    texts = [request.prompt or "", request.system or ""]
-    texts += [message.content for message in request.conversation or ()]
-    size = sum(len(text.encode()) for text in texts)
-    if size > limits.input_bytes:
-        field = "spec.prompt" if request.prompt is not None else "spec.conversation"
-        raise GenirError(
-            Reason.PROMPT_TOO_LONG,
-            f"the input has {size} bytes; this server takes at most {limits.input_bytes}",
-            fields=(FieldViolation(field, f"must have at most {limits.input_bytes} bytes"),),
-            metadata={"limit": "input_bytes", "max": str(limits.input_bytes), "value": str(size)},
-        )
 
 
 def _schema_violations(
@@ -241,17 +201,57 @@ def _schema_violations(
         )
 
 
-def _check_schema_size(json_schema: str | None, limits: RequestLimits, field: str) -> None:
-    size = len((json_schema or "").encode())
-    if size > limits.schema_bytes:
+def _check_input_size(
+    request: GenerationRequest, limits: RequestLimits, engine: EngineInfo
+) -> None:
+    texts = [request.prompt or "", *(message.content for message in request.conversation or ())]
+    text_bytes = sum(len(text.encode()) for text in texts)
+    size = text_bytes + len((request.system or "").encode())
+    if size > limits.max_input_bytes:
         raise GenirError(
-            Reason.SCHEMA_TOO_COMPLEX,
-            f"the schema has {size} bytes; this server takes at most {limits.schema_bytes}",
-            fields=(FieldViolation(field, f"must have at most {limits.schema_bytes} bytes"),),
+            Reason.PROMPT_TOO_LONG,
+            f"the input has {size} bytes; this server accepts at most {limits.max_input_bytes}",
+            fields=(
+                FieldViolation(
+                    input_field(request), f"must have at most {limits.max_input_bytes} bytes"
+                ),
+            ),
             metadata={
-                "pointer": "",
-                "limit": "schema_bytes",
-                "max": str(limits.schema_bytes),
+                "limit": "input_bytes",
+                "max": str(limits.max_input_bytes),
                 "value": str(size),
             },
+        )
+    if not engine.max_token_bytes:
+        return
+    # Tokenizing a megabyte delays other calls, so a prompt that cannot fit is refused before.
+    min_tokens = -(-text_bytes // engine.max_token_bytes)
+    if min_tokens > engine.max_model_len:
+        raise GenirError(
+            Reason.PROMPT_TOO_LONG,
+            f"the prompt has {text_bytes} bytes, which are {min_tokens} tokens or more, but the "
+            f"model's context holds {engine.max_model_len}: shorten the prompt",
+            fields=(FieldViolation(input_field(request), f"has {min_tokens} tokens or more"),),
+            metadata={
+                "prompt_tokens": str(min_tokens),
+                "max_model_len": str(engine.max_model_len),
+            },
+        )
+
+
+def _check_model(request: GenerationRequest, engine: EngineInfo) -> None:
+    if request.model not in ("", engine.model):
+        raise GenirError(
+            Reason.MODEL_NOT_FOUND,
+            f"the model is not served here; served: {engine.model}",
+            fields=(FieldViolation("spec.model", f"must be empty or {engine.model}"),),
+            metadata={"served": engine.model},
+        )
+    if request.lora_adapter and request.lora_adapter not in engine.lora_adapters:
+        loaded = ", ".join(engine.lora_adapters) or "none"
+        raise GenirError(
+            Reason.LORA_ADAPTER_NOT_FOUND,
+            f"the LoRA adapter is not loaded here; loaded: {loaded}",
+            fields=(FieldViolation("spec.lora_adapter", f"must be one of: {loaded}"),),
+            metadata={"loaded": loaded},
         )

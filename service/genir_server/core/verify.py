@@ -1,4 +1,4 @@
-"""Decides what a finished text is: a valid IR in normal form, or what is wrong with it."""
+"""Step 5, verify: whether a finished text is a valid IR, and what is wrong with it if not."""
 
 from __future__ import annotations
 
@@ -21,26 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`ir_json` when the text is a valid IR; otherwise the `reason` and the violations found.
+    """What verification found.
 
-    `key_written_twice` is the one violation that decoding can rule out next time.
+    Attributes:
+        ir_json: the IR in normal form; empty if the text is not a valid IR.
+        reason: why the text is not a valid IR; None if it is.
+        violations: what is wrong with it.
+        duplicate_key: whether an object has the same key twice, which a tighter form of the schema
+            can rule out in the next attempt.
     """
 
     ir_json: str = ""
     reason: Reason | None = None
     violations: tuple[Violation, ...] = ()
-    key_written_twice: bool = False
+    duplicate_key: bool = False
 
 
-def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
-    """Parses, normalizes and verifies what the model wrote.
+def verify(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
+    """Normalizes what the model wrote and checks it against the caller's own schema.
 
-    How the engine says it finished matters only for text that is not complete JSON: cut at
-    max_tokens it is TRUNCATED, otherwise the constraint did not hold (llguidance ends a request
-    that runs into one of its own limits as a plain stop), which is CONSTRAINT_FAILED.
+    `finish_reason` matters only for text that is not complete JSON. Such text is TRUNCATED if the
+    model reached max_tokens. Otherwise the constraint did not hold, which is CONSTRAINT_FAILED:
+    llguidance ends a request that reaches one of its own limits with a plain stop.
     """
     try:
-        # What is verified is what is sent: the normalized text, parsed again.
+        # The normalized text is parsed again, so that what is verified is what is sent.
         ir_json = normal_form(raw)
         violations = tuple(schema.verifier.violations(json.loads(ir_json)))
     except NotNormalizableError as fault:
@@ -49,7 +54,7 @@ def judge(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) 
             return Verdict(
                 reason=Reason.VALIDATION_FAILED,
                 violations=(violation,),
-                key_written_twice=fault.message == DUPLICATE_KEY,
+                duplicate_key=fault.message == DUPLICATE_KEY,
             )
         cut = finish_reason is FinishReason.LENGTH
         return Verdict(reason=Reason.TRUNCATED if cut else Reason.CONSTRAINT_FAILED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, StrEnum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Role(StrEnum):
@@ -117,17 +117,56 @@ class SchemaLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn."""
+class Range:
+    """The values that a number may have; NaN is in no range.
 
-    temperature: float = 0.3
-    top_p: float = 0.95
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+    Attributes:
+        min: the smallest value.
+        max: the largest value; None for no limit.
+        exclusive_min: whether `min` itself is not allowed.
+    """
+
+    min: float
+    max: float | None = None
+    exclusive_min: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Whether a number is in the range."""
+        above = value > self.min if self.exclusive_min else value >= self.min
+        return above and (self.max is None or value <= self.max)
+
+    def __str__(self) -> str:
+        """The range in words, such as "between 0 and 2"."""
+        if self.max is None:
+            return f"{self.min:g} or more"
+        if self.exclusive_min:
+            return f"above {self.min:g} and up to {self.max:g}"
+        return f"between {self.min:g} and {self.max:g}"
+
+
+def _parameter(default: float | None, allowed: Range) -> Any:  # noqa: ANN401 - what `field` gives.
+    return field(default=default, metadata={"range": allowed})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn.
+
+    The names are those of `genir.v1.GenerationSpec` and of vLLM's `SamplingParams`. Default and
+    range of each parameter stand here; conversions and checks go over these fields.
+    docs/development.md says how to add one.
+    """
+
+    temperature: float = _parameter(0.3, Range(0, 2))
+    top_p: float = _parameter(0.95, Range(0, 1, exclusive_min=True))
+    top_k: int = _parameter(0, Range(0))
+    min_p: float = _parameter(0.0, Range(0, 1))
+    seed: int | None = _parameter(None, Range(0))
+    frequency_penalty: float = _parameter(0.0, Range(-2, 2))
+    presence_penalty: float = _parameter(0.0, Range(-2, 2))
+    # A value far below 0.01 becomes 0 in the engine's 32-bit arithmetic, and the engine then emits
+    # tokens that the grammar forbids.
+    repetition_penalty: float = _parameter(1.0, Range(0.01, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +198,7 @@ class GenerationRequest:
     tokens_per_delta: int = 1
     caller: str = ""
     deadline: float | None = None
-    brief: bool = False
+    compact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +251,8 @@ class Violation:
 class Accepted:
     """The request passed every check and goes to the engine.
 
-    `schema_seconds` is how long it took until its schema was ready, `turn_seconds` how long it
-    waited for its turn when its prompt was.
+    `schema_seconds` is the time until its schema was ready, `admission_seconds` the time that it
+    then waited, with its prompt rendered, in the queue before the engine.
     """
 
     request_id: str
@@ -226,7 +265,7 @@ class Accepted:
     max_tokens: int
     lora_adapter: str = ""
     schema_seconds: float = 0.0
-    turn_seconds: float = 0.0
+    admission_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

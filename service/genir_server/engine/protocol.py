@@ -34,7 +34,7 @@ class EngineInfo:
     `max_model_len` is the context: most tokens of prompt and completion together.
     `configured_backend` is the structured-output backend read back from the engine's own
     configuration. `tokenizer_source` is the folder or name the tokenizer came from.
-    `longest_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
+    `max_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
     is not known. `max_running` is the most requests that one step works on, and `kv_cache_tokens`
     how many tokens of running requests the engine has memory for; 0 where that is not known.
     `unsupported_sampling` names the fields of `Sampling` that this engine takes at their defaults
@@ -46,7 +46,7 @@ class EngineInfo:
     max_model_len: int
     configured_backend: str
     tokenizer_source: str = ""
-    longest_token_bytes: int = 0
+    max_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
     jump_forward: bool = False
 

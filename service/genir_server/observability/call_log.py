@@ -23,8 +23,8 @@ class CallLog:
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
         """Writes the line."""
-        # A kubelet or a waiting client asks for health all the time; that is no news.
-        facts = record.facts.keys() - {"trace_id", "caller"}
+        # A kubelet or a waiting client calls Health all the time.
+        facts = end.facts.keys() - {"trace_id", "caller"}
         routine = record.method == "Health" and end.failure is None and not facts
         log.log(
             logging.DEBUG if routine else logging.INFO,
@@ -33,5 +33,5 @@ class CallLog:
             request_id=record.request_id,
             code=end.code,
             seconds=round(end.seconds, 4),
-            **record.facts,
+            **end.facts,
         )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from genir_server.domain.caller import ANYONE, Caller
 from genir_server.domain.errors import Reason
+from genir_server.domain.types import Accepted, Completed, TextDelta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from genir_server.domain.errors import GenirError
+    from genir_server.domain.types import GenerationEvent, GenerationRequest
 
 _QUOTING = frozenset(
     {
@@ -62,10 +64,13 @@ class CallFacts(TypedDict, total=False):
 
 @dataclass(slots=True)
 class CallMarks:
-    """When a call got how far, on the monotonic clock; None for a point that it did not reach.
+    """When a call reached which point, on the monotonic clock; None for a point not reached.
 
-    `admitted` is when it was let in, `queued` when its prompt was made and it began to wait for its
-    turn, `accepted` when it had its turn, `first_token` when the engine had written something.
+    Attributes:
+        admitted: when it was counted as in flight.
+        queued: when its prompt was rendered and it joined the queue before the engine.
+        accepted: when the engine had room for it.
+        first_token: when the first token arrived.
     """
 
     admitted: float | None = None
@@ -76,11 +81,21 @@ class CallMarks:
 
 @dataclass(slots=True)
 class CallRecord:
-    """What is known of a call while it runs.
+    """What is known of a call while it runs. Times are on the monotonic clock.
 
-    `began` and `deadline`, when it must be done, are on the monotonic clock. `caller` is who made
-    the call. `completion_tokens` counts what was written so far, for calls that do not come to
-    their end. `cut_off` is what the server ends the call with before its time, where it does.
+    Attributes:
+        method: the name of the method.
+        request_id: the request id that the caller chose, or else the server's.
+        deadline: when the call must be done.
+        caller: who made the call.
+        began: when the call came in.
+        facts: fields of the log line that are not known from an event.
+        marks: when the call reached which point.
+        request: the request of a call that generates.
+        accepted: the event that the generation began with.
+        completed: the event that the generation ended with.
+        completion_tokens: tokens written so far, for calls that do not complete.
+        cut_off: the error with which the server ends the call early.
     """
 
     method: str
@@ -90,35 +105,91 @@ class CallRecord:
     began: float = field(default_factory=time.monotonic)
     facts: CallFacts = field(default_factory=CallFacts)
     marks: CallMarks = field(default_factory=CallMarks)
+    request: GenerationRequest | None = None
+    accepted: Accepted | None = None
+    completed: Completed | None = None
     completion_tokens: int = 0
     cut_off: GenirError | None = None
+
+    def note(self, event: GenerationEvent) -> None:
+        """Records an event of the generation that the call runs."""
+        match event:
+            case TextDelta():
+                self.completion_tokens += event.token_count
+                if self.marks.first_token is None:
+                    self.marks.first_token = time.monotonic()
+            case Accepted():
+                self.accepted = event
+                self.marks.accepted = time.monotonic()
+                self.marks.queued = self.marks.accepted - event.admission_seconds
+            case Completed():
+                self.completed = event
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
     """How a call ended.
 
-    `code` is the name of the status, such as "OK"; `seconds` the time since its record was made;
-    `failure` what it was answered with, None for a result and for a caller that went away.
+    Attributes:
+        code: the name of the status, such as "OK".
+        seconds: how long the call took.
+        failure: the error that the caller got; None for a result and for a caller that went away.
+        facts: the further fields of the log line; see `call_facts`.
     """
 
     code: str
     seconds: float
     failure: GenirError | None = None
+    facts: CallFacts = field(default_factory=CallFacts)
 
     @property
     def outcome(self) -> str:
-        """What became of it: valid, cancelled, or the reason in lower case. Fit for a label."""
+        """The outcome as a metric label: valid, cancelled, or the reason in lower case."""
         if self.failure is not None:
             return self.failure.reason.value.lower()
         return "valid" if self.code == "OK" else self.code.lower()
 
 
-def failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
-    """What is known of a call that failed.
+def call_facts(record: CallRecord, failure: GenirError | None, *, with_text: bool) -> CallFacts:
+    """The fields of a call's log line beside method, request id, code and duration.
 
-    Its message is left out where it may quote what the caller sent, unless `with_text`.
+    Args:
+        record: the record of the call, which has ended.
+        failure: the error that the caller got, if any.
+        with_text: whether to include text that the caller sent or the model wrote.
     """
+    facts: CallFacts = {**record.facts}
+    accepted, completed = record.accepted, record.completed
+    if accepted is not None:
+        facts["model"] = accepted.model
+        facts["schema_digest"] = accepted.schema_digest
+        facts["prompt_tokens"] = accepted.prompt_tokens
+        facts["schema_seconds"] = round(accepted.schema_seconds, 4)
+        if with_text and record.request is not None:
+            facts["input"] = _input_text(record.request)
+    if completed is not None:
+        facts["backend"] = completed.structured_output_backend
+        facts["attempts"] = len(completed.attempts)
+        facts["finish_reason"] = completed.finish_reason
+        facts["completion_tokens"] = completed.usage.completion_tokens
+        facts["cached_prompt_tokens"] = completed.usage.cached_prompt_tokens
+        facts["queue_seconds"] = round(completed.timings.queue, 4)
+        facts["ttft_seconds"] = round(completed.timings.time_to_first_token, 4)
+        if with_text:
+            facts["output"] = completed.ir_json
+    elif record.completion_tokens:
+        facts["completion_tokens"] = record.completion_tokens
+    if failure is not None:
+        facts.update(_failure_facts(failure, with_text=with_text))
+    return facts
+
+
+def _input_text(request: GenerationRequest) -> str:
+    messages = request.conversation or ()
+    return request.prompt or "\n".join(f"{each.role}: {each.content}" for each in messages)
+
+
+def _failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
     facts: CallFacts = {"reason": failure.reason.value}
     if with_text or failure.reason not in _QUOTING:
         facts["detail"] = failure.message

@@ -145,7 +145,7 @@ class Metrics:
         self._compile_seconds.observe(compile_seconds)
 
     def _count_generation(self, record: CallRecord, end: CallEnd) -> None:
-        facts = record.facts
+        facts = end.facts
         labels = (self._model, self._backend())
         self._generations.labels(*labels, end.outcome).inc()
         self._prompt_tokens.labels(*labels).inc(facts.get("prompt_tokens", 0))

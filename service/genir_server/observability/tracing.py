@@ -98,7 +98,7 @@ class CallTracing:
 
 def _phases(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, float]]:
     """Name, begin and end of what a call went through, in seconds since it began."""
-    marks, facts = record.marks, record.facts
+    marks, facts = record.marks, end.facts
 
     def since(mark: float) -> float:
         return mark - record.began
@@ -129,7 +129,7 @@ def _code_number(name: str) -> int:
 
 
 def _attributes(record: CallRecord, end: CallEnd) -> dict[str, AttributeValue]:
-    facts = record.facts
+    facts = end.facts
     attributes: dict[str, AttributeValue | None] = {
         "rpc.system": "grpc",
         "rpc.service": _SERVICE,

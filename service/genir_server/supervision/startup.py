@@ -101,7 +101,7 @@ class BringUp:
         schemas = self._schemas
         builtin = await _patiently(lambda: schemas.prepare(builtin_ir_schema_text()))
         self._lifecycle.schema_checker = SchemaChecker(
-            schemas, builtin, engine, self._limits, at_once=self._settings.schema_workers - 1
+            schemas, builtin, engine, concurrency=self._settings.schema_workers - 1
         )
         generator = IRGenerator(engine, schemas, builtin, self._limits)
         self_test = SelfTest(generator)

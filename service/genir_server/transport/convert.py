@@ -7,6 +7,7 @@ concerns schemas alone is in `convert_schema`.
 from __future__ import annotations
 
 import functools
+from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from genir.v1 import generation_pb2 as generation
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import status_pb2 as status
-from genir_server.domain.errors import invalid_field
+from genir_server.domain.errors import GenirError, invalid_field
 from genir_server.domain.limits import DEFAULT_MAX_ATTEMPTS
 from genir_server.domain.types import (
     Accepted,
@@ -32,7 +33,6 @@ from genir_server.domain.types import (
     SchemaShown,
     TextDelta,
 )
-from genir_server.supervision.lifecycle import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,16 +52,7 @@ _MAX_CACHED_TEXT = 16
 _MAX_CACHED_MESSAGES = 8_192
 """Some four megabytes at most. Texts of several tokens hardly come again."""
 
-_SAMPLING_NUMBERS = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "min_p",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-    }
-)
+_SAMPLING_FIELDS = frozenset(field.name for field in fields(Sampling))
 _ROLES: Mapping[int, Role] = {
     generation.ROLE_SYSTEM: Role.SYSTEM,
     generation.ROLE_USER: Role.USER,
@@ -99,15 +90,6 @@ _ENFORCEMENTS = {
     Enforcement.CHECKED_AFTER_DECODING: generation.ENFORCEMENT_CHECKED_AFTER_DECODING,
     Enforcement.ANNOTATION: generation.ENFORCEMENT_ANNOTATION,
     Enforcement.NARROWED: generation.ENFORCEMENT_NARROWED,
-}
-_PHASES = {
-    Phase.STARTING: status.PHASE_STARTING,
-    Phase.LOADING_MODEL: status.PHASE_LOADING_MODEL,
-    Phase.WARMING_UP: status.PHASE_WARMING_UP,
-    Phase.READY: status.PHASE_READY,
-    Phase.RESTARTING: status.PHASE_RESTARTING,
-    Phase.DRAINING: status.PHASE_DRAINING,
-    Phase.FAILED: status.PHASE_FAILED,
 }
 
 
@@ -272,9 +254,9 @@ def finish_reason_to_proto(reason: FinishReason | None) -> generation.FinishReas
     return _FINISH_REASONS[reason]
 
 
-def phase_to_proto(phase: Phase) -> status.Phase.ValueType:
-    """The phase of the server."""
-    return _PHASES[phase]
+def error_reason(error: GenirError) -> status.ErrorReason.ValueType:
+    """The reason of an error."""
+    return status.ErrorReason.Value(f"ERROR_REASON_{error.reason.value}")
 
 
 def duration(seconds: float) -> Duration:
@@ -285,10 +267,14 @@ def duration(seconds: float) -> Duration:
 
 
 def _sampling(spec: generation.GenerationSpec) -> Sampling:
-    given: dict[str, float] = {
-        field.name: value for field, value in spec.ListFields() if field.name in _SAMPLING_NUMBERS
-    }
-    return Sampling(**given, top_k=spec.top_k, seed=spec.seed if spec.HasField("seed") else None)
+    # Every one of them is optional in the contract, so that those that are listed were set.
+    return Sampling(
+        **{
+            field.name: value
+            for field, value in spec.ListFields()
+            if field.name in _SAMPLING_FIELDS
+        }
+    )
 
 
 def _timings_to_proto(timings: Timings) -> generation.Timings:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import schema_pb2 as schema
-from genir.v1 import status_pb2 as status
 from genir_server.core.schema_check import SchemaCheckRequest
 from genir_server.domain.errors import GenirError
 from genir_server.domain.types import SchemaCoverage
-from genir_server.transport.convert import SCHEMA_SHOWN, duration, notice_to_proto
+from genir_server.transport.convert import SCHEMA_SHOWN, duration, error_reason, notice_to_proto
 
 if TYPE_CHECKING:
     from genir_server.core.schema_check import SchemaCheck
@@ -64,7 +63,7 @@ def warmed_schema_to_proto(outcome: PreparedSchema | GenirError) -> schema.Warme
         return schema.WarmedSchema(schema_digest=outcome.digest)
     return schema.WarmedSchema(
         refusal=schema.SchemaRefusal(
-            reason=status.ErrorReason.Value(f"ERROR_REASON_{outcome.reason.value}"),
+            reason=error_reason(outcome),
             message=outcome.message[:_MAX_REFUSAL_MESSAGE],
             metadata={key: value[:_MAX_REFUSAL_TEXT] for key, value in outcome.metadata.items()},
         )

@@ -1,11 +1,11 @@
 """What surrounds every call of IRService: decoding, request id, deadline, errors, its record.
 
-An outermost interceptor, so that nothing a servicer does can reach a caller as UNKNOWN or as the
-text of an exception. Health checks and reflection pass it untouched (`other_services.py`).
+This is the outermost interceptor, so that no fault of a servicer reaches a caller as UNKNOWN or as
+the text of an exception. It leaves health checks and reflection alone (`standard_services.py`).
 
-To gRPC every method here takes a stream of messages. Only so can a caller be refused before its
-message is taken in, and only so does a call that never sends one come to an end: grpc.aio waits for
-the message of a unary call without limit.
+To gRPC, every method here takes a stream of messages. This allows refusing a caller before its
+message is read, and ends a call that never sends one: grpc.aio waits for the message of a unary
+call without limit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from genir_server.auth.authentication import Authentication, method_permission
-from genir_server.core.validate import is_request_id
-from genir_server.domain.errors import GenirError, Reason
-from genir_server.observability.call_record import CallEnd, CallRecord, failure_facts
+from genir_server.core.validate import REQUEST_ID_RULE, is_request_id
+from genir_server.domain.errors import GenirError, Reason, invalid_field
+from genir_server.observability.call_record import CallEnd, CallRecord, call_facts
 from genir_server.observability.fault_log import log_fault
 from genir_server.transport.messages import MESSAGE_SECONDS, read_message
 from genir_server.transport.slow_reader import SlowReaderWatch
@@ -49,7 +49,7 @@ _current: ContextVar[CallRecord] = ContextVar("genir_call")
 
 
 def current_call() -> CallRecord:
-    """The record of the call that this task handles."""
+    """The record of the call that the current task handles."""
     return _current.get()
 
 
@@ -58,11 +58,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         default_deadline: seconds that a call without a deadline of its own may take.
-        authentication: tells who calls. Default: everybody may do everything.
-        unread_timeout: seconds that a stream may stay unread before it is given up.
-        message_timeout: seconds in which the request message has to arrive.
-        observers: are told of every call, in this order.
-        log_content: whether what may quote a prompt or an output goes into the log.
+        authentication: identifies callers. Default: every caller may do everything.
+        unread_timeout: seconds that the caller may leave a stream unread before the call is ended.
+        message_timeout: seconds within which the request message must arrive.
+        observers: notified of every call, in this order.
+        log_content: whether text that may quote a prompt or an output goes into the log.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - what grpc.aio declares.
-        """Replaces the handler of an IRService method by a guarded one."""
+        """Replaces the handler of an IRService method with a guarded one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or not method.startswith(_SERVICE_PREFIX):
@@ -99,7 +99,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(
                 self._guarded_stream(name, decode, handler.unary_stream),
                 request_deserializer=None,
-                # The servicer gives the bytes of its messages.
+                # The servicer yields encoded messages.
                 response_serializer=None,
             )
         return grpc.stream_unary_rpc_method_handler(
@@ -113,9 +113,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., Any]:
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             async with self._guard(name, context) as record:
-                request = _decoded(await self._admit(context, record), decode, record)
-                # At once, so that the id is known even if the call never comes to an end.
-                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
+                request = await self._receive(context, record, decode)
                 return await behavior(request, context)
 
         return call
@@ -123,43 +121,66 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _guarded_stream(
         self, name: str, decode: Callable[[bytes], Message], behavior: Callable[..., Any]
     ) -> Callable[..., Any]:
-        # A coroutine that writes, not a generator: grpc.aio never closes a generator whose call
-        # was cancelled, and the engine would hear of it only at garbage collection.
+        # This is a coroutine that writes, not a generator: grpc.aio never closes the generator of a
+        # cancelled call, and the engine would drop the request only at garbage collection.
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._guard(name, context) as record:
-                request = _decoded(await self._admit(context, record), decode, record)
-                # At once, so that the id is known even if the call never comes to an end.
-                await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
-                unread = SlowReaderWatch(
-                    self._unread_timeout, partial(self._give_up_unread, _this_task(), record)
+                request = await self._receive(context, record, decode)
+                slow_reader = SlowReaderWatch(
+                    self._unread_timeout, partial(self._cut_off_slow_reader, _this_task(), record)
                 )
-                with unread.on():
+                with slow_reader.watching():
                     async with aclosing(behavior(request, context)) as responses:
                         async for response in responses:
-                            # Waits while the caller's window is full.
-                            unread.waits_since = time.monotonic()
+                            # `write` waits while the caller's flow-control window is full.
+                            slow_reader.write_began = time.monotonic()
                             await context.write(response)
-                            unread.waits_since = None
+                            slow_reader.write_began = None
 
         return call
 
-    async def _admit(
-        self, context: grpc.aio.ServicerContext[Any, Any], record: CallRecord
-    ) -> bytes:
-        """The bytes of the request of a caller who may make the call."""
+    async def _receive(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        record: CallRecord,
+        decode: Callable[[bytes], Message],
+    ) -> Message:
+        """The request of a caller who may make the call.
+
+        Raises:
+            GenirError: UNAUTHENTICATED, PERMISSION_DENIED, MESSAGE_UNDECODABLE, DEADLINE_EXCEEDED,
+                or INVALID_FIELD for a malformed request id.
+        """
         record.caller = self.authentication.caller_of(context)
         if record.caller.name:
             record.facts["caller"] = record.caller.name
         permission = method_permission(record.method)
         if permission is not None:
             record.caller.require(permission)
-        return await read_message(context, self._message_timeout)
+        raw = await read_message(context, self._message_timeout)
+        try:
+            request = decode(raw)
+        except DecodeError as fault:
+            raise GenirError(
+                Reason.MESSAGE_UNDECODABLE,
+                f"the {len(raw)} bytes of the request are not a {record.method}Request",
+            ) from fault
+        spec = getattr(request, "spec", None)
+        chosen_id = "" if spec is None else spec.request_id
+        malformed = chosen_id and not is_request_id(chosen_id)
+        if chosen_id and not malformed:
+            record.request_id = chosen_id
+        # Sent at once, so that the caller knows the id even if the call never ends.
+        await context.send_initial_metadata(((REQUEST_ID_METADATA, record.request_id),))
+        if malformed:
+            raise invalid_field("spec.request_id", REQUEST_ID_RULE)
+        return request
 
-    def _give_up_unread(self, task: asyncio.Task[Any], record: CallRecord) -> None:
-        # The caller may see its own deadline instead: it does not read this either.
+    def _cut_off_slow_reader(self, task: asyncio.Task[Any], record: CallRecord) -> None:
+        # The caller may not read this status either, and may see its own deadline instead.
         record.cut_off = GenirError(
             Reason.DEADLINE_EXCEEDED,
-            f"the stream was not read for {self._unread_timeout:g} s",
+            f"the caller did not read the stream for {self._unread_timeout:g} s",
         )
         task.cancel()
 
@@ -186,7 +207,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             task.uncancel()
             failure = record.cut_off
-        except Exception as error:  # noqa: BLE001 - this is the last place to make a status of it.
+        except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
             failure = self._failure_of(error, record, timed_out=deadline.expired())
         finally:
             del self._running[task]
@@ -204,12 +225,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         *,
         began_before: float = math.inf,
     ) -> int:
-        """Ends calls under way with `failure`; gives their number.
+        """Ends calls in flight with `failure`; returns their number.
 
         Args:
-            failure: what the callers are told.
-            methods: names of the methods whose calls are ended; None for all.
-            began_before: time on the monotonic clock; later calls are left alone.
+            failure: the error that the callers get.
+            methods: names of the methods whose calls end; None for all.
+            began_before: time on the monotonic clock; calls that began later go on.
         """
         ended = 0
         for task, record in self._running.items():
@@ -225,8 +246,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if timed_out and isinstance(error, TimeoutError):
             return GenirError(
                 Reason.DEADLINE_EXCEEDED,
-                f"the call took longer than {self._default_deadline:g} s, the most this server "
-                "allows a call without a deadline of its own",
+                f"the call took longer than {self._default_deadline:g} s, the maximum for a call "
+                "without a deadline of its own",
             )
         log_fault(
             error,
@@ -236,7 +257,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
         return GenirError(
             Reason.INTERNAL,
-            f"the server failed; its log tells more under request id {record.request_id}",
+            f"the server failed; its log has the details under request id {record.request_id}",
         )
 
     def _abandoned(
@@ -250,15 +271,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._ended(record, code, None)
 
     def _ended(self, record: CallRecord, code: grpc.StatusCode, failure: GenirError | None) -> None:
-        if record.completion_tokens:
-            record.facts.setdefault("completion_tokens", record.completion_tokens)
-        if failure is not None:
-            record.facts.update(failure_facts(failure, with_text=self._log_content))
-        end = CallEnd(code.name, time.monotonic() - record.began, failure)
+        end = CallEnd(
+            code.name,
+            time.monotonic() - record.began,
+            failure,
+            call_facts(record, failure, with_text=self._log_content),
+        )
         for observer in self._observers:
             try:
                 observer.call_ended(record, end)
-            except Exception:  # What is only watched must not fail because of the watching.
+            except Exception:  # A failing observer must not fail the call.
                 log.exception("an observer failed", request_id=record.request_id)
 
 
@@ -275,18 +297,3 @@ def _trace_context(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str
         for key, value in context.invocation_metadata() or ()
         if key in _TRACE_CONTEXT and isinstance(value, str)
     }
-
-
-def _decoded(raw: bytes, decode: Callable[[bytes], Message], record: CallRecord) -> Message:
-    try:
-        request = decode(raw)
-    except DecodeError as fault:
-        raise GenirError(
-            Reason.MESSAGE_UNDECODABLE,
-            f"the {len(raw)} bytes of the request are not a {record.method}Request",
-        ) from fault
-    spec = getattr(request, "spec", None)
-    # A malformed id is refused by validation, under the id that was made.
-    if spec is not None and is_request_id(spec.request_id):
-        record.request_id = spec.request_id
-    return request

@@ -1,4 +1,4 @@
-"""Notices a stream that its caller does not read, at the cost of one timer for the whole stream."""
+"""Detects a caller that does not read its stream, with one timer for the whole stream."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ if TYPE_CHECKING:
 
 
 class SlowReaderWatch:
-    """Whether a write has been waiting for too long.
+    """Calls back when a write has waited for too long.
 
-    A timer for every write would cost a stream more than its text does.
+    A timer for every write would cost more than the text of the stream itself.
 
     Args:
         timeout: seconds that a write may wait.
-        give_up: is called once, when one has waited for that long.
+        on_timeout: called once, when a write has waited for that long.
     """
 
-    def __init__(self, timeout: float, give_up: Callable[[], None]) -> None:
-        self.waits_since: float | None = None
-        """When the write that waits began, on the monotonic clock; set by whoever writes."""
+    def __init__(self, timeout: float, on_timeout: Callable[[], None]) -> None:
+        self.write_began: float | None = None
+        """When the pending write began, on the monotonic clock; None between writes.
+
+        Set by the writer.
+        """
         self._timeout = timeout
-        self._give_up = give_up
+        self._on_timeout = on_timeout
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Watches inside of a ``with`` block."""
-        self._look_after(self._timeout)
+    def watching(self) -> Iterator[None]:
+        """Watches for the length of a ``with`` block."""
+        self._check_after(self._timeout)
         try:
             yield
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _look_after(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+    def _check_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
 
-    def _look(self) -> None:
-        began = self.waits_since
+    def _check(self) -> None:
+        began = self.write_began
         left = self._timeout if began is None else began + self._timeout - time.monotonic()
         if left > 0:
-            self._look_after(left)
+            self._check_after(left)
         else:
-            self._give_up()
+            self._on_timeout()

@@ -1,8 +1,8 @@
-"""Guards the standard services, health and reflection.
+"""What surrounds the calls of the standard services, health and reflection.
 
-grpcio leaves undecodable messages to become UNKNOWN with the text of an exception, and waits
-without limit for a message that does not come. Health is open to everybody; reflection is for
-callers who may debug.
+grpcio answers an undecodable message with UNKNOWN and the text of an exception, and waits without
+limit for a message that does not come. Health is open to everybody; reflection needs the debug
+permission.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Decode = Callable[[bytes], Message]
 
-_GUARDED_ELSEWHERE = "/genir.v1."
-_OPEN = "/grpc.health.v1.Health/"
+_OWN_SERVICES = "/genir.v1."
+_HEALTH_SERVICE = "/grpc.health.v1.Health/"
 
 
 class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method that is not of IRService.
+    """Wraps every method outside IRService.
 
     Args:
-        authentication: tells who calls; None where only health is served.
-        message_timeout: seconds in which the first message has to arrive.
+        authentication: identifies callers; None where only health is served.
+        message_timeout: seconds within which the first message must arrive.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - what grpc.aio declares.
-        """Replaces the handler of a standard service's method by a guarded one."""
+        """Replaces the handler of a standard service's method with a guarded one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_GUARDED_ELSEWHERE):
+        if handler is None or method.startswith(_OWN_SERVICES):
             return handler
         if handler.response_streaming:
             behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -96,9 +96,9 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
                 )
                 answers = behavior(requests, context)
                 if not isinstance(answers, AsyncGenerator):
-                    await answers  # Such as Watch, which writes by itself.
+                    await answers  # Watch, for example, writes by itself.
                     return
-                # grpc.aio itself never closes a generator whose call was cancelled.
+                # grpc.aio itself never closes the generator of a cancelled call.
                 async with aclosing(answers) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -113,18 +113,18 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
         request_id = f"gen-{uuid.uuid4().hex}"
         failure: GenirError | None = None
         try:
-            if self._authentication is not None and not method.startswith(_OPEN):
+            if self._authentication is not None and not method.startswith(_HEALTH_SERVICE):
                 self._authentication.caller_of(context).require(Permission.DEBUG)
             yield
         except grpc.aio.AbortError:
             raise
         except GenirError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - this is the last place to make a status of it.
+        except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
             log_fault(error, with_text=False, request_id=request_id, method=method)
             failure = GenirError(
                 Reason.INTERNAL,
-                f"the server failed; its log tells more under request id {request_id}",
+                f"the server failed; its log has the details under request id {request_id}",
             )
         if failure is not None:
             await end_with(context, failure, request_id)
@@ -141,5 +141,5 @@ def _decoded(raw: bytes, decode: Decode) -> Message:
     except DecodeError as fault:
         raise GenirError(
             Reason.MESSAGE_UNDECODABLE,
-            f"the {len(raw)} bytes are not the message that the method takes",
+            f"the {len(raw)} bytes are not a message of the method's request type",
         ) from fault

@@ -196,7 +196,7 @@ async def test_what_is_cut_even_though_brief_is_tried_with_other_seeds_and_then_
 
 async def test_whoever_wants_it_brief_gets_it_so_at_once() -> None:
     engine = CutEngine('{"a":1}')
-    await run_with_brief_form(engine, brief=True)
+    await run_with_brief_form(engine, compact=True)
     assert [sent.schema for sent in engine.requests] == [BRIEF]
 
 
@@ -371,15 +371,3 @@ async def test_a_verifier_that_may_block_does_so_in_a_thread() -> None:
         assert isinstance([event async for event in events][-1], Completed)
     assert Watched.threads
     assert threading.main_thread().name not in Watched.threads
-
-
-async def test_sampling_that_the_engine_does_not_support_is_refused_before_it_gets_there() -> None:
-    engine = ScriptedEngine('{"a":1}')
-    engine.info = replace(engine.info, unsupported_sampling=frozenset({"min_p"}))
-    with pytest.raises(GenirError) as raised:
-        await run(engine, sampling=Sampling(min_p=0.1))
-    assert raised.value.reason is Reason.INVALID_FIELD
-    assert [violation.field for violation in raised.value.fields] == ["spec.min_p"]
-    assert "must be unset or 0" in raised.value.message
-    assert engine.requests == []
-    assert isinstance((await run(engine, sampling=Sampling(min_p=0.0)))[-1], Completed)

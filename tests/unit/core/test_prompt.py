@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,16 +100,6 @@ async def test_what_does_not_fit_is_told_with_both_numbers() -> None:
     }
     assert "900" in error.message
     assert "1000" in error.message
-
-
-async def test_what_cannot_fit_is_refused_before_it_is_tokenized() -> None:
-    engine = ScriptedEngine(max_model_len=1000)
-    engine.info = replace(engine.info, longest_token_bytes=10)
-    with pytest.raises(GenirError) as raised:
-        await build_prompt(request(prompt="p" * 10_001), prepared(), engine)
-    assert raised.value.reason is Reason.PROMPT_TOO_LONG
-    assert raised.value.metadata["prompt_tokens"] == "1001"
-    assert not engine.chats
 
 
 async def test_an_unset_budget_takes_what_fits() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from genir_server.core.schema_check import SchemaChecker, SchemaCheckRequest
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
-from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import (
     Enforcement,
     SchemaCoverage,
@@ -62,11 +61,11 @@ class Careful(Schemas):
 
 
 def checker(
-    *schemas: PreparedSchema, at_once: int = 1, limits: RequestLimits | None = None
+    *schemas: PreparedSchema, concurrency: int = 1
 ) -> tuple[SchemaChecker, Careful, ScriptedEngine]:
     subject, engine = Careful(*schemas), ScriptedEngine()
     builtin = prepared('{"title":"built-in"}')
-    return SchemaChecker(subject, builtin, engine, limits, at_once=at_once), subject, engine
+    return SchemaChecker(subject, builtin, engine, concurrency=concurrency), subject, engine
 
 
 async def refused(subject: SchemaChecker, request: SchemaCheckRequest) -> GenirError:
@@ -120,7 +119,6 @@ async def test_an_engine_schema_beyond_its_limit_is_left_out() -> None:
     [
         (SchemaCheckRequest(BAD), Reason.SCHEMA_INVALID, "json_schema"),
         (SchemaCheckRequest("  "), Reason.INVALID_FIELD, "json_schema"),
-        (SchemaCheckRequest("[" * 99), Reason.SCHEMA_TOO_COMPLEX, "json_schema"),
         (SchemaCheckRequest(schema_digest="md5:x"), Reason.INVALID_FIELD, "schema_digest"),
         (
             SchemaCheckRequest(schema_digest="sha256:" + "0" * 64),
@@ -132,20 +130,14 @@ async def test_an_engine_schema_beyond_its_limit_is_left_out() -> None:
 async def test_a_refusal_names_the_field_of_this_request(
     request_: SchemaCheckRequest, reason: Reason, field: str
 ) -> None:
-    subject, _, _ = checker(limits=RequestLimits(schema_bytes=98))
+    subject, _, _ = checker()
     error = await refused(subject, request_)
     assert (error.reason, [violation.field for violation in error.fields]) == (reason, [field])
 
 
-async def test_a_text_beyond_the_limit_is_told_with_place_and_numbers() -> None:
-    subject, _, _ = checker(limits=RequestLimits(schema_bytes=3))
-    error = await refused(subject, SchemaCheckRequest("{  }"))
-    assert error.metadata == {"pointer": "", "limit": "schema_bytes", "max": "3", "value": "4"}
-
-
 async def test_checks_leave_workers_to_the_generate_calls_and_are_bounded() -> None:
     schemas = [prepared(f'{{"title":"{number}"}}') for number in range(70)]
-    subject, careful, _ = checker(*schemas, at_once=2)
+    subject, careful, _ = checker(*schemas, concurrency=2)
     careful.let.clear()
     calls = [
         asyncio.create_task(subject.check(SchemaCheckRequest(schema.text))) for schema in schemas
@@ -173,15 +165,6 @@ async def test_schemas_are_kept_ready_and_each_tells_what_became_of_it() -> None
     assert isinstance(empty, GenirError)
     assert empty.reason is Reason.INVALID_FIELD
     assert careful.known(good.digest) is good
-
-
-async def test_too_many_schemas_are_refused_as_a_whole() -> None:
-    subject, careful, _ = checker()
-    with pytest.raises(GenirError) as raised:
-        await subject.keep_ready([TEXT_SCHEMA] * 65)
-    assert raised.value.reason is Reason.INVALID_FIELD
-    assert raised.value.fields[0].field == "json_schemas"
-    assert careful.most_under_way == 0
 
 
 async def test_a_server_that_goes_down_ends_the_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import FinishReason, TextDelta
@@ -27,18 +28,11 @@ def sampling_params(request: EngineRequest) -> SamplingParams:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    sampling = request.sampling
     structured_outputs = StructuredOutputsParams(json=request.schema)
     mark_checked(structured_outputs)
     return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sampling.seed,
-        frequency_penalty=sampling.frequency_penalty,
-        presence_penalty=sampling.presence_penalty,
-        repetition_penalty=sampling.repetition_penalty,
+        # vLLM has the same names.
+        **asdict(request.sampling),
         max_tokens=request.max_tokens,
         structured_outputs=structured_outputs,
         output_kind=RequestOutputKind.DELTA,

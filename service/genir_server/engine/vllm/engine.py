@@ -66,7 +66,7 @@ class VllmEngine:
             max_model_len=llm.vllm_config.model_config.max_model_len,
             configured_backend=llm.vllm_config.structured_outputs_config.backend,
             tokenizer_source=llm.vllm_config.model_config.tokenizer,
-            longest_token_bytes=max(
+            max_token_bytes=max(
                 (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
             ),
             # vLLM's own rule for every kind of speculative decoding.
