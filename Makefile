@@ -1,52 +1,60 @@
-# Two commands matter to a newcomer: `make demo` and `make test`. Both need only Python 3.11 or
-# newer and make; whatever they install goes into .venv.
+# Start with `make demo`, `make check` and `make test`. They need only Python 3.11 or newer and make.
+# Everything they install goes into .venv.
 
-# The interpreter that .venv is made with. By default the first on PATH that is new enough.
+# The interpreter for .venv. Default: the first on PATH that is new enough.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
-# Where torch's CPU build is looked for if pip's configured sources have none.
+# Where pip finds torch's CPU build if its configured sources have none.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# What resolves requirements/*.in.
+# The uv that resolves requirements/*.in.
 UV ?= uv
-# Further arguments of `make serve`, `make test` and the benches, such as ARGS="-k schema".
+# Extra arguments for `make serve`, the tests and the benches, such as ARGS="-k schema".
 ARGS ?=
+# How many processes run the unit tests.
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := scripts/install.sh
-# A stamp says that a step is done; its prerequisites say when to do it again.
+# A stamp records a finished step. The step runs again when one of its prerequisites changes.
 MADE := $(VENV)/.made
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_INDEX
 
-.PHONY: help setup setup-dev setup-bench demo test soak fuzz hostile serve lint proto format
+# All workers share the unit tests, then one runs the rest serially: see tests/conftest.py.
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: help setup setup-dev setup-bench demo check test soak fuzz hostile serve lint proto format
 .PHONY: release-descriptor requirements clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo          start the server on a real model, generate, show the results, stop'
-	@echo 'make test          run the whole test suite'
-	@echo 'make serve         run the server (ARGS="--port 50051")'
-	@echo 'make soak          the tests that take long'
-	@echo 'make fuzz          send the server thousands of senseless inputs (INPUTS=10000 SEED=)'
+	@echo 'make demo          start the server on a real model, generate, print the results, stop'
+	@echo 'make check         lint, types, contract and unit tests: two minutes'
+	@echo 'make test          all tests except soak: twenty minutes (ARGS="-k schema" selects)'
+	@echo 'make soak          the tests that take many minutes each'
+	@echo 'make fuzz          send the server random and damaged input (INPUTS=10000 SEED=)'
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
 	@echo 'make format        format code and contract'
+	@echo 'make serve         run the server (ARGS="--port 50051")'
 	@echo 'make proto         generate the Python code of the contract'
-	@echo 'make release-descriptor  keep the contract of this release for later comparison'
-	@echo 'make bench OUT=file.json  front ends, replay, schemas, backends, an hour; bench-full: two and more'
-	@echo 'make bench-replay     the front end by itself, with recorded streams'
-	@echo 'make bench-generation  100 prompts per backend: success, latency, outcomes'
-	@echo 'make bench-schemas DATA=folder OUT=file  how public schemas are enforced, and by vLLM alone'
-	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate under some of them'
-	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same over JSON-Schema-Test-Suite'
-	@echo 'make bench-reliability overload, engine loss, drain: what docs/reliability.md promises'
-	@echo 'make hostile OUT=file  attack a server with hostile schemas while others use it'
+	@echo 'make release-descriptor  write the descriptor that later changes are compared with'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
-	@echo 'make setup         install what demo and serve need into .venv; setup-dev: and tests, lint'
-	@echo 'make clean         remove caches and build outputs; distclean: and .venv'
+	@echo 'make setup         install what demo and serve need; setup-dev adds tests and lint'
+	@echo 'make clean         remove caches and build outputs; distclean also removes .venv'
+	@echo
+	@echo 'Benchmarks'
+	@echo 'make bench OUT=file.json         all comparisons, one hour; bench-full: over two hours'
+	@echo 'make bench-replay                the gRPC front end alone, with recorded streams'
+	@echo 'make bench-generation            100 prompts per backend: success, latency, outcomes'
+	@echo 'make bench-reliability           overload, engine loss and drain'
+	@echo 'make bench-schemas DATA=folder OUT=file  how genir and vLLM enforce public schemas'
+	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate with some of those schemas'
+	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same with JSON-Schema-Test-Suite'
+	@echo 'make hostile OUT=file            hostile schemas against a server under normal load'
 
 setup: $(MADE)-project
 setup-dev: setup $(MADE)-dev
@@ -55,10 +63,13 @@ setup-bench: setup $(MADE)-bench
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-test: setup-dev
-	@$(BIN)/python -m pytest $(ARGS)
+check: lint
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit $(ARGS)
 
-# How many inputs, and the seed that repeats a run.
+test: setup-dev
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# The number of inputs, and a seed that repeats an earlier run.
 INPUTS ?= 10000
 SEED ?=
 soak: setup-dev

@@ -166,7 +166,6 @@ def wait_until(condition: Any, what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_no_call_fails_while_servers_die_drain_and_come_back(tmp_path: Path) -> None:
     with (

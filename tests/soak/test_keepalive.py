@@ -28,7 +28,6 @@ KEEPALIVE = (
 )
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_call_that_is_silent_for_ten_minutes_is_answered(tmp_path: Path) -> None:
     server = TinyServer(tmp_path, "--max-running-calls", "1")

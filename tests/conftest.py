@@ -1,0 +1,44 @@
+"""Marks every test by its folder and decides what may run in parallel.
+
+| folder | marker | may use |
+|---|---|---|
+| tests/unit | `unit` | no engine, no server process |
+| tests/engine | `engine` | vLLM in this process |
+| tests/e2e | `e2e` | server processes |
+| tests/soak | `soak` | server processes, for many minutes; deselected by default |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TIERS = ("unit", "engine", "e2e", "soak")
+SERIAL_GROUP = "serial"
+"""xdist group of all tests but the unit tests: one worker runs them, one after another."""
+
+_TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Adds each test's marker and moves the unit tests to the front.
+
+    With `--dist loadgroup --no-loadscope-reorder`, all workers then share the unit tests first. One
+    worker runs the rest when no unit test competes with an engine for the processor.
+    """
+    for item in items:
+        tier = _tier(item)
+        item.add_marker(tier)
+        if tier != "unit":
+            item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
+    items.sort(key=lambda item: TIERS.index(_tier(item)))
+
+
+def _tier(item: pytest.Item) -> str:
+    """The test's folder below tests/."""
+    tier = item.path.relative_to(_TESTS).parts[0]
+    if tier not in TIERS:
+        raise pytest.UsageError(f"{item.path} is in none of the folders {', '.join(TIERS)}")
+    return tier
