@@ -27,8 +27,8 @@ from bench.hostile.identities import HONEST_TOKEN, TOKENS
 from bench.hostile.processes import observe
 from bench.hostile.report import Phase, broken_promises, figures, markdown, missed_aims
 from bench.hostile.traffic import Experience, Traffic
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_model import make_tiny_model
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from bench.hostile.cases import Case

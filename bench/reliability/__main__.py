@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.reliability import faults, load
-from tests.support.tiny_server import TinyServer
+from bench.support.tiny_server import TinyServer
 
 RUNNING = 8
 PLACES = 64

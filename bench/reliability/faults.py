@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from bench.support.health_watch import ReadinessWatch
+from bench.support.streams import streams
+from bench.support.tiny_server import ENDLESS, NO_RETRIES
 from genir import GenirError, IRClient
-from tests.support.tiny_server import ENDLESS, NO_RETRIES, ReadinessWatch, streams
 
 if TYPE_CHECKING:
-    from tests.support.tiny_server import TinyServer
+    from bench.support.tiny_server import TinyServer
 
 STREAMS = 8
 DRAINED_CALLS = 50

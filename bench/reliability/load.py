@@ -19,7 +19,7 @@ from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.support.tiny_server import TinyServer
+    from bench.support.tiny_server import TinyServer
 
     Load: TypeAlias = Callable[["Stub"], Awaitable[None]]
 

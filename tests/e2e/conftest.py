@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from bench.support.server_process import ServerProcess
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
 from tests.support.otlp_receiver import OtlpReceiver
-from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

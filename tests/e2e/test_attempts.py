@@ -15,7 +15,7 @@ from genir import (
     ValidationFailedError,
 )
 from genir.types import Accepted, AttemptStarted, Completed, StreamEvent, TextDelta, Usage
-from tests.support.calling import refused
+from tests.support.calls import refused
 
 if TYPE_CHECKING:
     from genir import IRClient

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from genir.v1 import generation_pb2, ir_service_pb2
-from tests.support.calling import (
+from tests.support.calls import (
     SMALL_SCHEMA,
     Refusal,
     generate,

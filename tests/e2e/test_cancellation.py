@@ -10,7 +10,7 @@ import pytest
 from genir import DeadlineExceededError
 from genir.types import TextDelta
 from genir.v1 import ir_service_pb2
-from tests.support.calling import spec, wait_until_idle
+from tests.support.calls import spec, wait_until_idle
 
 if TYPE_CHECKING:
     from genir import IRClient

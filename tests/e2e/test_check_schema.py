@@ -14,15 +14,15 @@ from jsonschema import Draft202012Validator
 from genir import Accepted, Enforcement, SchemaCoverage, SchemaError, SchemaShown
 from genir.schemas import builtin_ir_schema, builtin_ir_schema_text
 from genir.v1 import ir_service_pb2
-from tests.e2e.test_health import GRPCURL, grpcurl
-from tests.support.calling import SMALL_SCHEMA, refusal_from, refused
+from tests.support.calls import SMALL_SCHEMA, refusal_from, refused
+from tests.support.grpcurl import GRPCURL, grpcurl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.support.server_process import ServerProcess
     from genir import IRClient
     from genir.v1 import ir_service_pb2_grpc
-    from tests.support.server_process import ServerProcess
 
 TAGS: dict[str, Any] = {
     "type": "object",

@@ -13,20 +13,14 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
+from bench.support.health_watch import HealthWatch, ReadinessWatch
+from bench.support.server_process import READY_SECONDS
+from bench.support.streams import streams
+from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 from genir import IRClient, UnavailableError
 from genir.types import Phase
 from genir_server.engine.cpu_fork.worker import FORKED
 from genir_server.engine.cpu_fork.worker_environment import foreseen_environment
-from tests.support.server_process import READY_SECONDS
-from tests.support.tiny_server import (
-    ENDLESS,
-    NO_RETRIES,
-    SHORT,
-    HealthWatch,
-    ReadinessWatch,
-    TinyServer,
-    streams,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

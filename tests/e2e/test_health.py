@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from genir.types import Phase
+from tests.support.grpcurl import grpcurl
 
 if TYPE_CHECKING:
     import grpc
 
+    from bench.support.server_process import ServerProcess
     from genir import IRClient
-    from tests.support.server_process import ServerProcess
-
-GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-
-
-def grpcurl(server: ServerProcess, *arguments: str, data: object = None) -> str:
-    assert GRPCURL is not None, "grpcurl comes with requirements/dev.txt"
-    command = [GRPCURL, "-plaintext"]
-    if data is not None:
-        command += ["-d", json.dumps(data)]
-    done = subprocess.run(
-        [*command, server.target, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout
 
 
 def test_reflection_lists_and_describes(server: ServerProcess) -> None:

@@ -11,8 +11,8 @@ from bench.hostile.attack import Attacker
 from bench.hostile.catalogue import CASES
 from bench.hostile.processes import observe
 from bench.hostile.traffic import Experience, Traffic
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_model import make_tiny_model
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

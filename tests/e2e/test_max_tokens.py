@@ -12,7 +12,7 @@ import pytest
 
 from genir import TruncatedError
 from genir.types import FinishReason, TextDelta
-from tests.support.calling import refused, wait_until_idle
+from tests.support.calls import refused, wait_until_idle
 
 if TYPE_CHECKING:
     from genir import IRClient

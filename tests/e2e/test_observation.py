@@ -11,17 +11,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from genir import InvalidRequestError
 from genir.v1 import ir_service_pb2
-from tests.support.calling import CALL_SECONDS, SMALL_SCHEMA, spec
+from tests.support.calls import CALL_SECONDS, SMALL_SCHEMA, spec
 from tests.support.dashboards import FOREIGN, expressions
+from tests.support.operations_docs import ALWAYS, documented_log_fields
 from tests.support.otlp_receiver import attributes
 from tests.support.promql import metric_names
-from tests.unit.docs.test_operations_docs import ALWAYS, documented_log_fields
 
 if TYPE_CHECKING:
+    from bench.support.server_process import ServerProcess
     from genir import IRClient
     from genir.v1 import ir_service_pb2_grpc
     from tests.support.otlp_receiver import OtlpReceiver
-    from tests.support.server_process import ServerProcess
 
 LABELS = {"model": "smollm2-135m-instruct", "backend": "guidance"}
 

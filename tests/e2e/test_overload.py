@@ -18,19 +18,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
+from bench.support.health_watch import ReadinessWatch
+from bench.support.streams import streams
+from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer, text_schema
 from genir import IRClient, UnavailableError
 from genir.types import Phase
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
-from tests.support.calling import refusal_from, spec, wait_until_idle
-from tests.support.tiny_server import (
-    ENDLESS,
-    NO_RETRIES,
-    SHORT,
-    ReadinessWatch,
-    TinyServer,
-    streams,
-    text_schema,
-)
+from tests.support.calls import refusal_from, spec, wait_until_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from bench.support.server_process import READY_SECONDS, ServerProcess
+from bench.support.tiny_model import make_tiny_model
 from genir import IRClient, RetryPolicy
 from tests.support.kubelet import Kubelet
 from tests.support.manifests import container, environment, pod
-from tests.support.server_process import READY_SECONDS, ServerProcess
-from tests.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_model import make_tiny_adapter, make_tiny_model
+from bench.support.tiny_server import text_schema
 from genir import AsyncIRClient, IRClient
 from genir.v1 import ir_service_pb2_grpc
-from tests.support.calling import SMALL_SCHEMA, generate
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_model import make_tiny_adapter, make_tiny_model
-from tests.support.tiny_server import text_schema
+from tests.support.calls import SMALL_SCHEMA, generate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ import grpc
 import psutil
 import pytest
 
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_server import TinyServer, text_schema
 from genir import IRClient, RetryPolicy, UnavailableError
 from genir.types import Completed, Phase, TextDelta
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_server import TinyServer, text_schema
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from genir.types import (
     StreamEvent,
     TextDelta,
 )
-from tests.support.calling import SMALL_SCHEMA, generate
+from tests.support.calls import SMALL_SCHEMA, generate
 
 if TYPE_CHECKING:
     from genir import IRClient

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.server_process import READY_SECONDS, ServerProcess
-from tests.support.tiny_model import make_tiny_model
+from bench.support.server_process import READY_SECONDS, ServerProcess
+from bench.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.calling import wait_until_idle
+from tests.support.calls import wait_until_idle
 
 if TYPE_CHECKING:
     from genir import IRClient

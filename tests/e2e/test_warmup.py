@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jsonschema import Draft202012Validator
 
+from bench.support.server_process import ServerProcess
 from genir import IRClient
 from genir.schemas import builtin_ir_schema
 from genir.types import Phase
-from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ import pytest
 
 from genir import UnavailableError
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, status_pb2
-from tests.support.calling import SMALL_SCHEMA, refusal_from
+from tests.support.calls import SMALL_SCHEMA, refusal_from
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from bench.jump_forward.schemas import SCHEMAS
+from bench.support.tiny_model import make_tiny_model
 from genir_server.domain.types import FinishReason, Message, Role, Sampling
 from genir_server.engine.config import EngineConfig
 from genir_server.engine.protocol import EngineRejectedError, EngineRequest
-from tests.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

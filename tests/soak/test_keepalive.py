@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 from genir import IRClient
 from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
-from tests.support.calling import spec
-from tests.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
+from tests.support.calls import spec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_model import make_tiny_model
 from genir import IRClient
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

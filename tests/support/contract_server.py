@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, schema_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +176,35 @@ def success(ir_json: str = '{"a":1}') -> StreamScript:
 
 def refused(refusal: Refusal) -> StreamScript:
     return play(refusal=refusal)
+
+
+def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
+    """The answer to a CheckSchema call, with every field set."""
+    request = call.request
+    assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
+    response = ir_service_pb2.CheckSchemaResponse(
+        schema_digest="sha256:ab",
+        draft="2020-12",
+        coverage=schema_pb2.SCHEMA_COVERAGE_CHECKED,
+        minimal_instance="[]",
+        min_tokens=2,
+        engine_schema="{}" if request.include_engine_schema else "",
+        cached=True,
+        schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
+        request_id="r-3",
+    )
+    response.schema_notices.add(
+        keyword="uniqueItems",
+        pointer="/uniqueItems",
+        enforcement=generation_pb2.ENFORCEMENT_CHECKED_AFTER_DECODING,
+        detail="the engine cannot compare items",
+    )
+    response.prepare_elapsed.FromMilliseconds(30)
+    response.compile_elapsed.FromMilliseconds(4)
+    response.max_mask_elapsed.FromMicroseconds(250)
+    response.limits.add(name="nodes", max=50_000, value=40_000)
+    response.limits.add(name="probe_wall_seconds", max=10)
+    return response
 
 
 class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):

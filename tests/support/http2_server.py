@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.support.served import serving
+from tests.support.in_process_server import serving
 
 
 async def main() -> None:

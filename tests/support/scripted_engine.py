@@ -105,6 +105,25 @@ class ScriptedEngine:
         self.dead = True
 
 
+class StuckEngine(ScriptedEngine):
+    """Takes every request and never answers, until `release` is set."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
+        self.open_requests += 1
+        self.started.set()
+        try:
+            await self.release.wait()
+            async for delta in super().generate(request):
+                yield delta
+        finally:
+            self.open_requests -= 1
+
+
 class Verifier:
     def __init__(self, text: str, *, may_block: bool = False) -> None:
         self.may_block = may_block

@@ -20,8 +20,8 @@ from bench.performance.server import genir_server
 from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd, Start
 from bench.performance.subjects.callers import make_calls
 from bench.performance.subjects.waiting import until_serving
+from bench.support.certificates import LOCALHOST, Authority
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
-from tests.support.certificates import LOCALHOST, Authority
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.support.server_process import READY_SECONDS, ServerProcess
+from bench.support.tiny_model import make_tiny_model
 from genir import IRClient
-from tests.support.served import bearer, digest
-from tests.support.server_process import READY_SECONDS, ServerProcess
-from tests.support.tiny_model import make_tiny_model
+from tests.support.credentials import CREDENTIALS, TOKEN
+from tests.support.in_process_server import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TOKEN = "a-token-that-must-not-be-logged"  # noqa: S105 - known to the tests' own server.
-CREDENTIALS = bearer(TOKEN)
 
 
 @pytest.fixture(scope="session")

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from genir import IRClient
 from genir_server.domain.errors import Reason
 from genir_server.transport.status import CODES
-from tests.e2e.security.conftest import CREDENTIALS
-from tests.support.calling import wait_until_idle
+from tests.support.calls import wait_until_idle
+from tests.support.credentials import CREDENTIALS
 from tests.support.fuzzing import SMALL_SCHEMA, Damage, calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.support.server_process import ServerProcess
+    from bench.support.server_process import ServerProcess
 
 INPUTS = int(os.environ.get("GENIR_FUZZ_INPUTS", "400"))
 SEED = int(os.environ.get("GENIR_FUZZ_SEED") or secrets.randbelow(2**32))

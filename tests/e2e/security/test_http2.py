@@ -23,7 +23,7 @@ from h2.events import StreamReset
 
 from genir.v1 import ir_service_pb2_grpc
 from tests.support.http2 import PREFACE, RawCaller, closes, field, frame
-from tests.support.served import GOOD, REQUEST, digest
+from tests.support.in_process_server import GOOD, REQUEST, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,14 +14,14 @@ import structlog
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from genir_server.engine.protocol import EngineRejectedError
 from genir_server.observability.logging import configure_logging
-from tests.e2e.security.conftest import CREDENTIALS, TOKEN
+from tests.support.credentials import CREDENTIALS, TOKEN
+from tests.support.in_process_server import REQUEST, bearer, refusal, serving
 from tests.support.scripted_engine import TEXT_SCHEMA, ScriptedEngine
-from tests.support.served import REQUEST, bearer, refusal, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server_process import ServerProcess
+    from bench.support.server_process import ServerProcess
 
 MARK = "xylophone"
 FIXED = {"const": f"{MARK}-output"}

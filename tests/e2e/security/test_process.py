@@ -14,11 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.support.certificates import Authority
+from bench.support.server_process import ServerProcess
+from bench.support.tiny_model import make_tiny_model
 from genir import GenirError, IRClient, NotAuthorizedError, UnavailableError, tls_credentials
-from tests.support.certificates import Authority
-from tests.support.served import digest
-from tests.support.server_process import ServerProcess
-from tests.support.tiny_model import make_tiny_model
+from tests.support.in_process_server import digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,13 +13,12 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from bench.support.certificates import Authority
 from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.auth.authentication import METHOD_PERMISSIONS
 from genir_server.auth.callers import Callers, CallersError, read_callers
 from genir_server.domain.caller import Permission
-from tests.support.certificates import Authority
-from tests.support.scripted_engine import TEXT_SCHEMA
-from tests.support.served import (
+from tests.support.in_process_server import (
     GOOD,
     REQUEST,
     STREAM_REQUEST,
@@ -29,7 +28,7 @@ from tests.support.served import (
     refusal,
     serving,
 )
-from tests.unit.transport.test_interceptor import StuckEngine
+from tests.support.scripted_engine import TEXT_SCHEMA, StuckEngine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,16 +9,23 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from bench.support.certificates import Authority, Issued
 from genir_server.auth.reloading import ReloadError
 from genir_server.auth.tls import LiveCertificates
-from tests.support.certificates import Authority, Issued
-from tests.support.served import GOOD, REQUEST, STREAM_REQUEST, HeldEngine, refusal, serving
+from tests.support.in_process_server import (
+    GOOD,
+    REQUEST,
+    STREAM_REQUEST,
+    HeldEngine,
+    refusal,
+    serving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.served import Served
+    from tests.support.in_process_server import Served
 
 
 class Files:

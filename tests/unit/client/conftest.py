@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from genir import AsyncIRClient, IRClient
-from tests.support.callers import AsyncioCaller, BlockingCaller, Caller
+from tests.support.client_adapters import AsyncioCaller, BlockingCaller, Caller
 from tests.support.contract_server import ContractServer
 
 if TYPE_CHECKING:

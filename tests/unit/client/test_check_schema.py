@@ -19,41 +19,13 @@ from genir import (
     SchemaShown,
     WarmedSchema,
 )
-from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
-from tests.support.contract_server import Call, ContractServer, Refusal
+from genir.v1 import ir_service_pb2, schema_pb2, status_pb2
+from tests.support.contract_server import Call, ContractServer, Refusal, checked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.callers import Caller
-
-
-def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
-    request = call.request
-    assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
-    response = ir_service_pb2.CheckSchemaResponse(
-        schema_digest="sha256:ab",
-        draft="2020-12",
-        coverage=schema_pb2.SCHEMA_COVERAGE_CHECKED,
-        minimal_instance="[]",
-        min_tokens=2,
-        engine_schema="{}" if request.include_engine_schema else "",
-        cached=True,
-        schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
-        request_id="r-3",
-    )
-    response.schema_notices.add(
-        keyword="uniqueItems",
-        pointer="/uniqueItems",
-        enforcement=generation_pb2.ENFORCEMENT_CHECKED_AFTER_DECODING,
-        detail="the engine cannot compare items",
-    )
-    response.prepare_elapsed.FromMilliseconds(30)
-    response.compile_elapsed.FromMilliseconds(4)
-    response.max_mask_elapsed.FromMicroseconds(250)
-    response.limits.add(name="nodes", max=50_000, value=40_000)
-    response.limits.add(name="probe_wall_seconds", max=10)
-    return response
+    from tests.support.client_adapters import Caller
 
 
 async def test_a_check_has_everything_the_server_said(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from genir.cli.app import app
 from genir.cli.console import terminal_safe
 from genir.schemas import builtin_ir_schema_text
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
+from tests.support.cli import COMMAND, run, run_in_terminal, set_health
 from tests.support.contract_server import (
     OVERLOADED,
     Call,
@@ -40,61 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from typer.testing import Result
-
-COMMAND = [sys.executable, "-m", "genir.cli"]
-
-
-def run(*arguments: str, server: ContractServer | None = None, stdin: str = "") -> Result:
-    environment = {"GENIR_TARGET": server.target} if server else {}
-    return CliRunner().invoke(app, arguments, input=stdin, env=environment)
-
-
-def run_in_terminal(*arguments: str, term: str = "dumb") -> tuple[int, str]:
-    """The exit code, and what stdout and stderr show on a terminal."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "NO_COLOR": "1", "TERM": term},
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        while data := os.read(leader, 65536):
-            shown += data
-    except OSError:  # What Linux says when the last writer has closed.
-        pass
-    os.close(leader)
-    return process.wait(30), shown.decode()
-
 
 def last_spec(server: ContractServer) -> generation_pb2.GenerationSpec:
     request = server.calls[-1].request
     assert isinstance(request, ir_service_pb2.StreamIRRequest)
     return request.spec
-
-
-def set_health(server: ContractServer, *phases: status_pb2.Phase.ValueType) -> None:
-    def script(number: status_pb2.Phase.ValueType) -> object:
-        def answer(call: Call) -> ir_service_pb2.HealthResponse:
-            assert isinstance(call.request, ir_service_pb2.HealthRequest)
-            ready = number == status_pb2.PHASE_READY
-            response = ir_service_pb2.HealthResponse(
-                phase=number,
-                ready=ready,
-                message="busy [/with] it",
-                model="tiny",
-                versions=status_pb2.Versions(genir="0.9.1", vllm="0.32.0"),
-                ir_json="{}" if call.request.deep else "",
-            )
-            response.uptime.FromMilliseconds(1500)
-            return response
-
-        return answer
-
-    server.service.healths = deque(script(number) for number in phases)  # type: ignore[misc]
 
 
 def test_a_pipe_gets_the_exact_ir_and_nothing_else(server: ContractServer) -> None:

@@ -10,9 +10,8 @@ import grpc
 import pytest
 
 from genir.v1 import ir_service_pb2, schema_pb2, status_pb2
-from tests.support.contract_server import Call, ContractServer, Refusal
-from tests.unit.client.test_check_schema import checked
-from tests.unit.client.test_cli import run, run_in_terminal, set_health
+from tests.support.cli import run, run_in_terminal, set_health
+from tests.support.contract_server import Call, ContractServer, Refusal, checked
 
 if TYPE_CHECKING:
     from pathlib import Path

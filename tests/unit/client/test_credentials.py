@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.support.certificates import Authority
 from genir import AsyncIRClient, IRClient, NotAuthorizedError, tls_credentials
-from tests.support.certificates import Authority
 from tests.support.contract_server import ContractServer, success
-from tests.support.served import digest, serving
+from tests.support.in_process_server import digest, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.callers import Caller
+    from tests.support.client_adapters import Caller
 
 
 async def test_the_token_goes_along(server: ContractServer, connect: Callable[..., Caller]) -> None:

@@ -56,7 +56,7 @@ from tests.support.contract_server import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.callers import Caller
+    from tests.support.client_adapters import Caller
 
 
 class Point(pydantic.BaseModel):

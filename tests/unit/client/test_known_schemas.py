@@ -28,7 +28,7 @@ from tests.support.contract_server import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.callers import Caller
+    from tests.support.client_adapters import Caller
 
 LARGE = {"enum": ["x" * SHORTENED_FROM_BYTES]}
 NOT_KNOWN = Refusal(grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND")

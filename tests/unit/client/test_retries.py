@@ -29,7 +29,7 @@ from tests.support.contract_server import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.callers import Caller
+    from tests.support.client_adapters import Caller
 
 
 async def test_an_overloaded_server_is_asked_again_when_it_says_when(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from genir import ServerHealth
-    from tests.support.callers import Caller
+    from tests.support.client_adapters import Caller
     from tests.support.contract_server import HealthScript
 
 

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from genir_server.observability.call_record import CallFacts
 from scripts.metrics_table import metrics_table
-
-OPERATIONS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-ALWAYS = {"event", "level", "logger", "timestamp", "method", "request_id", "code", "seconds"}
-
-
-def documented_log_fields() -> dict[str, str]:
-    """Field of a call's line -> on which lines it is."""
-    section = OPERATIONS.split("## Log\n")[1].split("\n## ")[0]
-    return {
-        name: where
-        for names, where in re.findall(
-            r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", section, re.MULTILINE
-        )
-        for name in re.findall(r"\w+", names)
-    }
+from tests.support.operations_docs import ALWAYS, OPERATIONS, documented_log_fields
 
 
 def test_the_table_of_metrics_is_the_metrics() -> None:

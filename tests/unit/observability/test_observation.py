@@ -22,9 +22,9 @@ from genir_server.observability.logging import configure_logging
 from genir_server.observability.metrics import Metrics
 from genir_server.observability.observation import make_tracing
 from genir_server.supervision.lifecycle import Lifecycle, Phase
-from tests.support.scripted_engine import ScriptedEngine
-from tests.unit.docs.test_operations_docs import ALWAYS, documented_log_fields
-from tests.unit.transport.test_interceptor import GOOD, REQUEST, StuckEngine, serving
+from tests.support.operations_docs import ALWAYS, documented_log_fields
+from tests.support.scripted_engine import ScriptedEngine, StuckEngine
+from tests.support.transport_server import GOOD, REQUEST, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Enforcement, Tightening
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.isolated import Verification
-from tests.support.elsewhere import NAME, elsewhere
+from tests.support.schema_host import NAME, elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path

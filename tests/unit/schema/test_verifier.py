@@ -10,7 +10,7 @@ import pytest
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.isolated import GuardedVerifier, Verification
 from genir_server.schema.verify.verifier import SchemaVerifier
-from tests.support.elsewhere import NAME, elsewhere
+from tests.support.schema_host import NAME, elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,18 +11,18 @@ import pytest
 
 from genir.v1 import ir_service_pb2
 from genir_server.transport import concurrent_accept as accepting
+from tests.support.in_process_server import REQUEST, STREAM_REQUEST, digest
+from tests.support.in_process_server import refusal as refused
+from tests.support.in_process_server import serving as authenticating
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.served import REQUEST, STREAM_REQUEST, digest
-from tests.support.served import refusal as refused
-from tests.support.served import serving as authenticating
-from tests.unit.transport.test_interceptor import serving
+from tests.support.transport_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from genir_server.observability.call_record import CallEnd, CallRecord
-    from tests.unit.transport.test_interceptor import Served
+    from tests.support.transport_server import Served
 
 CALLS = 16
 

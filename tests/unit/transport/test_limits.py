@@ -11,7 +11,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from genir.v1 import generation_pb2, ir_service_pb2
 from tests.support.http2 import RawCaller
-from tests.support.served import GOOD, REQUEST, STREAM_REQUEST, HeldEngine, refusal, serving
+from tests.support.in_process_server import (
+    GOOD,
+    REQUEST,
+    STREAM_REQUEST,
+    HeldEngine,
+    refusal,
+    serving,
+)
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -18,7 +18,7 @@ from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import IRServicer
 from tests.support.scripted_engine import TEXT_SCHEMA, Schemas, ScriptedEngine, prepared
-from tests.unit.transport.test_interceptor import failure
+from tests.support.transport_server import failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

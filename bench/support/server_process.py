@@ -1,4 +1,4 @@
-"""Runs a real genir server in a process of its own, the way a user does."""
+"""Runs a genir server as a separate process, as a user does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORT_SECONDS = 120.0
 
 
 class ServerProcess:
-    """One server: its process, port and log. Kill-safe: `close` leaves nothing behind."""
+    """A server process with its port and log. `close` ends every process of it."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ServerProcess:
         if kv_cache_gib is not None:
             variables.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_cache_gib))
         with self.log_path.open("wb") as log:
-            # A session of its own, so that a signal to the group reaches every process of it.
+            # A new session: a signal to the process group reaches every process of the server.
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=variables, start_new_session=True
             )
@@ -66,14 +66,22 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
+        """The whole log so far."""
         return self.log_path.read_text(errors="replace")
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:
-        """The lines of its log with that event, in order."""
+        """The log lines with that event, in order."""
         lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
     def wait_ready(self, token: str | None = None) -> None:
+        """Waits until the server is ready.
+
+        Raises:
+            RuntimeError: the server process ended.
+
+        """
+
         def still_runs(_: object) -> None:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log}")
@@ -82,19 +90,24 @@ class ServerProcess:
             client.wait_ready(READY_SECONDS, on_progress=still_runs)
 
     def descendants(self) -> list[psutil.Process]:
+        """All child processes, recursively."""
         children: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         return children
 
     def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the server process."""
         self.process.send_signal(number)
 
     def send_to_group(self, number: signal.Signals) -> None:
+        """Sends a signal to every process of the server."""
         os.killpg(self.process.pid, number)
 
     def wait(self, seconds: float) -> int:
+        """Waits for the server to end. Returns its exit code."""
         return self.process.wait(seconds)
 
     def close(self) -> None:
+        """Ends the server, by SIGKILL if it does not drain within a minute."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -1,4 +1,4 @@
-"""Certificates made for one test: an authority and what it signs, as PEM."""
+"""Creates certificate authorities and certificates for tests, as PEM."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ LOCALHOST = (
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its key, PEM."""
+    """A certificate and its private key, as PEM."""
 
     certificate: bytes
     key: bytes
 
     def write(self, certificate: Path, key: Path) -> None:
+        """Writes both to files."""
         certificate.write_bytes(self.certificate)
         key.write_bytes(self.key)
 
 
 class Authority:
-    """Signs certificates."""
+    """A certificate authority with a key of its own."""
 
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -46,6 +47,7 @@ class Authority:
         )
 
     def issue(self, common_name: str, *names: x509.GeneralName, passphrase: bytes = b"") -> Issued:
+        """Issues a certificate for the names. A passphrase encrypts its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(common_name), self._name, key)
         if names:
@@ -61,6 +63,7 @@ class Authority:
         )
 
     def server(self) -> Issued:
+        """Issues a server certificate for localhost."""
         return self.issue("server", *LOCALHOST)
 
 

@@ -1,6 +1,6 @@
-"""A tiny model with random weights: up sooner and faster than a real one, its text is noise.
+"""A tiny model with random weights. It loads and runs faster than a real one and writes noise.
 
-For tests of faults, load and streams. Constrained noise is still valid JSON.
+For tests of faults, load and streams. Constrained decoding makes valid JSON of the noise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ADAPTED = ["q_proj", "v_proj"]
 
 
 def make_tiny_model() -> Path:
-    """The folder of the tiny model, made on the first call and cached like the embedded one."""
+    """Returns the folder of the tiny model. The first call creates it in the model cache."""
     folder = cache_folder() / f"tiny-random-llama-{_FORMAT}"
     if folder.is_dir():
         return folder
@@ -57,7 +57,7 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
 
 
 def make_tiny_adapter(folder: Path) -> Path:
-    """Makes a LoRA adapter of the tiny model in a folder: random too, and strong enough to show."""
+    """Writes a random LoRA adapter, strong enough to change the tiny model's output."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,0 +1,1 @@
+"""Code that benches and tests share: server processes, the tiny model, certificates."""
