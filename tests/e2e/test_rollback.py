@@ -77,7 +77,7 @@ def test_the_answer_has_the_same_shape_and_names_the_backend(
         # The same fields as from guidance; what the prefix cache held is no field of its own.
         assert _shape(answer) == _shape(generate(stub, "Name a thing.", schema=SMALL_SCHEMA))
         health = client.health(deep=True)
-        assert health.configured_backend == configured
+        assert health.configured_structured_output_backend == configured
         assert health.structured_output_backend == used
         assert health.ir_json
 

@@ -96,6 +96,7 @@ def accepted(message: generation_pb2.Accepted) -> types.Accepted:
         schema_shown=schema_shown(message.schema_shown),
         prompt_tokens=message.prompt_tokens,
         max_tokens=message.max_tokens,
+        lora_adapter=message.lora_adapter,
     )
 
 
@@ -156,7 +157,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         uptime=message.uptime.ToTimedelta(),
         message=message.message,
         model=message.model,
-        configured_backend=message.configured_structured_output_backend,
+        configured_structured_output_backend=message.configured_structured_output_backend,
         structured_output_backend=message.structured_output_backend,
         versions=types.Versions(
             genir=versions.genir,
@@ -184,6 +185,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
             _schema_cache(message.schema_cache) if message.HasField("schema_cache") else None
         ),
         lame_duck=message.lame_duck,
+        canary_failure=_error_reason(message.canary_failure) if message.canary_failure else "",
     )
 
 
@@ -235,17 +237,19 @@ def _schema_cache(message: schema_pb2.SchemaCacheStats) -> types.SchemaCacheStat
     )
 
 
+def _error_reason(number: status_pb2.ErrorReason.ValueType) -> str:
+    """A reason without its prefix; "UNSPECIFIED" for a value not known here."""
+    try:
+        return status_pb2.ErrorReason.Name(number).removeprefix("ERROR_REASON_")
+    except ValueError:
+        return "UNSPECIFIED"
+
+
 def _warmed_schema(message: schema_pb2.WarmedSchema) -> types.WarmedSchema:
     refusal = message.refusal
-    reason = ""
-    if message.HasField("refusal"):
-        try:
-            reason = status_pb2.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
-        except ValueError:
-            reason = "UNSPECIFIED"
     return types.WarmedSchema(
         schema_digest=message.schema_digest,
-        reason=reason,
+        reason=_error_reason(refusal.reason) if message.HasField("refusal") else "",
         message=refusal.message,
         metadata=dict(refusal.metadata),
     )

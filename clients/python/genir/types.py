@@ -245,6 +245,7 @@ class Accepted:
     schema_shown: SchemaShown
     prompt_tokens: int
     max_tokens: int
+    lora_adapter: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,9 +357,10 @@ class SchemaCacheStats:
 class ServerHealth:
     """How the server is.
 
-    `ir_json` and `canary_elapsed` are set by a deep check of a ready one; `schema_cache` is None
-    until schemas can be prepared.
-    @@DOC@@
+    `ir_json` and `canary_elapsed` are set by a deep check whose canary succeeded. `canary_failure`
+    is the reason why it failed, such as ``OVERLOADED``, and empty otherwise. `schema_cache` is None
+    until schemas can be prepared. `lame_duck` says that the operator turned readiness off while
+    generate calls are still accepted.
     """
 
     phase: Phase
@@ -367,7 +369,7 @@ class ServerHealth:
     uptime: timedelta
     message: str
     model: str
-    configured_backend: str
+    configured_structured_output_backend: str
     structured_output_backend: str
     versions: Versions
     activity: EngineActivity
@@ -376,7 +378,8 @@ class ServerHealth:
     lora_adapters: tuple[str, ...]
     max_model_len: int
     schema_cache: SchemaCacheStats | None
-    lame_duck: bool = False
+    lame_duck: bool
+    canary_failure: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ def _description(state: ServerHealth) -> str:
     activity = state.activity
     step = activity.last_step_time
     last_step = step.isoformat(timespec="seconds") if step else "none yet"
+    configured = f"{state.configured_structured_output_backend} (configured)"
     lines = {
         "ready": "yes" if state.ready else "no",
         "phase": f"{state.phase.replace('_', ' ')} for {seconds(state.phase_elapsed)}",
@@ -161,7 +162,7 @@ def _description(state: ServerHealth) -> str:
         "model": state.model,
         "context": f"{state.max_model_len} tokens" if state.max_model_len else "",
         "adapters": ", ".join(state.lora_adapters),
-        "backend": state.structured_output_backend or f"{state.configured_backend} (configured)",
+        "backend": state.structured_output_backend or configured,
         "versions": ", ".join(versions),
         "activity": f"{activity.running} running, {activity.waiting} waiting, "
         f"{activity.calls_in_flight} calls in flight, last step {last_step}",
