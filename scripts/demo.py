@@ -1,66 +1,70 @@
-"""Shows the whole of genir at work: starts a server, waits, warms up, generates, stops.
+"""Shows genir at work: starts a server, waits for it, warms it up, generates twice, stops it.
 
-Run by ``make demo``. The server takes a free port and leaves others alone.
+Run by ``make demo``. A line that begins with ``$`` is the command that runs; what follows is what
+it prints. The server takes a free port, so it disturbs no other one.
 """
 
 from __future__ import annotations
 
-import json
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from genir import Completed, IRClient, TextDelta
-
-if TYPE_CHECKING:
-    from genir.types import IRResult, ServerHealth
-
-PROMPT = "Describe a function that reads a CSV file and returns its rows as a list of dictionaries."
-OWN_PROMPT = "Bug report: the editor crashes with a null pointer when I save a file twice in a row."
-OWN_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "title": {"type": "string", "minLength": 10, "maxLength": 80},
-        "kind": {"enum": ["bug", "feature", "question"]},
-        "severity": {"type": "integer", "minimum": 1, "maximum": 5},
-        "component": {"type": "string", "pattern": "^[a-z_]{3,20}$"},
-        "reproducible": {"type": "boolean"},
-    },
-    "required": ["title", "kind", "severity", "component", "reproducible"],
-    "additionalProperties": False,
-}
+PROJECT = Path(__file__).parents[1]
+GENIR = Path(sys.executable).with_name("genir")
+TRIAGE = "examples/schemas/triage.schema.json"
+# A model this small copies from a schema that it is shown instead of answering.
+OPTIONS = ("--temperature", "0", "--schema-in-prompt", "never")
+COMMANDS = (
+    ("health", "--wait"),
+    ("warmup",),
+    (
+        "generate",
+        "Bug report: the editor crashes with a null pointer when I save a file twice in a row.",
+        "--schema",
+        TRIAGE,
+        *OPTIONS,
+    ),
+    (
+        "generate",
+        "Describe a function that reads a CSV file and returns its rows as a list of dictionaries.",
+        "--stream",
+        *OPTIONS,
+    ),
+)
 PORT_SECONDS = 30.0
-READY_SECONDS = 600.0
 STOP_SECONDS = 60.0
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
-    """Runs the demo; gives the exit code."""
+    """Runs the demo. Returns the server's exit code, or 1 if a command failed."""
     with tempfile.TemporaryDirectory(prefix="genir-demo-") as folder:
         log = Path(folder) / "server.log"
         port_file = Path(folder) / "port"
-        console.print("[bold]$ genir serve --port 0[/]")
         began = time.monotonic()
+        _show_command("genir serve --port 0 &")
         with log.open("wb") as log_file:
             server = subprocess.Popen(
-                [sys.executable, "-m", "genir_server", "--port", "0", "--port-file", port_file],
+                [GENIR, "serve", "--port", "0", "--port-file", port_file],
                 stdout=log_file,
                 stderr=log_file,
-                # Ctrl-C is for this program, which then stops the server in good order.
+                # Ctrl-C reaches this program alone, which then stops the server.
                 start_new_session=True,
             )
         try:
             target = f"127.0.0.1:{_wait_for_port(port_file, server)}"
-            console.print(f"listening on {target} after {time.monotonic() - began:.1f} s")
-            with IRClient(target) as client:
-                _show(client, server)
+            print(f"# listening on {target} after {time.monotonic() - began:.1f} s", flush=True)
+            _show_command(f"export GENIR_TARGET={target}")
+            for command in COMMANDS:
+                _run(command, target)
         except BaseException:
             console.print("[red]The demo failed. The last lines of the server's log:[/]")
             console.print("\n".join(log.read_text().splitlines()[-20:]), markup=False)
@@ -68,72 +72,22 @@ def main() -> int:
         finally:
             server.terminate()
             code = server.wait(STOP_SECONDS)
-        console.print(f"server stopped with exit code {code}")
+        print(f"# the server stopped with exit code {code}")
         return code
 
 
-def _show(client: IRClient, server: subprocess.Popen[bytes]) -> None:
-    with console.status("starting") as status:
-        shown: list[str] = []
-
-        def show_phase(health: ServerHealth | None) -> None:
-            if server.poll() is not None:
-                raise RuntimeError(f"the server ended with exit code {server.returncode}")
-            if health is None:
-                return
-            phase = health.phase.value.replace("_", " ")
-            if console.is_terminal:
-                status.update(f"{phase}, {health.uptime.total_seconds():.0f} s")
-            elif phase not in shown:
-                # Nothing spins in a file or a pipe: a line for each phase instead.
-                shown.append(phase)
-                console.print(f"{phase} since {health.uptime.total_seconds():.0f} s")
-
-        health = client.wait_ready(READY_SECONDS, on_progress=show_phase)
-    console.print(
-        f"ready after {health.uptime.total_seconds():.1f} s: {health.model} on vLLM "
-        f"{health.versions.vllm}, {health.structured_output_backend} backend "
-        f"(llguidance {health.versions.llguidance})"
-    )
-    console.print("\n[bold]$ genir warmup[/]")
-    warmup = client.warmup()
-    console.print(
-        f"{'already warm' if warmup.already_warm else 'warmed up'} in "
-        f"{warmup.elapsed.total_seconds():.3f} s; the warm-up itself took "
-        f"{warmup.generation_elapsed.total_seconds():.1f} s for "
-        f"{warmup.usage.completion_tokens} tokens"
-    )
-    _generate(client, PROMPT, None)
-    _generate(client, OWN_PROMPT, OWN_SCHEMA)
+def _run(arguments: tuple[str, ...], target: str) -> None:
+    """Runs one `genir` command and shows what it prints; raises if it fails."""
+    _show_command(shlex.join(("genir", *arguments)))
+    environment = {**os.environ, "GENIR_TARGET": target}
+    # One stream, so that a pipe keeps the order in which the command wrote.
+    output = None if sys.stdout.isatty() else subprocess.STDOUT
+    subprocess.run([GENIR, *arguments], env=environment, cwd=PROJECT, stderr=output, check=True)
 
 
-def _generate(client: IRClient, prompt: str, schema: dict[str, Any] | None) -> None:
-    own = "" if schema is None else "--schema triage.schema.json "
-    command = f"genir generate --stream --temperature 0 --schema-in-prompt never {own}"
-    console.print(f"\n[bold]$ {command}{json.dumps(prompt)}[/]", soft_wrap=True)
-    result: IRResult[Any] | None = None
-    with client.stream(
-        # So small a model copies from a schema that it is shown instead of answering.
-        prompt,
-        schema=schema,
-        temperature=0,
-        schema_in_prompt="never",
-    ) as events:
-        for event in events:
-            if isinstance(event, TextDelta):
-                console.out(event.text, style="dim", end="")
-            elif isinstance(event, Completed):
-                result = event.result
-    if result is None:
-        raise RuntimeError("the stream ended without a result")
-    console.print("\n\nir_json, verified and in normal form:")
-    console.print_json(result.ir_json)
-    timings = result.timings
-    console.print(
-        f"{result.usage.completion_tokens} tokens after {result.usage.prompt_tokens} of prompt; "
-        f"first after {timings.time_to_first_token.total_seconds():.2f} s, "
-        f"all after {timings.total.total_seconds():.2f} s"
-    )
+def _show_command(command: str) -> None:
+    console.print(f"$ {command}", style="bold", markup=False)
+    sys.stdout.flush()
 
 
 def _wait_for_port(port_file: Path, server: subprocess.Popen[bytes]) -> int:

@@ -8,7 +8,7 @@ from genir.cli.exit_codes import ExitCode
 _HOW_TO_INSTALL = """\
 genir serve needs {missing}, which is not installed. The server is not part of the client:
   with a GPU:     pip install 'genir[gpu]'
-  on a CPU:       pip install --no-deps -r requirements/cpu.txt   (see the README)
+  on a CPU:       pip install --no-deps -r requirements/cpu.txt   (see docs/containers.md)
   server parts:   pip install 'genir[server]'   (without an engine)"""
 
 
