@@ -122,15 +122,15 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
     import xgrammar
     from transformers import AutoTokenizer
 
-    from genir_server.schema.grammar import guidance as engine
+    from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 
-    tokenizer = engine.load_tokenizer(str(setting.model))
+    tokenizer = load_tokenizer(str(setting.model))
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(
         AutoTokenizer.from_pretrained(str(setting.model))
     )
 
     def guidance(schema: str) -> None:
-        engine.matcher(tokenizer, schema)
+        compile_matcher(tokenizer, schema)
 
     def with_xgrammar(schema: str) -> None:
         # A compiler of its own, because it keeps what it has compiled.

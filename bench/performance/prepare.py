@@ -14,7 +14,8 @@ import time
 
 from bench.performance.sized_schemas import sized_schema
 from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.schema.isolation.pool import WorkerPool
+from genir_server.schema.analysis import decode_reply
+from genir_server.schema.isolated_pipeline import IsolatedPipeline
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 
 _SIZES = (0, 600, 2_000, 10_000, 50_000)
@@ -23,8 +24,8 @@ _SIZES = (0, 600, 2_000, 10_000, 50_000)
 async def main(sizes: list[int], rounds: int, pause: float, workers: int) -> None:
     """Measures and prints a table."""
     limits = SchemaLimits()
-    pool = WorkerPool(await ensure_embedded_model(), limits, NarrowingBounds(), workers)
-    await pool.start()
+    pipeline = IsolatedPipeline(await ensure_embedded_model(), limits, NarrowingBounds(), workers)
+    await pipeline.start()
     print("| schema bytes | by the clock, ms | processor, ms | of it compiling, ms |")
     print("|---|---|---|---|")
     for size in sizes:
@@ -33,15 +34,15 @@ async def main(sizes: list[int], rounds: int, pause: float, workers: int) -> Non
             schema = sized_schema(size, number) if size else json.dumps({"title": str(number)})
             await asyncio.sleep(pause)
             began = time.perf_counter()
-            reply = await pool.analyse(schema)
+            result = await pipeline.analyse(schema)
             seconds = time.perf_counter() - began
-            analysis = json.loads(reply)
-            taken.append((seconds, analysis["seconds"], analysis["compile_seconds"]))
+            analysis = decode_reply(result.body)
+            taken.append((seconds, analysis.seconds, analysis.compile_seconds))
         shown = " | ".join(
             f"{1e3 * statistics.median(column):.1f}" for column in zip(*taken, strict=True)
         )
         print(f"| {len(schema)} | {shown} |", flush=True)
-    await pool.close()
+    await pipeline.close()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jsonschema_rs
 from bench.schemas.guided import GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written, in_engine_order
 from genir_server.core.normalize import NotNormalizableError, normalize, parse_strict
-from genir_server.schema.grammar import guidance as engine
+from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.verifier import SchemaVerifier
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bench.schemas.corpus import Instance
     from bench.schemas.rows import Row
+    from genir_server.schema.analysis import Analysis
 
 MOST_INSTANCES = 40
 """Instances of one schema that are checked."""
@@ -68,10 +69,10 @@ class InstanceChecker:
     """
 
     def __init__(self, tokenizer: str | None) -> None:
-        self._tokenizer: llguidance.LLTokenizer = engine.load_tokenizer(None)
-        self._counter: llguidance.LLTokenizer = engine.load_tokenizer(tokenizer)
+        self._tokenizer: llguidance.LLTokenizer = load_tokenizer(None)
+        self._counter: llguidance.LLTokenizer = load_tokenizer(tokenizer)
 
-    def check(self, text: str, analysis: Row, instances: Iterable[Instance]) -> Row:
+    def check(self, text: str, analysis: Analysis, instances: Iterable[Instance]) -> Row:
         """What happens to the instances under a schema's analysis, as the fields of `Outcomes`."""
         subject = _Subject(text, analysis, self._tokenizer)
         outcomes = Outcomes()
@@ -115,13 +116,13 @@ class InstanceChecker:
 class _Subject:
     """A prepared schema with everything that decides on a value."""
 
-    def __init__(self, text: str, analysis: Row, tokenizer: llguidance.LLTokenizer) -> None:
-        relaxed_text = str(analysis["relaxed_schema"])
-        self._verifier = SchemaVerifier(text, Draft(int(str(analysis["draft"]))))
-        self.min_tokens = int(str(analysis["min_tokens"]))
+    def __init__(self, text: str, analysis: Analysis, tokenizer: llguidance.LLTokenizer) -> None:
+        relaxed_text = analysis.relaxed_schema
+        self._verifier = SchemaVerifier(text, Draft(analysis.draft))
+        self.min_tokens = analysis.min_tokens
         self.relaxed_schema: Row = json.loads(relaxed_text)
         self.relaxed = jsonschema_rs.Draft202012Validator(self.relaxed_schema, offline=True)
-        self._acceptor = GuidanceAcceptor(engine.matcher(tokenizer, relaxed_text))
+        self._acceptor = GuidanceAcceptor(compile_matcher(tokenizer, relaxed_text))
 
     def verifies(self, value: object, outcomes: Outcomes) -> bool:
         start = time.perf_counter()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING
 
 from bench.schemas.check import InstanceChecker
-from bench.schemas.report import as_dict
 from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.types import Enforcement
+from genir_server.schema.analysis import Analysis, decode_reply
 from genir_server.schema.errors import SchemaRefusedError
-from genir_server.schema.isolation.pool import WorkerPool
+from genir_server.schema.isolated_pipeline import IsolatedPipeline
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 
 if TYPE_CHECKING:
@@ -37,70 +37,73 @@ async def measure_layer(
 
     """
     checker = InstanceChecker(tokenizer)
-    pool = WorkerPool(tokenizer, SchemaLimits(), NarrowingBounds(), workers)
+    pipeline = IsolatedPipeline(tokenizer, SchemaLimits(), NarrowingBounds(), workers)
     gate = asyncio.Semaphore(workers + 1)
     try:
-        await pool.start()
+        await pipeline.start()
         async with asyncio.TaskGroup() as group:
             for case in cases:
                 if case.key in rows:
                     continue
                 await gate.acquire()
-                task = group.create_task(_one(case, pool, checker, rows))
+                task = group.create_task(_one(case, pipeline, checker, rows))
                 task.add_done_callback(lambda _: gate.release())
     finally:
-        await pool.close()
+        await pipeline.close()
 
 
-async def _one(case: Case, pool: WorkerPool, checker: InstanceChecker, rows: RowsFile) -> None:
+async def _one(
+    case: Case, pipeline: IsolatedPipeline, checker: InstanceChecker, rows: RowsFile
+) -> None:
     row: Row = {"id": case.key, "dataset": case.dataset, "bytes": len(case.text)}
     start = time.perf_counter()
-    reply = await _analysed(pool, case.text)
-    row["wall_seconds"] = time.perf_counter() - start
-    if "reason" in reply:
+    try:
+        analysis, resident_bytes = await _analyse(pipeline, case.text)
+    except (SchemaRefusedError, GenirError) as error:
+        row["wall_seconds"] = time.perf_counter() - start
         row |= {
-            "reason": reply["reason"],
-            "limit": as_dict(reply.get("metadata")).get("limit"),
-            "message": str(reply["message"])[:_LONGEST_MESSAGE],
+            "reason": error.reason.value,
+            "limit": error.metadata.get("limit"),
+            "message": error.message[:_LONGEST_MESSAGE],
         }
     else:
-        row |= _prepared(reply) | checker.check(case.text, reply, case.instances)
+        row["wall_seconds"] = time.perf_counter() - start
+        row |= _prepared(analysis) | {"resident_bytes": resident_bytes}
+        row |= checker.check(case.text, analysis, case.instances)
     rows.append(row)
 
 
-async def _analysed(pool: WorkerPool, text: str) -> Row:
-    """The reply of a worker. That the machine is busy says nothing about a schema."""
+async def _analyse(pipeline: IsolatedPipeline, text: str) -> tuple[Analysis, int]:
+    """The analysis of a schema, and the worker's peak memory.
+
+    Tries again while the machine is busy, which says nothing about the schema.
+    """
     for left in reversed(range(_TRIES)):
         try:
-            reply: Row = json.loads(await pool.analyse(text))
-        except SchemaRefusedError as refusal:
-            return {
-                "reason": refusal.reason.value,
-                "message": refusal.message,
-                "metadata": refusal.metadata,
-            }
+            result = await pipeline.analyse(text)
         except GenirError as error:
             if not left or error.reason is not Reason.OVERLOADED:
-                return {"reason": error.reason.value, "message": error.message}
+                raise
         else:
-            return reply
+            return decode_reply(result.body), result.resident_bytes
     raise AssertionError("the last try returns")
 
 
-def _prepared(reply: Row) -> Row:
-    notices = reply["notices"]
-    by_enforcement: dict[str, list[list[str]]] = {"checked_after_decoding": [], "rewritten": []}
-    for notice in notices if isinstance(notices, list) else []:
-        kept = by_enforcement.get(notice["enforcement"])
+def _prepared(analysis: Analysis) -> Row:
+    by_enforcement: dict[Enforcement, list[list[str]]] = {
+        Enforcement.CHECKED_AFTER_DECODING: [],
+        Enforcement.REWRITTEN: [],
+    }
+    for notice in analysis.notices:
+        kept = by_enforcement.get(notice.enforcement)
         if kept is not None:
-            kept.append([notice["keyword"], notice["detail"]])
+            kept.append([notice.keyword, notice.detail])
     return {
-        "checked": by_enforcement["checked_after_decoding"],
-        "rewritten": [keyword for keyword, _ in by_enforcement["rewritten"]],
-        "seconds": reply["seconds"],
-        "compile_seconds": reply["compile_seconds"],
-        "max_mask_seconds": reply["max_mask_seconds"],
-        "resident_bytes": reply["resident_bytes"],
-        "min_tokens": reply["min_tokens"],
-        "example": reply["minimal_instance"] is not None,
+        "checked": by_enforcement[Enforcement.CHECKED_AFTER_DECODING],
+        "rewritten": [keyword for keyword, _ in by_enforcement[Enforcement.REWRITTEN]],
+        "seconds": analysis.seconds,
+        "compile_seconds": analysis.compile_seconds,
+        "max_mask_seconds": analysis.max_mask_seconds,
+        "min_tokens": analysis.min_tokens,
+        "example": analysis.minimal_instance is not None,
     }

@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from genir_server.schema.isolation.framing import frame, read_frame_async
 from genir_server.schema.limits import SchemaLimits
 
 if TYPE_CHECKING:
@@ -141,13 +142,11 @@ class _PlainProcess:
 
     def _write(self, body: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
-        self._process.stdin.write(len(body).to_bytes(4, "big") + body)
+        self._process.stdin.write(frame(body))
 
     async def _read(self) -> Row:
         assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
-        head = await self._process.stdout.readexactly(4)
-        body = await self._process.stdout.readexactly(int.from_bytes(head, "big"))
-        reply: Row = json.loads(body)
+        reply: Row = json.loads(await read_frame_async(self._process.stdout))
         return reply
 
     async def _end(self) -> tuple[int, bytes]:

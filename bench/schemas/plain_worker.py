@@ -20,7 +20,7 @@ from bench.schemas.check import MOST_BYTES, MOST_INSTANCES, Outcomes
 from bench.schemas.guided import Acceptor, GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written
 from bench.schemas.plain import INSTANCE_SECONDS, MEMORY_BYTES
-from genir_server.schema.isolation.worker_main import read_frame, write_frame
+from genir_server.schema.isolation.framing import read_frame, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class _Backend:
             validate_xgrammar_grammar,
         )
 
-        from genir_server.schema.grammar import guidance as engine
+        from genir_server.schema.grammar.guidance import load_tokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
         config = SimpleNamespace(
@@ -94,7 +94,7 @@ class _Backend:
         self._name = name
         self._backend: Any = made
         self._mask = made.allocate_token_bitmask(1)
-        self._bytes = engine.load_tokenizer(None)
+        self._bytes = load_tokenizer(None)
 
         def validate(schema: str) -> None:
             params = SamplingParams(structured_outputs=StructuredOutputsParams(json=schema))

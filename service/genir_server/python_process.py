@@ -1,4 +1,4 @@
-"""Processes that the server starts beside the engine's."""
+"""Starts and reaps the Python processes that the server runs beside the engine's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ def start_python(
     """Starts Python on a module that this process can import.
 
     Blocks for a few milliseconds, until the child has become another program. `subprocess` uses
-    vfork. uvloop's own way to start a process is a plain fork, and gRPC has handlers on that which
-    start threads of gRPC's in the child before it is another program: a child was seen to die of
-    that. The child leads a process group of its own, for `wait_for_all`; what a terminal sends to
-    the server, the server passes on as it sees fit.
+    vfork. uvloop starts processes by a plain fork instead, and gRPC's fork handlers then start
+    threads in the child, which can crash it before it becomes another program. The child leads a
+    process group of its own, for `wait_and_reap_group`, so a terminal's signals do not reach it.
 
     Args:
         module: what ``python -m`` runs.
@@ -27,10 +26,10 @@ def start_python(
         stderr: see `stdin`.
 
     Raises:
-        OSError: it could not be started.
+        OSError: the process cannot be started.
 
     """
-    return subprocess.Popen(  # noqa: S603 - modules of the project, never a caller's words
+    return subprocess.Popen(  # noqa: S603 - modules of the project, never a caller's text
         [sys.executable, "-m", module, *arguments],
         stdin=stdin,
         stdout=stdout,
@@ -40,12 +39,11 @@ def start_python(
     )
 
 
-def wait_for_all(process: subprocess.Popen[bytes]) -> int:
-    """Waits for the end of a process of `start_python`, and gives its exit code.
+def wait_and_reap_group(process: subprocess.Popen[bytes]) -> int:
+    """Waits until a process of `start_python` has exited; gives its exit code.
 
-    Blocks. Where this process inherits the orphans of others, as process 1 of a container does,
-    what a killed process leaves behind in its group is waited for too: nobody else would, and each
-    would keep its process id.
+    Blocks. Where this process adopts orphans, as process 1 of a container does, it also reaps what
+    the process has left behind in its group. Nobody else would, and zombies use up process ids.
     """
     code = process.wait()
     with contextlib.suppress(ChildProcessError):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from genir_server.engine.patches import grammar_cache as grammar_reuse
 from genir_server.engine.patches.grammar_cache import CompiledGrammars, mark_checked
 from genir_server.engine.vllm.environment import prepare_environment
-from genir_server.schema.grammar import guidance as llguidance_as_used
+from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,12 +86,12 @@ def masks(matcher: Any, seed: int) -> list[bytes]:
 
 
 def test_copies_of_a_grammar_know_nothing_of_each_other() -> None:
-    tokenizer = llguidance_as_used.load_tokenizer(None)
+    tokenizer = load_tokenizer(None)
     kept = CompiledGrammars(uses=100)
-    kept.keep("schema", llguidance_as_used.matcher(tokenizer, SCHEMA), len(SCHEMA))
+    kept.keep("schema", compile_matcher(tokenizer, SCHEMA), len(SCHEMA))
     for seed in range(20):
         copy = kept.copy_of("schema")
-        assert masks(copy, seed) == masks(llguidance_as_used.matcher(tokenizer, SCHEMA), seed)
+        assert masks(copy, seed) == masks(compile_matcher(tokenizer, SCHEMA), seed)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_backend_compiles_a_schema_once_for_several_requests(
     monkeypatch.setattr(vllm_as_it_was.GuidanceBackend, "compile_grammar", counting)
     grammar_reuse.reuse_compiled_grammars()
     backend = SimpleNamespace(
-        ll_tokenizer=llguidance_as_used.load_tokenizer(None),
+        ll_tokenizer=load_tokenizer(None),
         vocab_size=256,
         disable_any_whitespace=True,
         disable_additional_properties=False,

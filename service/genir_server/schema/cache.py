@@ -1,17 +1,26 @@
-"""Keeps what is known about schemas, within a bound of bytes."""
+"""An LRU cache bounded by the size of its entries in bytes."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-Kept = TypeVar("Kept")
+from cachetools import LRUCache
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
 class CacheCounters:
-    """What the cache has seen since the start."""
+    """What happened in the cache since the start.
+
+    Attributes:
+        hits: lookups that found an entry.
+        misses: lookups that found none and started a preparation.
+        coalesced: lookups that joined a preparation under way.
+        evictions: entries removed to make room.
+
+    """
 
     hits: int = 0
     misses: int = 0
@@ -19,36 +28,48 @@ class CacheCounters:
     evictions: int = 0
 
 
-class ByteBoundedCache(Generic[Kept]):
-    """Forgets what was used longest ago when the whole grows beyond `max_bytes`."""
+class ByteBoundedCache(Generic[Value]):
+    """Evicts the least recently used entries while all together exceed `max_bytes`.
+
+    Only evictions are counted here; who looks up counts hits and misses.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[Kept, int]] = OrderedDict()
-        self.bytes = 0
         self.counters = CacheCounters()
+        self._entries = _CountingCache[Value](max_bytes, self.counters)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: str) -> Kept | None:
-        """What is kept under `key`, which counts as a use."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        self._entries.move_to_end(key)
-        return entry[0]
+    @property
+    def max_bytes(self) -> int:
+        """The bound on the size of all entries."""
+        return int(self._entries.maxsize)
 
-    def put(self, key: str, kept: Kept, size: int) -> None:
-        """Keeps something of about `size` bytes, unless it alone is too large."""
-        previous = self._entries.pop(key, None)
-        if previous is not None:
-            self.bytes -= previous[1]
-        if size > self.max_bytes:
-            return
-        self._entries[key] = kept, size
-        self.bytes += size
-        while self.bytes > self.max_bytes:
-            _, (_, freed) = self._entries.popitem(last=False)
-            self.bytes -= freed
-            self.counters.evictions += 1
+    @property
+    def size_bytes(self) -> int:
+        """The size of all entries."""
+        return int(self._entries.currsize)
+
+    def get(self, key: str) -> Value | None:
+        """The value of `key`, now the most recently used; None if there is none."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def put(self, key: str, value: Value, size_bytes: int) -> None:
+        """Stores a value of about `size_bytes`. One larger than the whole cache is not stored."""
+        # cachetools would make room for the new size beside the old one.
+        self._entries.pop(key, None)
+        if size_bytes <= self.max_bytes:
+            self._entries[key] = value, size_bytes
+
+
+class _CountingCache(LRUCache[str, tuple[Value, int]]):
+    def __init__(self, max_bytes: int, counters: CacheCounters) -> None:
+        super().__init__(max_bytes, getsizeof=lambda entry: entry[1])
+        self._counters = counters
+
+    def popitem(self) -> tuple[str, tuple[Value, int]]:
+        """Removes the least recently used entry."""
+        self._counters.evictions += 1
+        return super().popitem()

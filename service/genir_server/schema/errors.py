@@ -1,11 +1,11 @@
-"""A refusal of a schema, in a form that crosses process borders."""
+"""The refusal of a schema, in a form that can cross from a worker to the server."""
 
 from __future__ import annotations
 
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 
 SCHEMA_FIELD = "spec.json_schema"
-_LONGEST_PLACE = 200
+_MAX_POINTER_CHARACTERS = 200
 
 
 class SchemaRefusedError(Exception):
@@ -14,7 +14,7 @@ class SchemaRefusedError(Exception):
     Args:
         reason: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX.
         message: what is wrong, and where.
-        metadata: the facts in it as strings: ``pointer``, ``limit``, ``value``, ``keyword``.
+        metadata: the same facts as strings: ``pointer``, ``limit``, ``max``, ``value``.
 
     """
 
@@ -25,8 +25,8 @@ class SchemaRefusedError(Exception):
         self.metadata = metadata
 
     @property
-    def size(self) -> int:
-        """About how many bytes it takes: messages and pointers may be long."""
+    def size_bytes(self) -> int:
+        """About how much memory it takes: messages and pointers may be long."""
         texts = (self.message, self.message, *self.metadata.values())
         return sum(4 * len(text) for text in texts)
 
@@ -45,41 +45,41 @@ def invalid(message: str, pointer: str | None = None) -> SchemaRefusedError:
     if pointer is None:
         return SchemaRefusedError(Reason.SCHEMA_INVALID, message)
     return SchemaRefusedError(
-        Reason.SCHEMA_INVALID, f"{message} (at {place(pointer)})", pointer=pointer
+        Reason.SCHEMA_INVALID, f"{message} (at {shown_pointer(pointer)})", pointer=pointer
     )
 
 
 def unsupported(message: str, pointer: str) -> SchemaRefusedError:
     """The refusal of something that cannot be enforced."""
     return SchemaRefusedError(
-        Reason.SCHEMA_UNSUPPORTED, f"{message} (at {place(pointer)})", pointer=pointer
+        Reason.SCHEMA_UNSUPPORTED, f"{message} (at {shown_pointer(pointer)})", pointer=pointer
     )
 
 
 def too_complex(
     what: str,
     limit: str,
-    most: float,
+    max_value: float,
     value: float | str | None = None,
     pointer: str | None = None,
 ) -> SchemaRefusedError:
     """The refusal of something beyond a limit.
 
     Args:
-        what: what is too large, in words.
-        limit: name of the limit in `SchemaLimits`, or of one that is not the operator's.
-        most: the limit's value.
-        value: the value that broke it; None where it ended the work before it could be measured.
-        pointer: where, when one place is to blame. When it is the document as a whole, callers'
-            programs are told the root, and the sentence says nothing of a place.
+        what: what is too large, as the beginning of the message.
+        limit: name of the limit in `SchemaLimits`, or of a limit that is not the operator's.
+        max_value: the limit's value.
+        value: the value that exceeds it; None where work was stopped before it was known.
+        pointer: where in the schema; None for the schema as a whole. The message then names no
+            place, and the metadata names the root.
 
     """
-    where = "" if pointer is None else f" at {place(pointer)}"
-    bound = f"{most:g}" if isinstance(most, float) else str(most)
+    where = "" if pointer is None else f" at {shown_pointer(pointer)}"
+    bound = f"{max_value:g}" if isinstance(max_value, float) else str(max_value)
     found = f"more than {bound}" if value is None else str(value)
     return SchemaRefusedError(
         Reason.SCHEMA_TOO_COMPLEX,
-        f"{what}{where}: {limit} is {found}, at most {bound} is allowed",
+        f"{what}{where}: {limit} is {found}, the maximum is {bound}",
         pointer=pointer or "",
         limit=limit,
         max=bound,
@@ -87,8 +87,10 @@ def too_complex(
     )
 
 
-def place(pointer: str) -> str:
-    """A JSON Pointer as it reads in a sentence, cut to 200 characters."""
+def shown_pointer(pointer: str) -> str:
+    """A JSON Pointer for a message: "the root" if empty, cut to 200 characters."""
     if not pointer:
         return "the root"
-    return pointer if len(pointer) <= _LONGEST_PLACE else f"{pointer[:_LONGEST_PLACE]}…"
+    if len(pointer) <= _MAX_POINTER_CHARACTERS:
+        return pointer
+    return f"{pointer[:_MAX_POINTER_CHARACTERS]}…"

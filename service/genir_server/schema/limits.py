@@ -1,4 +1,4 @@
-"""Bounds on callers' schemas and on what the model may write under them."""
+"""Limits on callers' schemas, and bounds on the output where a schema sets none."""
 
 from __future__ import annotations
 
@@ -6,45 +6,43 @@ from dataclasses import dataclass, replace
 
 from genir_server.domain.types import Tightening
 
-_BRIEF_CHARACTERS = 80
-_BRIEF_ENTRIES = 3
+_COMPACT_CHARACTERS = 80
+_COMPACT_ENTRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaLimits:
-    """Bounds that a schema must keep; one that does not is refused as SCHEMA_TOO_COMPLEX.
+    """Limits that a schema must keep. One that does not is refused as SCHEMA_TOO_COMPLEX.
 
-    But for the times, which depend on the machine, the defaults refuse nothing that engines compile
-    in public collections of schemas.
+    The defaults refuse no schema of the public collections that engines compile, except by the
+    times, which depend on the machine.
 
     Attributes:
         schema_bytes: UTF-8 bytes of the schema's text.
         nesting: levels of JSON nesting in the schema's text.
         nodes: subschemas that the root reaches.
-        reference_depth: `$ref`s that lead one into the next.
-        multiple_of: numerator of a `multipleOf`, and of the least common multiple of all those
-            that apply to one value.
+        reference_depth: length of a chain of `$ref`.
+        multiple_of: numerator of a `multipleOf`, and of the least common multiple of all
+            `multipleOf` that apply to one value.
         quantifier: largest number in a repetition such as ``{1,100}`` of a regular expression;
-            those inside one another are multiplied.
+            nested repetitions multiply.
         pattern_bytes: UTF-8 bytes of one regular expression.
         pattern_properties: entries of one `patternProperties`.
-        optional_properties: properties of one object that may be left out.
+        optional_properties: properties of one object that are not required.
         alternatives: entries of one `anyOf`, `oneOf` or `allOf`.
         enum_values: entries of one `enum` or `required`.
-        min_items: items that an array must have.
+        min_items: value of `minItems`.
         string_bytes: UTF-8 bytes of a string in `const` or `enum`.
         key_bytes: UTF-8 bytes of the name of a property.
-        evaluations: subschemas that apply to one and the same value, counted as often as they
-            apply.
-        quick_seconds: processor time after which a schema moves to the worker for slow ones and
-            starts again there, where it had the last worker that was free.
+        evaluations: subschemas that apply to the same value, each counted as often as it applies.
+        quick_seconds: processor time after which a schema starts again in the worker for slow
+            schemas, if it had the last free worker.
         probe_seconds: processor time for reading, checking and compiling one schema.
-        compile_seconds: the part of it that compiling the grammar takes, which the engine spends
-            again, once for a number of requests with that schema.
-        probe_wall_seconds: time by the clock for all of it, with the wait for workers, for when the
-            machine is overloaded.
-        mask_seconds: processor time for the set of allowed tokens at one place of the output.
-        probe_bytes: memory of the process that does this.
+        compile_seconds: the part of `probe_seconds` that may go into compiling the grammar. The
+            engine compiles it again when the schema is used.
+        probe_wall_seconds: time by the clock for all of it, waiting for workers included.
+        mask_seconds: processor time for one mask: the set of tokens allowed next.
+        probe_bytes: memory that preparing one schema may take.
     """
 
     schema_bytes: int = 1 << 20
@@ -72,27 +70,25 @@ class SchemaLimits:
 
 @dataclass(frozen=True, slots=True)
 class NarrowingBounds:
-    """Bounds on output where the schema sets none, so that a model comes to an end.
+    """Bounds on the output where the schema sets none, so that the model finishes.
 
-    Each is stretched where the schema itself demands more.
+    A bound is raised where the schema itself requires more.
 
     Attributes:
         enabled: whether anything is narrowed at all.
         string_characters: characters of a string.
         array_items: items of an array.
-        map_properties: entries of an open object beyond those that it names.
+        map_properties: entries of an open object beyond its named properties.
         integer_digits: digits of an integer.
-        fraction_digits: digits after the decimal point, of numbers that cannot be negative.
-        free_depth: levels of arrays and objects inside a value that may be anything.
-        close_objects: whether an object that names its properties may hold only those, when the
-            schema does not say otherwise.
-        infer_types: whether a schema without `type` is taken to mean the type that its keywords
-            are about.
-        single_keys: whether an object may hold at most one key that its schema leaves open, so that
-            no such key can be written twice; wherever the schema lets that be.
-        over_own_bounds: whether strings, numbers, arrays and objects that the schema bounds itself
-            are bounded more tightly too.
-        pattern_characters: characters of a string with a pattern; 0 for `string_characters`.
+        fraction_digits: digits after the decimal point of numbers that cannot be negative.
+        free_depth: levels of arrays and objects in a value with no schema.
+        close_objects: whether an object with `properties` may have only those, if the schema does
+            not say otherwise.
+        infer_types: whether a schema without `type` gets the type that its keywords apply to.
+        single_keys: whether an object may have only one key that its schema does not name, so that
+            no such key can be written twice; unless the schema requires more.
+        over_own_bounds: whether these bounds also apply where the schema sets wider ones.
+        pattern_characters: characters of a string with a pattern; 0 to use `string_characters`.
     """
 
     enabled: bool = True
@@ -109,19 +105,19 @@ class NarrowingBounds:
     pattern_characters: int = 0
 
     def tightened(self, tightening: Tightening) -> NarrowingBounds:
-        """These bounds with what a further attempt is to rule out."""
+        """These bounds with what a further attempt rules out."""
         bounds = self
         if Tightening.SINGLE_KEYS in tightening:
             bounds = replace(bounds, single_keys=True)
         if Tightening.COMPACT in tightening:
             bounds = replace(
                 bounds,
-                string_characters=min(bounds.string_characters, _BRIEF_CHARACTERS),
-                array_items=min(bounds.array_items, _BRIEF_ENTRIES),
-                map_properties=min(bounds.map_properties, _BRIEF_ENTRIES),
+                string_characters=min(bounds.string_characters, _COMPACT_CHARACTERS),
+                array_items=min(bounds.array_items, _COMPACT_ENTRIES),
+                map_properties=min(bounds.map_properties, _COMPACT_ENTRIES),
                 free_depth=min(bounds.free_depth, 1),
                 over_own_bounds=True,
-                # Which lengths suit a pattern nobody knows.
+                # A shorter bound might contradict the pattern.
                 pattern_characters=bounds.pattern_characters or bounds.string_characters,
             )
         return bounds

@@ -1,4 +1,4 @@
-"""How a schema is shown to a model."""
+"""The text of a schema for the prompt."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from genir_server.schema.read.vocabulary import (
     SINGLE_SUBSCHEMAS,
 )
 
-_FOR_PEOPLE = frozenset(
+_ANNOTATIONS_FOR_PEOPLE = frozenset(
     {"description", "title", "$comment", "default", "examples", "markdownDescription"}
 )
-# Names of the schema itself: a small model copies them into its answer.
-_NAMES = frozenset({"$schema", "$id"})
-_FOR_ENGINES = frozenset({"x-guidance"})
+# Small models copy these into their answers.
+_IDENTIFIERS = frozenset({"$schema", "$id"})
+_ENGINE_OPTIONS = frozenset({"x-guidance"})
 _SCHEMA_KEYWORDS = MAPS_OF_SUBSCHEMAS | LISTS_OF_SUBSCHEMAS | SINGLE_SUBSCHEMAS
 
 
-def shown(schema: dict[str, object] | bool, *, descriptions: bool) -> str:
-    """Compact JSON text of a schema, keys in their order.
+def prompt_text(schema: dict[str, object] | bool, *, descriptions: bool) -> str:
+    """Compact JSON text of a schema, with its keys in the original order.
 
     Args:
         schema: the caller's schema.
         descriptions: whether descriptions, titles, comments, defaults, examples, `$schema` and
-            `$id` stay.
+            `$id` are kept.
 
     """
-    dropped = _FOR_ENGINES if descriptions else _FOR_ENGINES | _FOR_PEOPLE | _NAMES
+    dropped = (
+        _ENGINE_OPTIONS
+        if descriptions
+        else _ENGINE_OPTIONS | _ANNOTATIONS_FOR_PEOPLE | _IDENTIFIERS
+    )
     kept = _without(schema, dropped) if isinstance(schema, dict) else schema
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
 def _without(root: dict[str, object], dropped: frozenset[str]) -> dict[str, object]:
     result: dict[str, object] = {}
-    # Copies under way: what is copied, where to, and whether its keys are keywords.
+    # What is still to be copied: source, copy, and whether the keys are keywords (or names).
     pending: list[tuple[dict[str, object], dict[str, object], bool]] = [(root, result, True)]
     while pending:
         source, copy, keywords = pending.pop()

@@ -1,4 +1,4 @@
-"""What preparing a schema gives. Knows neither gRPC nor vLLM."""
+"""What the preparer gives: prepared schemas, verifiers and statistics."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
 
 
 class Verifier(Protocol):
-    """Checks values against the caller's own schema. Never fetches anything.
-
-    Attributes:
-        may_block: whether `violations` may take long enough to block an event loop. It then runs
-            in a process of its own, which is killed after a second; call it from a thread.
-
-    """
+    """Checks values against the caller's own schema. Never fetches anything."""
 
     @property
     def may_block(self) -> bool:
-        """Whether `violations` belongs in a thread."""
+        """Whether `violations` waits for a worker process; call it from another thread then."""
         ...
 
     def violations(self, value: object) -> list[Violation]:
-        """Every way in which the parsed JSON `value` fails the schema; empty when it is valid."""
+        """Every way in which the parsed JSON `value` fails the schema; empty when it is valid.
+
+        Raises:
+            GenirError: OVERLOADED; only if `may_block`, when the worker is too busy.
+
+        """
         ...
 
 
@@ -41,21 +40,21 @@ class PreparedSchema:
         digest: ``sha256:<hex>`` of the UTF-8 bytes of `text`.
         text: the schema as the caller sent it.
         engine_schema: the JSON text that decoding enforces. It accepts every value that the
-            caller's schema accepts, but for what the notices call narrowed.
+            caller's schema accepts, except where a notice says narrowed.
         notices: keywords that decoding does not enforce as they stand.
-        verifier: decides on the caller's own schema.
+        verifier: checks values against the caller's own schema.
         shown_full: compact text for the prompt.
         shown_without_descriptions: the same without descriptions, titles, comments, defaults and
             examples.
         minimal_instance: compact JSON of a small valid value; None when none was found.
-        min_tokens: a number of tokens below which no valid value fits, 1 and up.
+        min_tokens: no valid value fits in fewer tokens than this; 1 and up.
         draft: the draft the schema is written in: "4", "6", "7", "2019-09" or "2020-12".
-        prepare_seconds: processor time that preparing took, compilation included.
+        prepare_seconds: processor time of the preparation, compilation included.
         compile_seconds: processor time of compiling the grammar.
-        max_mask_seconds: time of the slowest set of allowed tokens that was tried.
-        measured: how near the schema comes to limits, by the names that `SchemaPreparer.limits`
-            has; limits that were not measured are left out.
-        shown_tokens: tokens of the texts for the prompt, by the text, as far as they were counted.
+        max_mask_seconds: time of the slowest mask (set of allowed tokens) that was tried.
+        measured: the largest value found in the schema for each limit, by the names that
+            `SchemaPreparer.limits` has; limits that were not measured are left out.
+        shown_tokens: number of tokens of the texts for the prompt, by text, once counted.
 
     """
 
@@ -104,18 +103,20 @@ class SchemaPreparer(Protocol):
     ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
-        `caller` says who asks: callers take turns at what is scarce. `tightening` is what the
-        engine schema rules out beside the usual.
+        Args:
+            text: the schema.
+            caller: who sent it; callers that wait for a worker get one round-robin.
+            tightening: what the engine schema rules out beyond the usual.
 
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
-                FieldViolation for ``spec.json_schema``.
+                FieldViolation for ``spec.json_schema``; OVERLOADED or DRAINING.
 
         """
         ...
 
     def known(self, digest: str) -> PreparedSchema | None:
-        """The schema of that digest if it was prepared before and is still kept."""
+        """The prepared schema with that digest, if it is in the cache."""
         ...
 
     def limits(self) -> Mapping[str, float]:
@@ -127,5 +128,5 @@ class SchemaPreparer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends worker processes."""
+        """Ends the worker processes. May be called more than once."""
         ...

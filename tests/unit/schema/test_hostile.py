@@ -1,4 +1,4 @@
-"""Schemas that make engines compile for minutes or die. Each must get its answer soon."""
+"""Schemas that make engines compile for minutes or crash. Each must be answered soon."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from genir_server.schema.preparer import Preparer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Generous: the machine may be busy, and what is asserted is that nothing takes minutes.
-MOST_SECONDS = 30.0
+# Generous for a busy machine: without limits these take minutes.
+MAX_SECONDS = 30.0
 LIMITS: dict[str, Any] = asdict(SchemaLimits())
 
 
@@ -38,7 +38,7 @@ def laughs(depth: int) -> dict[str, object]:
     return {"$ref": "#/$defs/d0", "$defs": definitions}
 
 
-# The schema, the limit that it breaks, where, and with what.
+# Schema, limit that it exceeds, pointer and value.
 TOO_COMPLEX: dict[str, tuple[object, str, str, int]] = {
     "a chain of references": (chain(1_100), "reference_depth", "/$defs/d128", 129),
     "a large divisor": ({"multipleOf": 9_999_991}, "multiple_of", "", 9_999_991),
@@ -130,7 +130,9 @@ TOO_COMPLEX: dict[str, tuple[object, str, str, int]] = {
 
 
 @pytest.mark.parametrize("name", TOO_COMPLEX)
-async def test_what_is_beyond_a_limit_is_refused_by_name(preparer: Preparer, name: str) -> None:
+async def test_schema_beyond_a_limit_is_refused_with_limit_and_pointer(
+    preparer: Preparer, name: str
+) -> None:
     schema, limit, pointer, value = TOO_COMPLEX[name]
     start = time.monotonic()
     with pytest.raises(GenirError) as caught:
@@ -143,11 +145,11 @@ async def test_what_is_beyond_a_limit_is_refused_by_name(preparer: Preparer, nam
         "value": str(value),
     }
     assert limit in caught.value.message
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.monotonic() - start < MAX_SECONDS
 
 
 @pytest.mark.parametrize("depth", [101, 1_000, 100_000])
-async def test_deep_nesting_is_refused_where_the_limit_is_crossed(
+async def test_deep_nesting_is_refused_with_the_pointer_of_the_first_level_too_deep(
     preparer: Preparer, depth: int
 ) -> None:
     text = '{"not":' * depth + "{}" + "}" * depth
@@ -162,10 +164,10 @@ async def test_deep_nesting_is_refused_where_the_limit_is_crossed(
 
 
 @pytest.mark.parametrize("shorter", [{"schema_bytes": 40}, {"nodes": 3}])
-async def test_what_the_whole_document_breaks_is_told_of_the_root(
+async def test_limits_of_the_whole_document_are_reported_for_the_root(
     shorter: Mapping[str, int],
 ) -> None:
-    ((limit, most),) = shorter.items()
+    ((limit, max_value),) = shorter.items()
     subject = Preparer(None, SchemaLimits(**{**LIMITS, **shorter}))
     await subject.start()
     text = json.dumps({"anyOf": [{"type": "null"}, {"type": "boolean"}, True]})
@@ -176,21 +178,21 @@ async def test_what_the_whole_document_breaks_is_told_of_the_root(
     assert caught.value.metadata == {
         "pointer": "",
         "limit": limit,
-        "max": str(most),
+        "max": str(max_value),
         "value": str(value),
     }
 
 
 @pytest.mark.parametrize("limit", ["compile_seconds", "mask_seconds"])
-async def test_what_takes_too_long_is_told_of_the_root_with_the_bound(limit: str) -> None:
+async def test_time_limits_are_reported_for_the_root(limit: str) -> None:
     subject = Preparer(None, SchemaLimits(**{**LIMITS, limit: 1e-9}))
     await subject.start()
     with pytest.raises(GenirError) as caught:
         await subject.prepare('{"type": "integer"}')
     await subject.close()
-    told = dict(caught.value.metadata)
-    assert float(told.pop("value")) > 1e-9
-    assert told == {"pointer": "", "limit": limit, "max": "1e-09"}
+    metadata = dict(caught.value.metadata)
+    assert float(metadata.pop("value")) > 1e-9
+    assert metadata == {"pointer": "", "limit": limit, "max": "1e-09"}
 
 
 HARMLESS: dict[str, object] = {
@@ -219,17 +221,17 @@ HARMLESS: dict[str, object] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-async def test_what_only_looks_dangerous_is_accepted(preparer: Preparer, name: str) -> None:
+async def test_harmless_schema_is_accepted(preparer: Preparer, name: str) -> None:
     text = json.dumps(HARMLESS[name])
     start = time.monotonic()
     prepared = await preparer.prepare(text)
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.monotonic() - start < MAX_SECONDS
     assert "x-guidance" not in prepared.engine_schema
     assert "x-guidance" not in prepared.shown_full
 
 
-async def test_the_event_loop_stays_free(preparer: Preparer) -> None:
-    """While the worst schemas are refused, nothing else waits."""
+async def test_event_loop_is_not_blocked(preparer: Preparer) -> None:
+    """Other tasks keep running while the worst schemas are refused."""
     gaps: list[float] = []
     done = asyncio.Event()
 

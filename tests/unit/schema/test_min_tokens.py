@@ -5,22 +5,22 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genir_server.schema.grammar import guidance as engine
-from genir_server.schema.grammar.min_tokens import Vocabulary, fewest_tokens
+from genir_server.schema.grammar.guidance import GrammarOracle
+from genir_server.schema.grammar.min_tokens import Vocabulary, min_tokens
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax
 from genir_server.schema.verify.verifier import SchemaVerifier
 from tests.support import strategies
 
-ORACLE = engine.LibraryOracle()
+ORACLE = GrammarOracle()
 BYTES = [bytes([byte]) for byte in range(256)]
 pieces = st.lists(st.sampled_from(['"', "a", "b", ":", "{", "}", ",", "1", "ab"]), max_size=4)
 tokens = st.lists(pieces.map(lambda parts: "".join(parts).encode()), max_size=12)
 
 
 def fewest(text: bytes, vocabulary: list[bytes]) -> int:
-    """The fewest tokens that spell a text, found the plain way."""
+    """The fewest tokens that spell a text, by dynamic programming over all tokens."""
     best = [0] + [len(text) + 1] * len(text)
     for end in range(1, len(text) + 1):
         for token in vocabulary:
@@ -31,12 +31,12 @@ def fewest(text: bytes, vocabulary: list[bytes]) -> int:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas, st.lists(strategies.values, max_size=6), tokens)
-def test_the_bound_never_claims_too_much(
+def test_bound_is_never_too_high(
     schema: dict[str, object] | bool, values: list[object], extra: list[bytes]
 ) -> None:
     vocabulary = [*BYTES, *extra]
     result = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    bound = fewest_tokens(result.schema, Vocabulary(vocabulary))
+    bound = min_tokens(result.schema, Vocabulary(vocabulary))
     assert bound >= 1
     verifier = SchemaVerifier(schema, Draft.DRAFT202012)
     for value in values:
@@ -45,19 +45,19 @@ def test_the_bound_never_claims_too_much(
             assert bound <= fewest(text, vocabulary)
 
 
-def test_names_and_constants_count() -> None:
+def test_required_names_and_constants_count() -> None:
     schema: dict[str, object] = {
         "type": "object",
         "properties": {"alpha": {"const": "beta"}, "gamma": {"type": "string"}},
         "required": ["alpha", "gamma"],
     }
-    bound = fewest_tokens(schema, Vocabulary(BYTES))
+    bound = min_tokens(schema, Vocabulary(BYTES))
     assert bound == len('"alpha":') - 1 + len('"beta"') - 1 + len('"gamma":') - 1 + 1
     whole = Vocabulary([*BYTES, b'{"alpha":"beta","gamma":"'])
-    assert fewest_tokens(schema, whole) == 1
+    assert min_tokens(schema, whole) == 1
 
 
-def test_definitions_that_refer_to_themselves_are_bounded() -> None:
+def test_recursive_definition_has_a_bound() -> None:
     schema: dict[str, object] = {
         "$ref": "#/$defs/n",
         "$defs": {
@@ -68,4 +68,4 @@ def test_definitions_that_refer_to_themselves_are_bounded() -> None:
             }
         },
     }
-    assert fewest_tokens(schema, Vocabulary(BYTES)) == len('"next":')
+    assert min_tokens(schema, Vocabulary(BYTES)) == len('"next":')

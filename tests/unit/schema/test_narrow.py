@@ -8,11 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genir_server.domain.types import Enforcement, Tightening
-from genir_server.schema.grammar import guidance as engine
-from genir_server.schema.grammar.minimal_instance import SmallestWriter
+from genir_server.schema.grammar.guidance import (
+    GrammarOracle,
+    compile_matcher,
+    load_tokenizer,
+)
+from genir_server.schema.grammar.minimal_instance import MinimalInstanceFinder
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.narrow.narrow import narrow
-from genir_server.schema.pipeline import Analyser
+from genir_server.schema.pipeline import Pipeline
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax
@@ -22,8 +26,8 @@ from tests.support import strategies
 if TYPE_CHECKING:
     import ipaddress
 
-ORACLE = engine.LibraryOracle()
-TOKENIZER = engine.load_tokenizer(None)
+ORACLE = GrammarOracle()
+TOKENIZER = load_tokenizer(None)
 BOUNDS = NarrowingBounds(string_characters=5, array_items=2, map_properties=2, integer_digits=4)
 
 
@@ -36,7 +40,7 @@ def accepts(schema: dict[str, object], text: str, bounds: NarrowingBounds = BOUN
 
 def writes(schema: object, text: str) -> bool:
     """Whether the engine may write a text under a schema of its own."""
-    matcher = engine.matcher(TOKENIZER, json.dumps(schema))
+    matcher = compile_matcher(TOKENIZER, json.dumps(schema))
     assert not matcher.get_error()
     count = matcher.try_consume_tokens(list(text.encode()))
     return count == len(text.encode()) and bool(matcher.is_accepting())
@@ -71,7 +75,7 @@ def writes(schema: object, text: str) -> bool:
         ),
     ],
 )
-def test_endless_output_is_bounded(schema: dict[str, object], yes: str, no: str) -> None:
+def test_unbounded_output_is_bounded(schema: dict[str, object], yes: str, no: str) -> None:
     assert accepts(schema, yes)
     assert not accepts(schema, no)
 
@@ -92,7 +96,7 @@ def test_endless_output_is_bounded(schema: dict[str, object], yes: str, no: str)
         ({"type": "string", "format": "date-time"}, '"2026-01-02T03:04:05Z"'),
     ],
 )  # fmt: skip
-def test_what_the_schema_demands_is_left_possible(schema: dict[str, object], text: str) -> None:
+def test_requirements_of_the_schema_stay_possible(schema: dict[str, object], text: str) -> None:
     assert accepts(schema, text)
 
 
@@ -134,7 +138,7 @@ DEPENDENT = {f"t{number}": ["z"] for number in range(5)}
         ),
     ],
 )
-def test_what_is_checked_afterwards_stays_possible_too(
+def test_requirements_left_to_the_verifier_stay_possible(
     schema: dict[str, object], value: object
 ) -> None:
     whole = schema if "$ref" in schema else {"type": "object", **schema}
@@ -143,7 +147,7 @@ def test_what_is_checked_afterwards_stays_possible_too(
     assert accepts(whole, text, NarrowingBounds(map_properties=5))
 
 
-def test_every_place_is_reported() -> None:
+def test_every_narrowed_keyword_is_reported() -> None:
     schema: dict[str, object] = {"properties": {"a": {"type": "string"}, "b": {}}}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
     _, notices = narrow(relaxed, BOUNDS, ORACLE.compiles, ORACLE.matches)
@@ -176,7 +180,7 @@ def test_every_place_is_reported() -> None:
         ("date-time", "2026-04-30t01:02:03.000000001-01:30", "2026-04-31t01:02:03-01:30"),
     ],
 )
-def test_formats_end_where_the_verifier_refuses_more(name: str, good: str, bad: str) -> None:
+def test_narrowed_format_ends_where_the_verifier_refuses(name: str, good: str, bad: str) -> None:
     schema: dict[str, object] = {"type": "string", "format": name}
     verifier = SchemaVerifier(schema, Draft.DRAFT202012)
     assert verifier.is_valid(good)
@@ -188,21 +192,19 @@ def test_formats_end_where_the_verifier_refuses_more(name: str, good: str, bad: 
 @pytest.mark.parametrize("name", ["date", "time", "date-time", "email", "hostname", "ipv6"])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_what_has_a_format_for_the_engine_has_it_for_the_verifier(
-    name: str, data: st.DataObject
-) -> None:
+def test_narrowed_format_is_valid_for_the_verifier(name: str, data: st.DataObject) -> None:
     schema: dict[str, object] = {"type": "string", "format": name}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
     narrowed, _ = narrow(relaxed, NarrowingBounds(), ORACLE.compiles, ORACLE.matches)
     assert isinstance(narrowed, dict)
     text = data.draw(st.from_regex(str(narrowed["pattern"]), fullmatch=True))
-    # Python's `$` also matches before a line's end, which the engine's does not.
+    # Python's `$` also matches before a final line break, unlike the engine's.
     if text.endswith("\n") or len(text) > int(str(narrowed.get("maxLength", 999))):
         return
     assert SchemaVerifier(schema, Draft.DRAFT202012).is_valid(text)
 
 
-def test_a_pattern_of_the_callers_own_is_no_format() -> None:
+def test_pattern_of_the_caller_is_not_taken_for_a_format() -> None:
     for pattern in ("^.+@.+$", "^[A-Za-z0-9.-]{1,253}$"):
         relaxed = relax(Document({"type": "string", "pattern": pattern}, Draft.DRAFT202012), ORACLE)
         narrowed, notices = narrow(relaxed, NarrowingBounds(), ORACLE.compiles, ORACLE.matches)
@@ -211,10 +213,10 @@ def test_a_pattern_of_the_callers_own_is_no_format() -> None:
         assert "format" not in [notice.keyword for notice in notices]
 
 
-def test_a_narrowed_format_is_not_told_to_be_checked_however_much_else_is_narrowed() -> None:
+def test_narrowed_format_is_not_reported_as_checked_beside_many_notices() -> None:
     properties: dict[str, object] = {f"p{index}": {"type": "string"} for index in range(150)}
     schema = {"type": "object", "properties": {**properties, "at": {"format": "date-time"}}}
-    analysis = Analyser(TOKENIZER, SchemaLimits(), NarrowingBounds()).analyse(json.dumps(schema))
+    analysis = Pipeline(TOKENIZER, SchemaLimits(), NarrowingBounds()).analyse(json.dumps(schema))
     assert len(analysis.notices) == 100
     assert Enforcement.CHECKED_AFTER_DECODING not in {
         notice.enforcement for notice in analysis.notices
@@ -254,7 +256,7 @@ SINGLE = NarrowingBounds(single_keys=True)
         ),
     ],
 )
-def test_single_keys_cannot_be_written_twice(
+def test_single_keys_rule_out_repeated_keys(
     schema: dict[str, object], once: str, twice: str | None
 ) -> None:
     assert accepts(schema, once, SINGLE)
@@ -263,7 +265,7 @@ def test_single_keys_cannot_be_written_twice(
         assert not accepts(schema, twice, SINGLE)
 
 
-def test_single_keys_are_what_the_engine_gets() -> None:
+def test_single_keys_reach_the_engine_schema() -> None:
     schema = {
         "type": "object",
         "patternProperties": {"^[ab]$": {"type": "null"}},
@@ -271,7 +273,7 @@ def test_single_keys_are_what_the_engine_gets() -> None:
     }
     engine_schemas = [
         json.loads(
-            Analyser(TOKENIZER, SchemaLimits(), bounds).analyse(json.dumps(schema)).engine_schema
+            Pipeline(TOKENIZER, SchemaLimits(), bounds).analyse(json.dumps(schema)).engine_schema
         )
         for bounds in (NarrowingBounds(), SINGLE)
     ]
@@ -279,19 +281,19 @@ def test_single_keys_are_what_the_engine_gets() -> None:
     assert all(writes(each, '{"a":null}') for each in engine_schemas)
 
 
-def test_single_keys_leave_what_the_schema_demands() -> None:
+def test_single_keys_keep_requirements_possible() -> None:
     many: dict[str, object] = {"type": "object", "minProperties": 2}
     assert accepts(many, '{"a":1,"b":1}', SINGLE)
-    demanded: dict[str, object] = {"type": "object", "required": ["x", "y"]}
+    required: dict[str, object] = {"type": "object", "required": ["x", "y"]}
     for rest in ({}, {"additionalProperties": {"type": "integer"}}, {"maxProperties": 2}):
-        assert accepts({**demanded, **rest}, '{"x":1,"y":1}', SINGLE)
-        assert not accepts({**demanded, **rest}, '{"x":1,"y":1,"y":1}', SINGLE)
-    integers = {**demanded, "additionalProperties": {"type": "integer"}}
+        assert accepts({**required, **rest}, '{"x":1,"y":1}', SINGLE)
+        assert not accepts({**required, **rest}, '{"x":1,"y":1,"y":1}', SINGLE)
+    integers = {**required, "additionalProperties": {"type": "integer"}}
     assert not accepts(integers, '{"x":1,"y":"z"}', SINGLE)
 
 
-def test_many_names_that_are_only_required_share_one_schema() -> None:
-    """However many names there are, and however deep: no level repeats what is below it."""
+def test_required_names_without_a_schema_share_one_definition() -> None:
+    """The engine schema does not grow with the number of names to the power of the depth."""
     depth, names = 6, [f"n{index}" for index in range(20)]
     rest: object = {"type": "string", "maxLength": 77}
     for _ in range(depth):
@@ -310,7 +312,7 @@ def test_many_names_that_are_only_required_share_one_schema() -> None:
     assert not accepts(short, f"{{{ones.replace('1', 'true', 1)}}}", SINGLE)
 
 
-BRIEF = NarrowingBounds().tightened(Tightening.COMPACT)
+COMPACT = NarrowingBounds().tightened(Tightening.COMPACT)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ BRIEF = NarrowingBounds().tightened(Tightening.COMPACT)
         ({"type": "string"}, f'"{"a" * 80}"', f'"{"a" * 81}"'),
         ({"type": "string", "maxLength": 500}, f'"{"a" * 80}"', f'"{"a" * 81}"'),
         ({"type": "string", "maxLength": 9}, f'"{"a" * 9}"', f'"{"a" * 10}"'),
-        # What the schema demands stays possible.
+        # Requirements of the schema stay possible.
         ({"type": "string", "minLength": 90, "maxLength": 500}, f'"{"a" * 180}"', f'"{"a" * 181}"'),
         ({"type": "string", "pattern": "^a{100}$"}, f'"{"a" * 100}"', f'"{"a" * 99}"'),
         (
@@ -358,14 +360,14 @@ BRIEF = NarrowingBounds().tightened(Tightening.COMPACT)
         ({"type": "string", "pattern": "^[a-z]{100,}$"}, f'"{"a" * 100}"', f'"{"a" * 99}"'),
     ],
 )
-def test_what_is_to_be_brief_is_short_as_far_as_the_schema_lets_it(
+def test_compact_output_is_as_short_as_the_schema_allows(
     schema: dict[str, object], yes: str, no: str
 ) -> None:
-    assert accepts(schema, yes, BRIEF)
-    assert not accepts(schema, no, BRIEF)
+    assert accepts(schema, yes, COMPACT)
+    assert not accepts(schema, no, COMPACT)
 
 
-def test_a_named_property_that_a_recursive_pattern_takes_in_is_left_to_it() -> None:
+def test_property_matched_by_a_recursive_pattern_is_bounded_by_the_pattern() -> None:
     schema: dict[str, object] = {
         "type": "object",
         "properties": {"basic": True},
@@ -375,7 +377,7 @@ def test_a_named_property_that_a_recursive_pattern_takes_in_is_left_to_it() -> N
     assert not accepts(schema, '{"basic":{"a":"abcdef"}}')
 
 
-def test_a_named_property_that_no_pattern_takes_in_is_bounded() -> None:
+def test_property_matched_by_no_pattern_is_bounded() -> None:
     schema: dict[str, object] = {
         "type": "object",
         "properties": {"a": {}},
@@ -386,7 +388,7 @@ def test_a_named_property_that_no_pattern_takes_in_is_bounded() -> None:
         assert not accepts(schema, f'{{"{name}":"abcdef"}}')
 
 
-def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
+def test_tighter_bounds_of_the_operator_are_kept() -> None:
     tight = NarrowingBounds(string_characters=5, array_items=2).tightened(Tightening.COMPACT)
     assert (tight.string_characters, tight.array_items) == (5, 2)
 
@@ -394,7 +396,7 @@ def test_what_an_operator_bounds_more_tightly_stays_so() -> None:
 @pytest.mark.parametrize("tightening", [*Tightening, Tightening.SINGLE_KEYS | Tightening.COMPACT])
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schema=strategies.schemas)
-def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(
+def test_tightened_form_allows_only_what_the_relaxed_form_allows(
     tightening: Tightening, schema: dict[str, object] | bool
 ) -> None:
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
@@ -405,15 +407,15 @@ def test_a_tightened_form_allows_nothing_that_the_relaxed_does_not(
         relaxed, NarrowingBounds().tightened(tightening), ORACLE.compiles, ORACLE.matches
     )
     assert isinstance(narrowed, dict)
-    if engine.matcher(TOKENIZER, json.dumps(narrowed)).get_error():
+    if compile_matcher(TOKENIZER, json.dumps(narrowed)).get_error():
         return
-    text = SmallestWriter(TOKENIZER).write(narrowed, lambda _: True)
+    text = MinimalInstanceFinder(TOKENIZER).find(narrowed, lambda _: True)
     if text is not None and _keys(text) == _keys(json.dumps(json.loads(text))):
         assert SchemaVerifier(before, Draft.DRAFT202012).is_valid(json.loads(text))
 
 
 def _keys(text: str) -> int:
-    """How many keys a JSON text has, those that are written twice twice."""
+    """How many keys a JSON text has; repeated keys count each time."""
     count = 0
 
     def counted(pairs: list[tuple[str, object]]) -> None:
@@ -425,7 +427,7 @@ def _keys(text: str) -> int:
 
 
 @given(address=st.ip_addresses(v=6), written=st.sampled_from(["compressed", "exploded"]))
-def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written: str) -> None:
+def test_every_ipv6_address_stays_possible(address: ipaddress.IPv6Address, written: str) -> None:
     assert accepts({"type": "string", "format": "ipv6"}, json.dumps(getattr(address, written)))
 
 
@@ -442,7 +444,7 @@ def test_every_address_is_left_possible(address: ipaddress.IPv6Address, written:
         ("hostname", "xn--fiqs8s.org"),
     ],
 )
-def test_what_is_unusual_is_left_out_and_said_to_be(name: str, unusual: str) -> None:
+def test_unusual_forms_of_a_format_are_excluded_with_a_notice(name: str, unusual: str) -> None:
     schema: dict[str, object] = {"type": "string", "format": name}
     assert SchemaVerifier(schema, Draft.DRAFT202012).is_valid(unusual)
     assert not accepts(schema, json.dumps(unusual), NarrowingBounds())

@@ -10,7 +10,7 @@ import pytest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Enforcement, Tightening
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.verify.isolated import Verification
+from genir_server.schema.verify.isolated import IsolatedVerification
 from tests.support.schema_host import NAME, elsewhere
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ OBJECT = {
     "required": ["name"],
 }
 
-# Draft 4 says of items that they are one of two things, and hides in that what is wrong.
+# Draft 4 offers alternatives for items, so the real error is inside one of them.
 NESTED_FAULT = {
     "$schema": "http://json-schema.org/draft-04/schema#",
     "items": {"oneOf": [{}, {"items": {"pattern": "a}"}}]},
@@ -38,7 +38,7 @@ async def refusal(preparer: Preparer, text: str) -> GenirError:
     return caught.value
 
 
-async def test_a_plain_schema_is_prepared(preparer: Preparer) -> None:
+async def test_simple_schema_is_prepared(preparer: Preparer) -> None:
     prepared = await preparer.prepare(json.dumps(OBJECT))
     assert prepared.digest.startswith("sha256:")
     assert json.loads(prepared.engine_schema)["required"] == ["name"]
@@ -58,11 +58,11 @@ async def test_equal_texts_share_one_preparation(preparer: Preparer) -> None:
     assert preparer.counters.cache.misses == before + 1
 
 
-async def test_an_unknown_digest_is_unknown(preparer: Preparer) -> None:
+async def test_unknown_digest_gives_none(preparer: Preparer) -> None:
     assert preparer.known("sha256:" + "0" * 64) is None
 
 
-async def test_what_was_done_is_counted(preparer: Preparer) -> None:
+async def test_statistics_count_what_was_done(preparer: Preparer) -> None:
     before = preparer.statistics()
     prepared = await preparer.prepare(json.dumps({**OBJECT, "title": "counted"}))
     assert preparer.known(prepared.digest) is prepared
@@ -80,7 +80,7 @@ async def test_what_was_done_is_counted(preparer: Preparer) -> None:
         assert after.refused[reason] == before.refused.get(reason, 0) + 1
 
 
-async def test_a_tightened_form_that_cannot_be_had_is_no_refused_schema(
+async def test_refused_tightened_form_is_not_counted_as_a_refusal(
     preparer: Preparer,
 ) -> None:
     before = preparer.statistics().refused
@@ -89,7 +89,7 @@ async def test_a_tightened_form_that_cannot_be_had_is_no_refused_schema(
     assert preparer.statistics().refused == before
 
 
-async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -> None:
+async def test_largest_value_for_each_limit_is_measured(preparer: Preparer) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -127,7 +127,7 @@ async def test_what_a_schema_has_of_each_limit_is_measured(preparer: Preparer) -
     assert measured.keys() <= limits.keys()
 
 
-async def test_refusals_are_kept(preparer: Preparer) -> None:
+async def test_refusals_are_cached(preparer: Preparer) -> None:
     text = '{"type": "strin"}'
     first = await refusal(preparer, text)
     hits = preparer.counters.cache.hits
@@ -138,7 +138,7 @@ async def test_refusals_are_kept(preparer: Preparer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"type":\n "string",}', "line 2, column 11"),
         ('{"a": 1, "a": 2}', "twice"),
@@ -156,16 +156,14 @@ async def test_refusals_are_kept(preparer: Preparer) -> None:
         ('{"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/allOf/0"}}}', "itself"),
     ],
 )
-async def test_what_is_not_a_usable_schema_is_invalid(
-    preparer: Preparer, text: str, said: str
-) -> None:
+async def test_unusable_schema_is_invalid(preparer: Preparer, text: str, message: str) -> None:
     error = await refusal(preparer, text)
     assert error.reason is Reason.SCHEMA_INVALID
-    assert said in error.message
+    assert message in error.message
 
 
-async def test_nothing_is_fetched(preparer: Preparer, tmp_path: Path) -> None:
-    """A server that would give a schema is not asked, and a file that has one is not used."""
+async def test_references_are_never_fetched(preparer: Preparer, tmp_path: Path) -> None:
+    """Neither a server nor a file that has the schema is read."""
     with elsewhere(tmp_path) as there:
         for folder in there.folders():
             cases: list[tuple[dict[str, object], str]] = [
@@ -180,7 +178,9 @@ async def test_nothing_is_fetched(preparer: Preparer, tmp_path: Path) -> None:
         there.prove_that_it_is_there(tmp_path)
 
 
-async def test_a_cancelled_caller_does_not_take_others_along(preparer: Preparer) -> None:
+async def test_cancelled_caller_does_not_cancel_the_preparation_for_others(
+    preparer: Preparer,
+) -> None:
     text = json.dumps({**OBJECT, "title": "cancelled"})
     first = asyncio.create_task(preparer.prepare(text))
     second = asyncio.create_task(preparer.prepare(text))
@@ -191,7 +191,7 @@ async def test_a_cancelled_caller_does_not_take_others_along(preparer: Preparer)
         await first
 
 
-async def test_only_risky_schemas_are_verified_elsewhere(preparer: Preparer) -> None:
+async def test_only_risky_schemas_are_verified_in_a_worker(preparer: Preparer) -> None:
     plain = await preparer.prepare(json.dumps(OBJECT))
     assert not plain.verifier.may_block
     node = {"$ref": "#/$defs/n"}
@@ -218,46 +218,45 @@ async def test_only_risky_schemas_are_verified_elsewhere(preparer: Preparer) -> 
             "items": {"type": "null", "not": {"$ref": "#/$defs/c"}},
         },
     ],
-    ids=["goes back", "repeats", "many schemas for one item"],
+    ids=["backtracking", "repetitions", "many schemas for one item"],
 )
-async def test_what_may_take_long_to_check_is_checked_elsewhere(
+async def test_schema_that_is_costly_to_check_is_verified_in_a_worker(
     preparer: Preparer, schema: dict[str, object]
 ) -> None:
     prepared = await preparer.prepare(json.dumps(schema))
     assert prepared.verifier.may_block
 
 
-async def test_checks_that_take_long_are_not_piled_up() -> None:
-    """Whoever comes when others already wait for slow checks is told to come again."""
-    verification = Verification(quick_seconds=0.001, seconds=0.3)
+async def test_slow_checks_beyond_the_limit_are_refused_as_overloaded() -> None:
+    verification = IsolatedVerification(quick_seconds=0.001, cpu_seconds=0.3)
     text = json.dumps({"type": "array", "items": {"pattern": "^((a*)*)*(\\2)b$"}})
     value = ["a" * 3_000 + str(index) for index in range(500)]
 
-    def check() -> object:
+    async def check() -> object:
         try:
-            return verification.violations(text, Draft.DRAFT202012, value)
+            return await verification.violations(text, Draft.DRAFT202012, value)
         except GenirError as error:
             return error.reason
 
-    found = await asyncio.gather(*(asyncio.to_thread(check) for _ in range(6)))
-    verification.close()
+    found = await asyncio.gather(*(check() for _ in range(6)))
+    await verification.close()
     assert any(outcome is not Reason.OVERLOADED for outcome in found)
     for outcome in found:
         assert outcome is Reason.OVERLOADED or "too long" in str(outcome)
 
 
-async def test_refusals_are_counted_at_their_size(preparer: Preparer) -> None:
-    before = preparer._cache.bytes
+async def test_cached_refusals_count_with_their_size(preparer: Preparer) -> None:
+    before = preparer._cache.size_bytes
     name = "k" * 300_000
     error = await refusal(preparer, json.dumps({"properties": {name: {"type": "strin"}}}))
     assert error.reason is Reason.SCHEMA_INVALID
-    assert preparer._cache.bytes - before > len(error.metadata["pointer"]) > len(name)
+    assert preparer._cache.size_bytes - before > len(error.metadata["pointer"]) > len(name)
 
 
-async def test_recursion_that_the_engine_cannot_intersect_is_checked_afterwards(
+async def test_recursion_that_the_engine_cannot_intersect_is_left_to_the_verifier(
     preparer: Preparer,
 ) -> None:
-    # Three meanings of the same names, each of which goes on for ever.
+    # Three endless recursions through the same properties.
     definitions = {
         "some": {"type": "object", "additionalProperties": {"$ref": "#/$defs/some"}},
         "pairs": {"additionalProperties": {"$ref": "#/$defs/impair"}},

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from genir_server.schema.prompt_text import shown
+from genir_server.schema.prompt_text import prompt_text
 
 SCHEMA: dict[str, object] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -18,13 +18,13 @@ SCHEMA: dict[str, object] = {
 }
 
 
-def test_all_is_shown_but_for_what_only_engines_read() -> None:
-    whole = shown(SCHEMA, descriptions=True)
+def test_full_text_leaves_out_only_engine_options() -> None:
+    whole = prompt_text(SCHEMA, descriptions=True)
     assert whole == json.dumps(SCHEMA, separators=(",", ":")).replace(',"x-guidance":{}', "")
 
 
-def test_without_descriptions_only_what_constrains_stays() -> None:
-    assert json.loads(shown(SCHEMA, descriptions=False)) == {
+def test_text_without_descriptions_keeps_only_constraints() -> None:
+    assert json.loads(prompt_text(SCHEMA, descriptions=False)) == {
         "type": "object",
         "properties": {
             "description": {"type": "string"},
@@ -35,6 +35,6 @@ def test_without_descriptions_only_what_constrains_stays() -> None:
     }
 
 
-def test_the_order_of_keys_is_kept() -> None:
-    text = shown({"properties": {"b": True, "a": True}}, descriptions=False)
+def test_keys_keep_their_order() -> None:
+    text = prompt_text({"properties": {"b": True, "a": True}}, descriptions=False)
     assert text == '{"properties":{"b":true,"a":true}}'

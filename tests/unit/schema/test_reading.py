@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genir_server.schema.checks.patterns import largest_repetition
+from genir_server.schema.checks.patterns import max_repetition
 from genir_server.schema.errors import SchemaRefusedError
 from genir_server.schema.limits import SchemaLimits
 from genir_server.schema.read import drafts, reader
@@ -33,22 +33,22 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), json_values))
-def test_json_objects_are_read_as_they_are(value: dict[str, object]) -> None:
+def test_json_objects_are_read_unchanged(value: dict[str, object]) -> None:
     for ascii_only in (True, False):
         assert reader.read(json.dumps(value, ensure_ascii=ascii_only), LIMITS) == value
 
 
 @given(st.text(max_size=60))
-def test_anything_else_is_refused_in_words(text: str) -> None:
+def test_any_text_is_read_as_json_or_refused(text: str) -> None:
     value: object = None
     with contextlib.suppress(SchemaRefusedError):
         value = reader.read(text, LIMITS)
-    # What was read is what the standard library reads.
+    # If it is read, then as the standard library reads it.
     assert value is None or value == json.loads(text)
 
 
 @given(st.integers(1, 150))
-def test_nesting_is_counted_outside_of_strings(depth: int) -> None:
+def test_brackets_in_strings_do_not_count_as_nesting(depth: int) -> None:
     text = '{"[[\\"{":' * depth + "1" + "}" * depth
     if depth <= LIMITS.nesting:
         assert isinstance(reader.read(text, LIMITS), dict)
@@ -62,14 +62,14 @@ def test_nesting_is_counted_outside_of_strings(depth: int) -> None:
     [
         ('{"a": 1, "b": [[], [1, {"c": [[]]}]]}', "/b/1/1/c"),
         ('{"a": {"b": {"c": {"d": {"e": 5}}}}}', "/a/b/c/d"),
-        # A name is what it says, not how it is written; a comma in one counts for nothing.
+        # Names are unescaped, and a comma in a name is no separator.
         ('{"x/y": {"~": {"a,b": {"\\u00e9": [[]]}}}}', "/x~1y/~0/a,b/\u00e9"),
-        # What cannot be sent, or is no JSON, is told as it stands.
+        # Names that are no valid Unicode or no JSON stay as written.
         ('{"\\ud800": {"\\q": {"c": {"d": [[]]}}}}', "/\\ud800/\\q/c/d"),
         ("[} {[[[[[", "//0/0/0"),
     ],
 )
-def test_the_place_where_nesting_is_too_deep_is_told(text: str, pointer: str) -> None:
+def test_too_deep_nesting_is_reported_with_its_pointer(text: str, pointer: str) -> None:
     with pytest.raises(SchemaRefusedError) as caught:
         reader.read(text, SchemaLimits(nesting=4))
     assert caught.value.metadata["pointer"] == pointer
@@ -89,17 +89,17 @@ def test_the_place_where_nesting_is_too_deep_is_told(text: str, pointer: str) ->
         ({"minimum": 1, "exclusiveMinimum": True}, Draft.DRAFT4),
     ],
 )
-def test_the_draft_is_found(schema: dict[str, object], draft: Draft) -> None:
+def test_draft_is_detected(schema: dict[str, object], draft: Draft) -> None:
     assert drafts.detect(schema) is draft
 
 
-def test_an_unknown_meta_schema_is_unsupported() -> None:
+def test_unknown_meta_schema_is_unsupported() -> None:
     with pytest.raises(SchemaRefusedError, match="drafts 4, 6, 7"):
         drafts.detect({"$schema": "http://json-schema.org/draft-03/schema#"})
 
 
 @pytest.mark.parametrize(
-    ("pattern", "most"),
+    ("pattern", "repetition"),
     [
         ("abc", 1),
         ("a*b+c?", 1),
@@ -114,10 +114,10 @@ def test_an_unknown_meta_schema_is_unsupported() -> None:
         ("a{99999999999}", 999_999_999),
     ],
 )
-def test_repetitions_are_multiplied(pattern: str, most: int) -> None:
-    assert largest_repetition(pattern) == most
+def test_nested_repetitions_multiply(pattern: str, repetition: int) -> None:
+    assert max_repetition(pattern) == repetition
 
 
 @given(st.text(max_size=80))
-def test_any_text_can_be_looked_at(pattern: str) -> None:
-    assert largest_repetition(pattern) >= 1
+def test_any_text_can_be_measured(pattern: str) -> None:
+    assert max_repetition(pattern) >= 1

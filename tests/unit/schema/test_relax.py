@@ -9,7 +9,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from genir_server.domain.types import Enforcement
-from genir_server.schema.grammar import guidance as engine
+from genir_server.schema.grammar.guidance import (
+    GrammarOracle,
+    compile_matcher,
+    load_tokenizer,
+)
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax
@@ -19,7 +23,7 @@ from tests.support import strategies
 if TYPE_CHECKING:
     from genir_server.schema.relax import Relaxed
 
-ORACLE = engine.LibraryOracle()
+ORACLE = GrammarOracle()
 OPTIONS = st.builds(
     Options,
     open_circular=st.booleans(),
@@ -42,11 +46,11 @@ def accepts(schema: dict[str, object] | bool, value: object) -> bool:
 
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas, st.lists(strategies.values, min_size=1, max_size=8), OPTIONS)
-def test_nothing_valid_is_lost_and_exact_means_exact(
+def test_relaxed_schema_accepts_all_valid_values_and_exact_is_exact(
     schema: dict[str, object] | bool, values: list[object], options: Options
 ) -> None:
     result = relaxed(schema, options)
-    # What follows uses the schema as it is written out.
+    # The schema as text, because the pipeline goes on with that.
     written = json.loads(json.dumps(result.schema))
     for value in values:
         if accepts(schema, value):
@@ -57,11 +61,12 @@ def test_nothing_valid_is_lost_and_exact_means_exact(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas)
-def test_the_engine_takes_what_relaxing_gives(schema: dict[str, object] | bool) -> None:
-    """Or says why not in words that the remedies know."""
+def test_grammar_compiler_accepts_the_result_or_fails_with_a_known_message(
+    schema: dict[str, object] | bool,
+) -> None:
     result = relaxed(schema)
     assume(isinstance(result.schema, dict))
-    error = engine.matcher(engine.load_tokenizer(None), json.dumps(result.schema)).get_error()
+    error = compile_matcher(load_tokenizer(None), json.dumps(result.schema)).get_error()
     assert (
         not error
         or "nsatisfiable" in error
@@ -106,7 +111,7 @@ def keywords(result: Relaxed, enforcement: Enforcement) -> set[str]:
         ),
     ],
 )
-def test_what_can_be_said_in_other_words_is_exact(schema: dict[str, object], keyword: str) -> None:
+def test_rewritten_keywords_are_exact(schema: dict[str, object], keyword: str) -> None:
     result = relaxed(schema)
     assert keywords(result, Enforcement.REWRITTEN) == {keyword}
     assert result.exact
@@ -121,7 +126,7 @@ def test_what_can_be_said_in_other_words_is_exact(schema: dict[str, object], key
         ({"type": ["integer", "string"], "enum": [0.5]}, False),
     ],
 )
-def test_fractions_that_the_type_excludes_are_left_out(
+def test_fractions_are_removed_from_integer_enums(
     schema: dict[str, object], engine_schema: object
 ) -> None:
     result = relaxed(schema)
@@ -141,7 +146,9 @@ def test_fractions_that_the_type_excludes_are_left_out(
         ({"type": "number", "multipleOf": 0.5}, "/multipleOf"),
     ],
 )
-def test_what_cannot_be_said_is_checked_afterwards(schema: dict[str, object], pointer: str) -> None:
+def test_unsupported_keywords_are_left_to_the_verifier(
+    schema: dict[str, object], pointer: str
+) -> None:
     (notice,) = relaxed(schema).notices
     assert notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
     assert notice.pointer == pointer
@@ -167,7 +174,7 @@ def test_what_cannot_be_said_is_checked_afterwards(schema: dict[str, object], po
         [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
     ],
 )
-def test_alternatives_that_exclude_one_another_need_no_notice(options: list[object]) -> None:
+def test_disjoint_one_of_becomes_any_of_without_notice(options: list[object]) -> None:
     schema: dict[str, object] = {
         "oneOf": options,
         "$defs": {"a": {"const": "a"}, "b": {"const": "b"}},
@@ -178,12 +185,12 @@ def test_alternatives_that_exclude_one_another_need_no_notice(options: list[obje
     assert len(result.schema["anyOf"]) == len(options)  # type: ignore[arg-type]
 
 
-def test_a_format_that_no_standard_defines_is_an_annotation() -> None:
+def test_non_standard_format_is_an_annotation() -> None:
     (notice,) = relaxed({"type": "integer", "format": "int32"}).notices
     assert notice.enforcement is Enforcement.ANNOTATION
 
 
-def test_keywords_beside_a_reference_count_only_in_new_drafts() -> None:
+def test_keywords_beside_a_reference_count_since_2019_09() -> None:
     schema: dict[str, object] = {
         "properties": {"a": {"$ref": "#/definitions/a", "maxLength": 1}},
         "definitions": {"a": {"type": "string"}},

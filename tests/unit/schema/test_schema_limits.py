@@ -1,4 +1,4 @@
-"""Every limit on schemas can be set, and what is set is what workers refuse by."""
+"""Every limit on schemas can be set, and the workers apply it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def limits(*arguments: str) -> SchemaLimits:
     return CliApp.run(ServerSettings, cli_args=list(arguments)).limits_on_schemas()
 
 
-def test_what_is_not_set_is_the_default() -> None:
+def test_unset_limits_have_their_defaults() -> None:
     assert limits() == SchemaLimits()
     assert limits("--max-schema-bytes", "99") == SchemaLimits(schema_bytes=99)
 
@@ -40,11 +40,11 @@ def test_what_is_not_set_is_the_default() -> None:
 def test_each_limit_can_be_set(name: str) -> None:
     found = limits("--schema-limits", f"{name}=7")
     assert found == replace(SchemaLimits(), **{name: 7})
-    # A count that is written as 7.0 would be told to callers as such.
+    # Callers would see a count of 7.0 in that form.
     assert type(getattr(found, name)) is type(getattr(SchemaLimits(), name))
 
 
-def test_several_are_set_in_every_way_that_engine_arguments_are(
+def test_limits_are_set_by_pairs_by_json_and_by_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = SchemaLimits(nesting=20, probe_seconds=1.5)
@@ -57,7 +57,7 @@ def test_several_are_set_in_every_way_that_engine_arguments_are(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("argument", "parts"),
     [
         ("nestings=5", ["'nestings'", *NAMES, "--max-schema-bytes"]),
         ("schema_bytes=5", ["--max-schema-bytes"]),
@@ -70,17 +70,17 @@ def test_several_are_set_in_every_way_that_engine_arguments_are(
         ("probe_seconds=Infinity", ["probe_seconds", "above 0"]),
     ],
 )
-def test_what_is_no_limit_is_refused_in_one_line(
-    capsys: pytest.CaptureFixture[str], given: str, told: list[str]
+def test_invalid_limits_are_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], argument: str, parts: list[str]
 ) -> None:
-    assert run(["--schema-limits", given]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("genir serve: schema_limits: ")
-    assert said.count("\n") == 1
-    assert [part for part in told if part not in said] == []
+    assert run(["--schema-limits", argument]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("genir serve: schema_limits: ")
+    assert stderr.count("\n") == 1
+    assert [part for part in parts if part not in stderr] == []
 
 
-async def test_workers_refuse_by_what_was_set() -> None:
+async def test_workers_apply_the_limits_that_are_set() -> None:
     preparer = preparer_of("nodes=3", "key_bytes=2000")
     await preparer.start()
     try:
@@ -90,16 +90,16 @@ async def test_workers_refuse_by_what_was_set() -> None:
         assert caught.value.reason is Reason.SCHEMA_TOO_COMPLEX
         assert caught.value.metadata["limit"] == "nodes"
         assert caught.value.metadata["max"] == "3"
-        # One that the default refuses.
+        # The default limit would refuse this one.
         named = json.dumps({"properties": {"k" * 1_500: True}, "additionalProperties": False})
         assert (await preparer.prepare(named)).text == named
     finally:
         await preparer.close()
 
 
-def preparer_of(*given: str) -> Preparer:
+def preparer_of(*limits: str) -> Preparer:
     """The preparer of a server with these settings; its workers are not started."""
-    arguments = [part for limit in given for part in ("--schema-limits", limit)]
+    arguments = [part for limit in limits for part in ("--schema-limits", limit)]
     settings = CliApp.run(ServerSettings, cli_args=arguments)
     lifecycle, admission = Lifecycle(), Admission(AdmissionLimits())
     bring_up = BringUp(

@@ -140,7 +140,7 @@ def subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def largest(schema: dict[str, Any], root: dict[str, Any]) -> Any:
-    """The longest value that a schema accepts, of the keywords that are used here."""
+    """The longest value that a schema accepts; knows only the keywords of these schemas."""
     match schema:
         case {"$ref": pointer}:
             value = largest(root["$defs"][pointer.removeprefix("#/$defs/")], root)
@@ -176,7 +176,7 @@ def accepts(name: str, instance: object) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_valid_2020_12(name: str) -> None:
+def test_schema_is_valid_2020_12(name: str) -> None:
     schema = json.loads(schema_text(name))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["$id"].startswith("urn:genir:")
@@ -184,13 +184,13 @@ def test_it_is_valid_2020_12(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_llguidance_enforces_all_of_it(name: str) -> None:
+def test_llguidance_enforces_the_whole_schema(name: str) -> None:
     grammar = LLMatcher.grammar_from_json_schema(schema_text(name))
     assert LLMatcher.validate_grammar_with_warnings(grammar) == (False, [])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_everything_is_bounded_and_closed(name: str) -> None:
+def test_strings_arrays_and_objects_are_bounded(name: str) -> None:
     seen = set()
     for schema in subschemas(json.loads(schema_text(name))):
         seen.add(schema.get("type"))
@@ -214,13 +214,13 @@ def test_every_property_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_minimal_instance_is_accepted_everywhere(name: str) -> None:
+def test_minimal_instance_is_accepted_by_engine_and_verifier(name: str) -> None:
     assert validator(name).is_valid(MINIMAL[name])
     assert accepts(name, MINIMAL[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_largest_instance_is_accepted_everywhere(name: str) -> None:
+def test_largest_instance_is_accepted_by_engine_and_verifier(name: str) -> None:
     schema = json.loads(schema_text(name))
     instance = largest(schema, schema)
     assert validator(name).is_valid(instance)
@@ -229,7 +229,7 @@ def test_the_largest_instance_is_accepted_everywhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("key", ["unheard_of", "imports", "intent"])
-def test_other_keys_and_missing_keys_are_refused_everywhere(name: str, key: str) -> None:
+def test_extra_and_missing_keys_are_refused_by_engine_and_verifier(name: str, key: str) -> None:
     instance = dict(MINIMAL[name])
     if key in instance:
         del instance[key]
@@ -239,13 +239,13 @@ def test_other_keys_and_missing_keys_are_refused_everywhere(name: str, key: str)
     assert not accepts(name, instance)
 
 
-def test_the_largest_ir_fits_the_default_budget() -> None:
+def test_largest_ir_fits_the_default_budget() -> None:
     schema = builtin_ir_schema()
     text = json.dumps(largest(schema, schema), separators=(",", ":"))
     assert len(text) / CHARACTERS_PER_TOKEN < 1800
 
 
-def test_an_ir_with_everything_is_accepted_everywhere() -> None:
+def test_ir_with_every_part_is_accepted_by_engine_and_verifier() -> None:
     assert set(WHOLE_IR) == set(builtin_ir_schema()["properties"])
     assert list(validator("builtin").iter_errors(WHOLE_IR)) == []
     assert accepts("builtin", WHOLE_IR)
@@ -260,18 +260,18 @@ def test_an_ir_with_everything_is_accepted_everywhere() -> None:
         {"severity": "error", "value": "x"},
     ],
 )
-def test_constraints_are_told_apart_by_type(constraint: dict[str, str]) -> None:
+def test_type_decides_the_kind_of_constraint(constraint: dict[str, str]) -> None:
     instance = WHOLE_IR | {"constraints": [constraint]}
     assert not validator("builtin").is_valid(instance)
     assert not accepts("builtin", instance)
 
 
-def test_each_call_gives_a_schema_of_its_own() -> None:
+def test_each_call_returns_a_fresh_schema() -> None:
     builtin_ir_schema()["required"].clear()
     assert builtin_ir_schema()["required"]
     assert json.loads(builtin_ir_schema_text()) == builtin_ir_schema()
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_an_example_is_of_the_size_that_callers_send(name: str) -> None:
+def test_example_has_the_size_of_usual_schemas(name: str) -> None:
     assert 3 * 1024 <= len(schema_text(name).encode()) <= 6 * 1024

@@ -1,4 +1,4 @@
-"""The engine's own limits, as it tells them when they are set low enough to be reached."""
+"""Limits of llguidance itself, made low enough to be reached."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from genir_server.domain.errors import Reason
 from genir_server.schema.errors import SchemaRefusedError
-from genir_server.schema.grammar import guidance as engine
-from genir_server.schema.grammar.trial import Probe, engine_limit
+from genir_server.schema.grammar.guidance import LIMITS, grammar_of, load_tokenizer
+from genir_server.schema.grammar.trial import GrammarTrial, engine_limit
 from genir_server.schema.limits import SchemaLimits
 
 SCHEMA = json.dumps(
@@ -19,29 +19,29 @@ SCHEMA = json.dumps(
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, limits: llguidance.LLParserLimits) -> dict[str, str]:
-    """The metadata of the refusal by a probe whose engine has these limits."""
+    """The metadata of the refusal by a trial in which llguidance has these limits."""
 
     def matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidance.LLMatcher:
-        return llguidance.LLMatcher(tokenizer, engine.grammar(schema), log_level=0, limits=limits)
+        return llguidance.LLMatcher(tokenizer, grammar_of(schema), log_level=0, limits=limits)
 
-    monkeypatch.setattr(engine, "matcher", matcher)
-    probe = Probe(engine.load_tokenizer(None), SchemaLimits())
-    compiled, _ = probe.compile(SCHEMA)
+    monkeypatch.setattr("genir_server.schema.grammar.trial.compile_matcher", matcher)
+    subject = GrammarTrial(load_tokenizer(None), SchemaLimits())
+    compiled, _ = subject.compile(SCHEMA)
     with pytest.raises(SchemaRefusedError) as caught:
-        probe.walk(compiled, '{"p0":"aax"}')
+        subject.walk(compiled, '{"p0":"aax"}')
     assert caught.value.reason is Reason.SCHEMA_TOO_COMPLEX
     return caught.value.metadata
 
 
-def test_items_of_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = refusal(monkeypatch, llguidance.LLParserLimits(max_items_in_row=3))
-    assert int(told.pop("value")) > 3
-    assert told == {"pointer": "", "limit": "engine_limit", "max": "3"}
+def test_too_many_items_in_a_row_give_limit_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = refusal(monkeypatch, llguidance.LLParserLimits(max_items_in_row=3))
+    assert int(metadata.pop("value")) > 3
+    assert metadata == {"pointer": "", "limit": "engine_limit", "max": "3"}
 
 
-def test_items_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = refusal(monkeypatch, llguidance.LLParserLimits(step_max_items=3))
-    assert told == {
+def test_too_many_items_in_a_step_give_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = refusal(monkeypatch, llguidance.LLParserLimits(step_max_items=3))
+    assert metadata == {
         "pointer": "",
         "limit": "engine_limit",
         "max": "3",
@@ -49,25 +49,25 @@ def test_items_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_states_of_the_lexer(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = refusal(monkeypatch, llguidance.LLParserLimits(max_lexer_states=5))
-    assert int(told.pop("value")) > 5
-    assert told == {"pointer": "", "limit": "engine_limit", "max": "5"}
+def test_too_many_lexer_states_give_limit_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = refusal(monkeypatch, llguidance.LLParserLimits(max_lexer_states=5))
+    assert int(metadata.pop("value")) > 5
+    assert metadata == {"pointer": "", "limit": "engine_limit", "max": "5"}
 
 
-def test_the_work_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine does not tell the bound: it is the one that engines have."""
-    told = refusal(monkeypatch, llguidance.LLParserLimits(step_lexer_fuel=3))
-    most = str(engine.LIMITS.step_lexer_fuel)
-    assert told == {
+def test_too_much_lexer_work_gives_the_default_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of llguidance has no number, so the default limit is reported."""
+    metadata = refusal(monkeypatch, llguidance.LLParserLimits(step_lexer_fuel=3))
+    limit = str(LIMITS.step_lexer_fuel)
+    assert metadata == {
         "pointer": "",
         "limit": "engine_limit",
-        "max": most,
-        "value": f"more than {most}",
+        "max": limit,
+        "value": f"more than {limit}",
     }
 
 
-def test_a_limit_that_is_not_known_is_told_without_numbers() -> None:
-    told = engine_limit("some new limit")
-    assert "some new limit" in told.message
-    assert told.metadata == {"pointer": "", "limit": "engine_limit"}
+def test_unknown_limit_is_reported_without_numbers() -> None:
+    refused = engine_limit("some new limit")
+    assert "some new limit" in refused.message
+    assert refused.metadata == {"pointer": "", "limit": "engine_limit"}

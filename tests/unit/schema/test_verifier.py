@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -8,15 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.verify.isolated import GuardedVerifier, Verification
+from genir_server.schema.verify.isolated import IsolatedVerification, IsolatedVerifier
 from genir_server.schema.verify.verifier import SchemaVerifier
 from tests.support.schema_host import NAME, elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from genir_server.domain.types import Violation
 
-def test_violations_say_where_and_what() -> None:
+
+def test_violations_have_pointers_keyword_and_message() -> None:
     verifier = SchemaVerifier(
         {"properties": {"a/b": {"items": {"maxLength": 2}}}, "required": ["c"]},
         Draft.DRAFT202012,
@@ -28,12 +31,12 @@ def test_violations_say_where_and_what() -> None:
     assert '"c"' in found["required"].message
 
 
-def test_a_valid_value_has_no_violations() -> None:
+def test_valid_value_has_no_violations() -> None:
     verifier = SchemaVerifier(json.dumps({"type": "string"}), Draft.DRAFT7)
     assert verifier.violations("text") == []
 
 
-def test_messages_and_their_number_are_bounded() -> None:
+def test_number_and_length_of_violations_are_bounded() -> None:
     verifier = SchemaVerifier({"items": {"enum": ["x" * 1_000]}}, Draft.DRAFT202012)
     found = verifier.violations(["y" * 1_000] * 1_000)
     assert len(found) == 50
@@ -52,7 +55,7 @@ def test_messages_and_their_number_are_bounded() -> None:
         ("json-pointer", "/a/b", "a"),
     ],
 )
-def test_every_known_format_is_asserted_in_every_draft(
+def test_known_formats_are_asserted_in_every_draft(
     draft: Draft, name: str, good: str, bad: str
 ) -> None:
     verifier = SchemaVerifier({"format": name}, draft)
@@ -61,8 +64,8 @@ def test_every_known_format_is_asserted_in_every_draft(
     assert verifier.violations(5) == []
 
 
-def test_nothing_is_fetched(tmp_path: Path) -> None:
-    """A server that would give a schema is not asked, and a file that has one is not used."""
+def test_references_are_never_fetched(tmp_path: Path) -> None:
+    """Neither a server nor a file that has the schema is read."""
     with elsewhere(tmp_path) as there:
         for folder in there.folders():
             schemas: list[dict[str, object]] = [
@@ -87,7 +90,7 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
         "^(([a-z])+.)+[A-Z]+$",
     ],
 )
-def test_expressions_that_go_back_for_ever_come_to_an_end(pattern: str) -> None:
+def test_catastrophic_patterns_end_in_time(pattern: str) -> None:
     verifier = SchemaVerifier({"pattern": pattern}, Draft.DRAFT202012)
     start = time.monotonic()
     verifier.violations("a" * 20_000 + "!")
@@ -116,13 +119,18 @@ def nested(depth: int) -> dict[str, object]:
     return value
 
 
-def test_checking_that_never_ends_is_ended() -> None:
-    verification = Verification(seconds=0.5)
-    verifier = GuardedVerifier(verification, EXPLOSIVE, Draft.DRAFT202012)
-    assert verifier.violations({"y": 1}) == []
-    (violation,) = verifier.violations(nested(60))
+async def test_endless_check_is_stopped_and_counts_as_a_violation() -> None:
+    verification = IsolatedVerification(cpu_seconds=0.5)
+    loop = asyncio.get_running_loop()
+    verifier = IsolatedVerifier(verification, loop, EXPLOSIVE, Draft.DRAFT202012)
+
+    async def violations(value: object) -> list[Violation]:
+        return await asyncio.to_thread(verifier.violations, value)
+
+    assert await violations({"y": 1}) == []
+    (violation,) = await violations(nested(60))
     assert "too long" in violation.message
-    # And the next one is checked as if nothing had been.
-    assert [found.keyword for found in verifier.violations({})] == ["anyOf"]
-    verification.close()
-    verification.close()
+    # The next check is not affected.
+    assert [found.keyword for found in await violations({})] == ["anyOf"]
+    await verification.close()
+    await verification.close()

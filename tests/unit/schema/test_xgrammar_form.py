@@ -1,4 +1,4 @@
-"""What xgrammar does not enforce is taken out, and nothing else; nothing valid is lost by it."""
+"""Only what xgrammar does not enforce is removed, and no valid value is lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.domain.types import Enforcement
-from genir_server.schema.grammar import guidance as engine
+from genir_server.schema.grammar.guidance import GrammarOracle, load_tokenizer
 from genir_server.schema.grammar.xgrammar_form import xgrammar_form
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
-from genir_server.schema.pipeline import Analyser
+from genir_server.schema.pipeline import Pipeline
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax
@@ -38,13 +38,15 @@ def refused_by_vllm(schema: dict[str, Any]) -> bool:
 @pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers|xgrammar)")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas, st.lists(strategies.values, min_size=1, max_size=8))
-def test_vllm_takes_it_and_nothing_valid_is_lost(schema: Any, values: list[object]) -> None:
-    relaxed = relax(Document(schema, Draft.DRAFT202012), engine.LibraryOracle()).schema
+def test_vllm_accepts_the_form_and_no_valid_value_is_lost(
+    schema: Any, values: list[object]
+) -> None:
+    relaxed = relax(Document(schema, Draft.DRAFT202012), GrammarOracle()).schema
     if not isinstance(relaxed, dict):
         return
     written = json.loads(json.dumps(relaxed))
     form, notices = xgrammar_form(written, schema)
-    assert written == json.loads(json.dumps(relaxed)), "the schema given is left as it is"
+    assert written == json.loads(json.dumps(relaxed)), "the argument is not changed"
     assert not refused_by_vllm(form)
     for value in values:
         if accepts(written, value):
@@ -54,7 +56,7 @@ def test_vllm_takes_it_and_nothing_valid_is_lost(schema: Any, values: list[objec
 
 
 @pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers|xgrammar)")
-def test_the_builtin_schema_loses_nothing() -> None:
+def test_builtin_schema_keeps_all_constraints() -> None:
     builtin = json.loads(builtin_ir_schema_text())
     assert refused_by_vllm(builtin)
     form, notices = xgrammar_form(builtin, builtin)
@@ -75,22 +77,22 @@ def test_the_builtin_schema_loses_nothing() -> None:
         ]
     ),
 )
-def test_a_length_becomes_part_of_a_simple_pattern(
-    text: str, least: int, more: int, pattern: tuple[str, int]
+def test_length_becomes_part_of_a_simple_pattern(
+    text: str, min_length: int, more: int, pattern: tuple[str, int]
 ) -> None:
     expression, shortest = pattern
-    most = least + more
+    max_length = min_length + more
     schema: dict[str, object] = {"type": "string", "pattern": expression}
-    schema |= {"minLength": least, "maxLength": most}
+    schema |= {"minLength": min_length, "maxLength": max_length}
     form, notices = xgrammar_form(schema, schema)
     assert form.keys() == {"type", "pattern"}
-    # What no text can satisfy is left to verification.
-    assert bool(notices) == (most < shortest)
+    # Lengths that no text can have are left to the verifier.
+    assert bool(notices) == (max_length < shortest)
     if not notices:
         assert accepts(form, text) == accepts(schema, text)
 
 
-def test_what_is_taken_out_is_told_with_its_place() -> None:
+def test_removed_keywords_are_reported_with_their_pointers() -> None:
     schema: dict[str, object] = {
         "properties": {
             "tags": {"type": "array", "uniqueItems": True},
@@ -113,10 +115,8 @@ def test_what_is_taken_out_is_told_with_its_place() -> None:
     }
 
 
-def test_what_is_checked_comes_before_what_is_narrowed() -> None:
-    analyser = Analyser(
-        engine.load_tokenizer(None), SchemaLimits(), NarrowingBounds(), for_xgrammar=True
-    )
+def test_notices_of_checked_keywords_come_before_narrowed_ones() -> None:
+    pipeline = Pipeline(load_tokenizer(None), SchemaLimits(), NarrowingBounds(), for_xgrammar=True)
     schema = {
         "type": "object",
         "properties": {
@@ -124,14 +124,14 @@ def test_what_is_checked_comes_before_what_is_narrowed() -> None:
             "price": {"type": "integer", "minimum": 0, "multipleOf": 5},
         },
     }
-    notices = analyser.analyse(json.dumps(schema)).notices
-    told = [notice.enforcement for notice in notices]
-    # The first is left out for any engine, the second for this one.
+    notices = pipeline.analyse(json.dumps(schema)).notices
+    kinds = [notice.enforcement for notice in notices]
+    # The first is not enforced by either engine, the second only by llguidance.
     checked = {
         notice.pointer
         for notice in notices
         if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
     }
     assert len(checked) == 2
-    assert told == sorted(told, key=lambda kind: kind is Enforcement.NARROWED)
-    assert Enforcement.NARROWED in told
+    assert kinds == sorted(kinds, key=lambda kind: kind is Enforcement.NARROWED)
+    assert Enforcement.NARROWED in kinds

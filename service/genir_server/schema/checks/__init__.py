@@ -1,1 +1,1 @@
-"""Refuses schemas that would cost an engine or a validator too much."""
+"""Refuses schemas that cost the engine too much, and finds those that cost a validator too much."""

@@ -1,4 +1,4 @@
-"""What can be told about a regular expression by looking at its text once."""
+"""Measures regular expressions in one pass over their text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TOKEN = re.compile(
 )
 
 
-def largest_repetition(pattern: str) -> int:
-    """The most that one part of the expression is repeated, nested repetitions multiplied.
+def max_repetition(pattern: str) -> int:
+    """How often one part of the expression is repeated at most; nested repetitions multiply.
 
-    ``*`` and ``+`` count once: engines need no more room for them.
+    ``*`` and ``+`` count as one, because engines need no more memory for them.
     """
     stack: list[int] = []
     level = 1
@@ -32,8 +32,8 @@ def largest_repetition(pattern: str) -> int:
             last = level
             level = max(stack.pop(), level) if stack else level
         elif match.group(1) is not None:
-            most = max(int(match.group(1)[:9]), int((match.group(3) or "0")[:9]))
-            last *= max(1, most)
+            count = max(int(match.group(1)[:9]), int((match.group(3) or "0")[:9]))
+            last *= max(1, count)
             level = max(level, last)
         else:
             last = 1

@@ -1,14 +1,15 @@
 """Finds schemas under which checking one value may take exponential time.
 
-A validator checks a part of a value once for every schema that applies there. Where two schemas
-apply to one part and each applies two to a part of that, the work doubles from level to level.
+A validator checks each part of a value once for every schema that applies to it. If two schemas
+apply to a part and each of them applies two schemas to one of its parts, the work doubles with
+every level of the value.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.checks.patterns import largest_repetition
+from genir_server.schema.checks.patterns import max_repetition
 from genir_server.schema.read.cycles import cycles
 
 if TYPE_CHECKING:
@@ -18,24 +19,24 @@ if TYPE_CHECKING:
 
 _ANY_PROPERTY = "properties"
 _ANY_ITEM = "items"
-_MOST_WORK = 200_000
-_MOST_EVALUATIONS = 2_000
-_MOST_STATES = 5_000
+_MAX_WORK = 200_000
+_MAX_EVALUATIONS = 2_000
+_MAX_PATTERN_STATES = 5_000
 
 
-def explosive(document: Document) -> bool:
-    """Whether the work at one place in a value is not bounded by a modest number.
+def may_explode(document: Document) -> bool:
+    """Whether checking one value may take more than a moderate number of evaluations.
 
-    Errs on the side of saying yes.
+    May be true where it would not, never false where it would.
     """
-    return not _small_written_out(document) and _Growth(document).explosive()
+    return not _is_small_when_expanded(document) and _Growth(document).may_explode()
 
 
-def _small_written_out(document: Document) -> bool:
-    """Whether nothing is in a cycle and all references, written out, make a small schema.
+def _is_small_when_expanded(document: Document) -> bool:
+    """Whether the schema has no cycle and is small with all references expanded.
 
-    No place can then collect more work than the whole has schemas. True of most, and found in one
-    walk.
+    Then no place can need more evaluations than the expanded schema has subschemas. This is true
+    of most schemas and needs one walk.
     """
     sizes: dict[str, int] = {}
     entered: set[str] = set()
@@ -49,7 +50,7 @@ def _small_written_out(document: Document) -> bool:
         if pointer in entered:
             pending.pop()
             size = sizes[pointer] = 1 + sum(sizes[edge.target] for edge in edges)
-            if size > _MOST_EVALUATIONS:
+            if size > _MAX_EVALUATIONS:
                 return False
             continue
         entered.add(pointer)
@@ -62,18 +63,18 @@ def _small_written_out(document: Document) -> bool:
     return True
 
 
-def repetitive(document: Document) -> bool:
+def has_costly_patterns(document: Document) -> bool:
     """Whether the regular expressions are so large that matching them may take long.
 
-    Validators match in time that is in proportion to the text *and* to the expressions with their
-    repetitions written out.
+    The time to match is proportional to the text and to the size of the expressions with their
+    repetitions expanded.
     """
     states = sum(
-        len(pattern) * largest_repetition(pattern)
+        len(pattern) * max_repetition(pattern)
         for node in document.nodes.values()
         for pattern in _patterns(node.keywords)
     )
-    return states > _MOST_STATES
+    return states > _MAX_PATTERN_STATES
 
 
 def _patterns(keywords: dict[str, object]) -> Iterator[str]:
@@ -86,57 +87,63 @@ def _patterns(keywords: dict[str, object]) -> Iterator[str]:
 
 
 class _Growth:
+    """Estimates how many evaluations one place in a value may need.
+
+    A place is a property or an item; the schemas that apply to it are named by their pointers.
+    """
+
     def __init__(self, document: Document) -> None:
         self._nodes = document.nodes
         self._cycle = cycles(document)
         self._work = 0
 
-    def explosive(self) -> bool:
-        """Whether any place collects too much work."""
-        meeting: dict[str, list[list[str]]] = {}
-        weight: dict[str, int] = {}
+    def may_explode(self) -> bool:
+        """Whether any place may need too many evaluations."""
+        # By schema: the schemas that apply to each place in its values, and its own evaluations.
+        places_in: dict[str, list[list[str]]] = {}
+        evaluations: dict[str, int] = {}
         pending = [""]
         while pending:
             pointer = pending.pop()
-            if pointer in meeting:
+            if pointer in places_in:
                 continue
-            members = self._members(pointer)
-            if members is None:
+            applied = self._applied_in_place(pointer)
+            if applied is None:
                 return True
-            weight[pointer] = len(members)
-            places = self._places(members)
-            meeting[pointer] = places
+            evaluations[pointer] = len(applied)
+            places = self._places(applied)
+            places_in[pointer] = places
             for targets in places:
                 own = self._cycle[pointer]
-                if sum(self._returns(target, own) for target in targets) > 1:
+                if sum(self._is_in_cycle(target, own) for target in targets) > 1:
                     return True
                 pending.extend(targets)
-        return self._heaviest(meeting, weight) > _MOST_EVALUATIONS
+        return self._max_evaluations(places_in, evaluations) > _MAX_EVALUATIONS
 
-    def _returns(self, pointer: str, cycle: str) -> bool:
-        """Whether a schema, or one it applies in place, is part of a cycle."""
-        members = self._members(pointer)
-        return members is None or any(self._cycle[member] == cycle for member in members)
+    def _is_in_cycle(self, pointer: str, cycle: str) -> bool:
+        """Whether a schema, or one that it applies to the same value, is part of the cycle."""
+        applied = self._applied_in_place(pointer)
+        return applied is None or any(self._cycle[schema] == cycle for schema in applied)
 
-    def _members(self, pointer: str) -> list[str] | None:
-        """Every schema that applies where this one does, as often as it does; None: too many."""
-        members: list[str] = []
+    def _applied_in_place(self, pointer: str) -> list[str] | None:
+        """This schema and all that it applies to the same value, repeated; None if too many."""
+        applied: list[str] = []
         pending = [pointer]
         while pending:
-            member = pending.pop()
-            members.append(member)
-            pending.extend(edge.target for edge in self._nodes[member].edges if edge.in_place)
+            schema = pending.pop()
+            applied.append(schema)
+            pending.extend(edge.target for edge in self._nodes[schema].edges if edge.in_place)
             self._work += 1
-            if self._work > _MOST_WORK:
+            if self._work > _MAX_WORK:
                 return None
-        return members
+        return applied
 
-    def _places(self, members: list[str]) -> list[list[str]]:
-        """For each part of a value, the schemas that meet there."""
+    def _places(self, applied: list[str]) -> list[list[str]]:
+        """For each place in a value, the schemas that apply to it."""
         named: dict[str, list[str]] = {}
         general: dict[str, list[tuple[Node, str]]] = {_ANY_PROPERTY: [], _ANY_ITEM: []}
-        for member in members:
-            node = self._nodes[member]
+        for pointer in applied:
+            node = self._nodes[pointer]
             for edge in node.edges:
                 if edge.in_place or edge.keyword == "propertyNames":
                     continue
@@ -163,21 +170,22 @@ class _Growth:
             )
         return [targets for targets in places if targets]
 
-    def _heaviest(self, meeting: dict[str, list[list[str]]], weight: dict[str, int]) -> int:
-        """The most work that comes together along one way into a value, cycles walked once."""
-        heaviest: dict[str, int] = {}
+    @staticmethod
+    def _max_evaluations(places_in: dict[str, list[list[str]]], evaluations: dict[str, int]) -> int:
+        """The most evaluations along one path into a value; cycles count once."""
+        totals: dict[str, int] = {}
         entered: set[str] = set()
         pending = [""]
         while pending:
             pointer = pending[-1]
-            if pointer in heaviest:
+            if pointer in totals:
                 pending.pop()
             elif pointer in entered:
                 pending.pop()
-                heaviest[pointer] = weight[pointer] + max(
+                totals[pointer] = evaluations[pointer] + max(
                     (
-                        sum(heaviest.get(target, 1) for target in targets)
-                        for targets in meeting[pointer]
+                        sum(totals.get(target, 1) for target in targets)
+                        for targets in places_in[pointer]
                     ),
                     default=0,
                 )
@@ -185,11 +193,11 @@ class _Growth:
                 entered.add(pointer)
                 pending.extend(
                     target
-                    for targets in meeting[pointer]
+                    for targets in places_in[pointer]
                     for target in targets
                     if target not in entered
                 )
-        return heaviest[""]
+        return totals[""]
 
 
 def _names(node: Node, key: str) -> bool:

@@ -1,1 +1,1 @@
-"""What depends on the grammar engine: compiling, trial runs, minimal instances, token counts."""
+"""Everything that needs the grammar engine: compile, trial, minimal instance, minimum of tokens."""

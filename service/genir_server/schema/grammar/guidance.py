@@ -1,4 +1,4 @@
-"""llguidance as the engine uses it. Runs in worker processes only."""
+"""llguidance, used the way the engine uses it. Runs in worker processes only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import jsonschema_rs
 import llguidance
 
 LIMITS = llguidance.LLParserLimits()
-"""The limits that a matcher has in the engine: the library's defaults."""
+"""The limits of a matcher in the engine: the library's defaults."""
 
 
 def load_tokenizer(source: str | None) -> llguidance.LLTokenizer:
-    """The tokenizer of a model folder, or one of single bytes when there is none."""
+    """The tokenizer of a model folder or a ``tokenizer.json``; one of single bytes for None."""
     if source is None:
         return llguidance.LLTokenizer("byte")
     path = Path(source)
     return llguidance.LLTokenizer(str(path / "tokenizer.json" if path.is_dir() else path))
 
 
-def grammar(schema: str) -> str:
-    """The grammar that the engine makes of a schema: compact JSON, no free white space."""
+def grammar_of(schema: str) -> str:
+    """The grammar that the engine makes of a schema: compact JSON, no optional white space."""
     return str(
         llguidance.LLMatcher.grammar_from_json_schema(
             schema, defaults={"whitespace_flexible": False}
@@ -29,28 +29,31 @@ def grammar(schema: str) -> str:
     )
 
 
-def matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidance.LLMatcher:
-    """A matcher for a schema. Its error, if any, is in `get_error`."""
-    return llguidance.LLMatcher(tokenizer, grammar(schema), log_level=0)
+def compile_matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidance.LLMatcher:
+    """A matcher for a schema. `get_error` tells whether the schema was refused."""
+    return llguidance.LLMatcher(tokenizer, grammar_of(schema), log_level=0)
 
 
-class LibraryOracle:
-    """Asks the libraries, and remembers what they said about one schema."""
+class GrammarOracle:
+    """The libraries' answers about one schema, each computed once.
+
+    Implements `genir_server.schema.relax.context.Oracle`.
+    """
 
     def __init__(self) -> None:
         self._compiles: dict[str, bool] = {}
         self._patterns: dict[str, jsonschema_rs.Validator | None] = {}
 
     def compiles(self, schema: dict[str, object] | bool) -> bool:
-        """Whether the engine's grammar compiler takes a small schema by itself."""
+        """Whether the grammar compiler accepts a small schema by itself."""
         text = json.dumps(schema)
         if text not in self._compiles:
-            error = llguidance.LLMatcher.validate_grammar(grammar(text))
+            error = llguidance.LLMatcher.validate_grammar(grammar_of(text))
             self._compiles[text] = not error or error.startswith("WARNING")
         return self._compiles[text]
 
     def matches(self, pattern: str, text: str) -> bool:
-        """Whether a regular expression is found in a text; True when that cannot be told."""
+        """Whether a regular expression matches inside a text; True when that is unknown."""
         if pattern not in self._patterns:
             try:
                 validator = jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True)

@@ -1,8 +1,8 @@
-"""A number of tokens below which no valid value can be written.
+"""A lower bound on the number of tokens of any valid value.
 
-Counts only text that every valid value holds (names of required properties and constants), and
-counts it as if the model wrote it with the fewest tokens that its vocabulary allows. It never
-counts too much: a request is refused because of it.
+Only text that is part of every valid value counts (names of required properties and constants),
+and it counts as if the model wrote it with the fewest tokens that its vocabulary allows. The bound
+must never be too high, because a request with a smaller token budget is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _QUOTE = 0x22
 _ROUNDS = 3
-_MOST_VALUES = 200
+_MAX_VALUES = 200
 
 
 class Vocabulary:
-    """The texts that single tokens stand for.
+    """The texts of all tokens.
 
     Args:
         tokens: the bytes of every token.
@@ -29,30 +29,31 @@ class Vocabulary:
     def __init__(self, tokens: Iterable[bytes]) -> None:
         self._tokens = frozenset(token for token in tokens if token)
         self._sorted = sorted(self._tokens)
-        self._longest = max(map(len, self._tokens), default=1)
+        self._max_length = max(map(len, self._tokens), default=1)
         self._quoted_ends = frozenset(
             token[index:]
             for token in self._tokens
             for index in range(1, len(token))
             if token[index] == _QUOTE
         )
-        self._covers: dict[bytes, int] = {}
+        self._known: dict[bytes, int] = {}
 
-    def cover(self, literal: bytes) -> int:
-        """The fewest tokens that a text beginning with a quotation mark takes part in.
+    def min_tokens(self, literal: bytes) -> int:
+        """The fewest tokens that write a text which begins with a quotation mark.
 
-        The first may begin before it and the last may end after it.
+        The first token may begin before the text and the last may end after it.
         """
-        known = self._covers.get(literal)
+        known = self._known.get(literal)
         if known is None:
-            known = self._covers[literal] = self._cover(literal)
+            known = self._known[literal] = self._min_tokens(literal)
         return known
 
-    def _cover(self, literal: bytes) -> int:
+    def _min_tokens(self, literal: bytes) -> int:
         size = len(literal)
         if self._reaches_past(literal) or any(literal in end for end in self._quoted_ends):
             return 1
         unreached = size + 1
+        # By position in the text: the fewest tokens that write everything before it.
         fewest = [unreached] * (size + 1)
         fewest[0] = 0
         best = unreached
@@ -62,7 +63,7 @@ class Vocabulary:
             rest = literal[start:]
             if self._reaches_past(rest):
                 best = min(best, fewest[start] + 1)
-            for length in range(1, min(self._longest, size - start) + 1):
+            for length in range(1, min(self._max_length, size - start) + 1):
                 piece = rest[:length]
                 if piece in self._tokens or (start == 0 and piece in self._quoted_ends):
                     reached = start + length
@@ -75,22 +76,22 @@ class Vocabulary:
         return index < len(self._sorted) and self._sorted[index].startswith(text)
 
 
-def fewest_tokens(schema: dict[str, object] | bool, vocabulary: Vocabulary) -> int:
+def min_tokens(schema: dict[str, object] | bool, vocabulary: Vocabulary) -> int:
     """The lower bound for an engine schema, 1 and up."""
     if isinstance(schema, bool):
         return 1
     parts = _parts(schema)
     bounds: dict[int, int] = {}
-    # Bounds only grow from round to round and are true in each; a few rounds see through
-    # definitions that stand before those that they use. Without references, one sees all.
+    # Every round gives correct bounds, and later ones higher bounds. A few rounds see through
+    # definitions that are listed before those they refer to. Without references, one is enough.
     for _ in range(_ROUNDS if any("$ref" in part for part in parts) else 1):
-        grown = False
+        changed = False
         for part in reversed(parts):
             bound = _bound(part, schema, bounds, vocabulary)
             if bound != bounds.get(id(part), 0):
                 bounds[id(part)] = bound
-                grown = True
-        if not grown:
+                changed = True
+        if not changed:
             break
     return bounds.get(id(schema), 0) + 1
 
@@ -124,10 +125,10 @@ def _bound(
     bounds: dict[int, int],
     vocabulary: Vocabulary,
 ) -> int:
-    """Tokens that a value of `schema` takes beyond one."""
+    """The lower bound for `schema` alone, minus one."""
     found = [0]
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(values, list) and 0 < len(values) <= _MOST_VALUES:
+    if isinstance(values, list) and 0 < len(values) <= _MAX_VALUES:
         found.append(min(_literal(value, vocabulary) for value in values))
     found.extend(bounds.get(id(part), 0) for part in _list(schema.get("allOf")))
     options = _list(schema.get("anyOf"))
@@ -157,28 +158,28 @@ def _object(schema: dict[str, object], bounds: dict[int, int], vocabulary: Vocab
     for name in _list(schema.get("required")):
         literal = _plain_literal(name)
         if literal is not None:
-            total += vocabulary.cover(literal + b":") - 1
+            total += vocabulary.min_tokens(literal + b":") - 1
         total += bounds.get(id(named.get(str(name))), 0)
     return total
 
 
 def _array(schema: dict[str, object], bounds: dict[int, int]) -> int:
-    least = schema.get("minItems", 0)
-    if not isinstance(least, int):
+    min_items = schema.get("minItems", 0)
+    if not isinstance(min_items, int):
         return 0
     prefix = _list(schema.get("prefixItems"))
-    total = sum(bounds.get(id(part), 0) for part in prefix[:least])
-    # Ids only mean something for schemas that are objects, and `items` may be true.
-    return total + max(0, least - len(prefix)) * bounds.get(id(schema.get("items")), 0)
+    total = sum(bounds.get(id(part), 0) for part in prefix[:min_items])
+    # `items` may be true, whose id is in no entry of `bounds`.
+    return total + max(0, min_items - len(prefix)) * bounds.get(id(schema.get("items")), 0)
 
 
 def _literal(value: object, vocabulary: Vocabulary) -> int:
     literal = _plain_literal(value)
-    return 0 if literal is None else vocabulary.cover(literal) - 1
+    return 0 if literal is None else vocabulary.min_tokens(literal) - 1
 
 
 def _plain_literal(value: object) -> bytes | None:
-    """A string as JSON, if the engine has one way only to write it."""
+    """A string as JSON, if there is only one way to write it; otherwise None."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         return None
     return None if '"' in value or "\\" in value else b'"%b"' % value.encode()

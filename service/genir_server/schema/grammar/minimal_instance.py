@@ -1,7 +1,7 @@
-"""Writes values that a grammar accepts, byte by byte: small ones first.
+"""Finds small values that a grammar accepts, by writing them byte by byte.
 
-The engine's own matcher says which bytes may come next, so that whatever schemas meet at a
-place, what is written there satisfies them all as far as the engine enforces them.
+The engine's matcher says which bytes may come next. So the value satisfies the whole grammar, even
+where several schemas apply to one place.
 """
 
 from __future__ import annotations
@@ -10,104 +10,105 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from genir_server.schema.grammar import guidance as engine
+from genir_server.schema.grammar.guidance import compile_matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import llguidance
 
-_MOST_STEPS = 3_000
-_MOST_BYTES = 20_000
-_OUTSIDE = b'}],:nft"0123456789[{-.'
-_INSIDE = b'"aeiouxyz0123456789_-./:@ '
-_TRIED = 6
-# Where a letter may be repeated for long, the way out may be another: "a" and "@" in an address.
-_LONGEST_RUN = 8
+_MAX_STEPS = 3_000
+_MAX_BYTES = 20_000
+# Bytes in the order of preference, outside and inside strings: those that end a value first.
+_OUTSIDE_STRING = b'}],:nft"0123456789[{-.'
+_INSIDE_STRING = b'"aeiouxyz0123456789_-./:@ '
+# So many are tested one by one before a whole mask is computed.
+_TESTED_BYTES = 6
+# After this many equal bytes, others are preferred: "@" gets out of the "aaaa…" of an address.
+_MAX_RUN = 8
 _AFTER_RUN = b'"@./:-'
-# A string of so many bytes is one that must be long: only its end is looked for from there on.
-_LONG_STRING = 64
+# A string with this many bytes has a large minLength: from here on, only its end is searched.
+_LONG_STRING_BYTES = 64
 _KEPT_ALTERNATIVES = 2
-_HOLDERS = frozenset(
+_KEYWORDS_WITH_SUBSCHEMAS = frozenset(
     {"properties", "additionalProperties", "items", "prefixItems", "anyOf", "allOf", "$ref"}
 )
 _QUOTE = 0x22
 _BACKSLASH = 0x5C
 
 
-class SmallestWriter:
+class MinimalInstanceFinder:
     """Finds a small value for an engine schema.
 
     Args:
-        tokenizer: one whose tokens are single bytes, each with the byte's own number.
+        tokenizer: one whose tokens are single bytes, with the byte as the token's number.
 
     """
 
     def __init__(self, tokenizer: llguidance.LLTokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def write(
+    def find(
         self,
         schema: dict[str, object],
-        accepts: Callable[[object], bool],
+        is_valid: Callable[[object], bool],
         tries: int = 3,
         seconds: float = 1.0,
     ) -> str | None:
-        """Compact JSON of a small value that `accepts` agrees with; None when none is found.
+        """Compact JSON of a small value for which `is_valid` is true; None when none is found.
 
         Args:
             schema: the engine schema.
-            accepts: whether a parsed value is really valid.
-            tries: how many values are tried under the whole schema, after smaller forms of it.
-            seconds: processor time after which nothing more is tried; compiling a form of the
-                schema is not broken off.
+            is_valid: whether a parsed value is valid for the caller's own schema.
+            tries: how many values are tried under the full schema, after smaller forms of it.
+            seconds: processor time after which the search stops; compiling is not interrupted.
 
         """
         deadline = time.thread_time() + seconds
-        for subject, skip in self._subjects(schema, tries):
+        for form, variation in self._forms(schema, tries):
             if time.thread_time() > deadline:
                 break
-            written = self._write(subject, skip, deadline)
+            written = self._write(form, variation, deadline)
             if written is None:
                 continue
             try:
                 value = json.loads(written)
             except ValueError:
                 continue
-            if accepts(value):
+            if is_valid(value):
                 return written
         return None
 
     @staticmethod
-    def _subjects(schema: dict[str, object], tries: int) -> Iterator[tuple[str, int]]:
-        """Texts of schemas to write for, quickly compiled ones first, and where to vary."""
-        demanded = required_only(schema)
-        light = light_only(demanded)
-        if light is not None:
-            yield json.dumps(light), 0
-        yield json.dumps(demanded), 0
+    def _forms(schema: dict[str, object], tries: int) -> Iterator[tuple[str, int]]:
+        """Forms of the schema, those that compile quickly first, each with a variation number."""
+        required = required_only(schema)
+        fewer = few_alternatives(required)
+        if fewer is not None:
+            yield json.dumps(fewer), 0
+        yield json.dumps(required), 0
         text = json.dumps(schema)
         for attempt in range(tries):
             yield text, attempt
 
-    def _write(self, schema: str, skip: int, deadline: float) -> str | None:
-        matcher = engine.matcher(self._tokenizer, schema)
+    def _write(self, schema: str, variation: int, deadline: float) -> str | None:
+        matcher = compile_matcher(self._tokenizer, schema)
         text = _Text()
-        for step in range(_MOST_STEPS):
-            if matcher.is_error() or len(text.written) > _MOST_BYTES:
+        for step in range(_MAX_STEPS):
+            if matcher.is_error() or len(text.written) > _MAX_BYTES:
                 return None
             if time.thread_time() > deadline:
                 return None
-            # A number may always go on; anything else that may end is at its end.
+            # Only a number could go on here; the shortest one is wanted.
             if matcher.is_accepting():
                 break
             following = bytes(matcher.compute_ff_bytes())
             if not following:
-                choice = self._choose(matcher, text, step * skip)
+                choice = self._choose(matcher, text, step * variation)
                 if choice is None:
                     break
                 following = bytes([choice])
-                if text.is_long_string and text.ends_with_run(_LONGEST_RUN, choice):
+                if text.is_long_string and text.ends_with_run(_MAX_RUN, choice):
                     following *= _run_length(matcher, choice, deadline)
             if not matcher.consume_tokens(list(following)):
                 return None
@@ -116,17 +117,17 @@ class SmallestWriter:
 
     def _choose(self, matcher: llguidance.LLMatcher, text: _Text, variation: int) -> int | None:
         """The byte to write next; None when there is none."""
-        order = _INSIDE if text.inside_string else _OUTSIDE
-        if text.inside_string and text.ends_with_run(_LONGEST_RUN) and not text.is_long_string:
+        order = _INSIDE_STRING if text.inside_string else _OUTSIDE_STRING
+        if text.inside_string and text.ends_with_run(_MAX_RUN) and not text.is_long_string:
             order = _AFTER_RUN + order
         if not variation:
-            for byte in order[:_TRIED]:
+            for byte in order[:_TESTED_BYTES]:
                 if matcher.validate_tokens([byte]):
                     return byte
         mask = matcher.compute_bitmask()
-        allowed = [byte for byte in order if _holds(mask, byte)]
+        allowed = [byte for byte in order if _allows(mask, byte)]
         if not allowed:
-            allowed = [byte for byte in range(0x20, 0x100) if _holds(mask, byte)]
+            allowed = [byte for byte in range(0x20, 0x100) if _allows(mask, byte)]
         if not allowed:
             return None
         if allowed[0] in b"}]":
@@ -135,7 +136,7 @@ class SmallestWriter:
 
 
 class _Text:
-    """What was written so far, and whether its end is inside a string."""
+    """The text written so far, and whether its end is inside a string."""
 
     def __init__(self) -> None:
         self.written = bytearray()
@@ -145,8 +146,8 @@ class _Text:
 
     @property
     def is_long_string(self) -> bool:
-        """Whether the end is inside a string that is long already."""
-        return self.inside_string and len(self.written) - self._opened > _LONG_STRING
+        """Whether the end is inside a string that is already long."""
+        return self.inside_string and len(self.written) - self._opened > _LONG_STRING_BYTES
 
     def add(self, following: bytes) -> None:
         for at, byte in enumerate(following, len(self.written)):
@@ -160,7 +161,7 @@ class _Text:
         self.written += following
 
     def ends_with_run(self, length: int, byte: int | None = None) -> bool:
-        """Whether so many of one byte stand at the end; of any byte if `byte` is None."""
+        """Whether the text ends with `length` times one byte: any byte if `byte` is None."""
         end = self.written[-length:]
         return len(end) == length and len(set(end)) == 1 and (byte is None or end[-1] == byte)
 
@@ -172,16 +173,16 @@ class _Text:
 
 
 def _run_length(matcher: llguidance.LLMatcher, byte: int, deadline: float) -> int:
-    """How many of a byte to write until the string may end or no more of it fit; at least one."""
+    """How often to repeat a byte until the string may end or it no longer fits; at least once."""
     length, step = 0, 1
-    while length < _MOST_BYTES and time.thread_time() < deadline:
+    while length < _MAX_BYTES and time.thread_time() < deadline:
         step = matcher.validate_tokens([byte] * step)
         matcher.consume_tokens([byte] * step)
         length += step
         if not step or matcher.validate_tokens([_QUOTE]):
             break
         step *= 2
-    # The last step may have gone too far: by less than itself.
+    # The last step may have gone too far: go back by halves.
     while step > 1 and time.thread_time() < deadline and matcher.validate_tokens([_QUOTE]):
         half = step // 2
         matcher.rollback(half)
@@ -195,48 +196,48 @@ def _run_length(matcher: llguidance.LLMatcher, byte: int, deadline: float) -> in
     return max(1, length)
 
 
-def _holds(mask: bytes, token: int) -> bool:
+def _allows(mask: bytes, token: int) -> bool:
     return bool(mask[token >> 3] >> (token & 7) & 1)
 
 
 def required_only(root: dict[str, object]) -> dict[str, object]:
-    """The schema without properties that no part of it ever requires."""
+    """The schema without the properties that no part of it requires."""
     copy: dict[str, object] = json.loads(json.dumps(root))
-    demanded: set[str] = set()
+    required_names: set[str] = set()
     schemas: list[dict[str, object]] = []
     for item in _objects(copy):
         required = item.get("required")
         if isinstance(required, list):
-            demanded.update(name for name in required if isinstance(name, str))
+            required_names.update(name for name in required if isinstance(name, str))
         if isinstance(item.get("properties"), dict):
             schemas.append(item)
     for schema in schemas:
         properties = schema["properties"]
         if isinstance(properties, dict) and "minProperties" not in schema:
             for name, part in properties.items():
-                if name not in demanded and isinstance(part, dict | bool):
+                if name not in required_names and isinstance(part, dict | bool):
                     properties[name] = False
     return copy
 
 
-def light_only(root: dict[str, object]) -> dict[str, object] | None:
-    """The schema with two of many alternatives: those that hold no other schemas, if there are.
+def few_alternatives(root: dict[str, object]) -> dict[str, object] | None:
+    """The schema with two alternatives in each `anyOf`, preferably without subschemas.
 
-    None when it has nowhere more than two.
+    None when there are nowhere more than two.
     """
     copy: dict[str, object] = json.loads(json.dumps(root))
     dropped = False
     for item in _objects(copy):
         options = item.get("anyOf")
         if isinstance(options, list) and len(options) > _KEPT_ALTERNATIVES:
-            options.sort(key=_is_heavy)
+            options.sort(key=_has_subschemas)
             del options[_KEPT_ALTERNATIVES:]
             dropped = True
     return copy if dropped else None
 
 
 def _objects(root: dict[str, object]) -> Iterator[dict[str, object]]:
-    """Every object in a JSON value, outer ones first, so that they may be changed on the way."""
+    """Every object in a JSON value, outer ones first: changes on the way are seen."""
     pending: list[object] = [root]
     while pending:
         item = pending.pop()
@@ -247,5 +248,7 @@ def _objects(root: dict[str, object]) -> Iterator[dict[str, object]]:
             pending.extend(item.values())
 
 
-def _is_heavy(schema: object) -> bool:
-    return schema is False or (isinstance(schema, dict) and not _HOLDERS.isdisjoint(schema))
+def _has_subschemas(schema: object) -> bool:
+    return schema is False or (
+        isinstance(schema, dict) and not _KEYWORDS_WITH_SUBSCHEMAS.isdisjoint(schema)
+    )

@@ -1,9 +1,8 @@
-"""The form of an engine schema that vLLM lets xgrammar have.
+"""The form of an engine schema that vLLM accepts with the backend xgrammar.
 
 vLLM refuses schemas with keywords that xgrammar does not enforce (`backend_xgrammar.py` there has
-the list). They are taken out here, so that going back to xgrammar loses no schema: what decoding
-does not enforce then, verification does. A length beside a simple pattern becomes part of the
-pattern.
+the list). They are removed here and left to the verifier, so that every schema that works with
+llguidance also works with xgrammar. A length beside a simple pattern becomes part of the pattern.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Schema = dict[str, object]
-Held: TypeAlias = tuple[Any, str | int, str]
-"""A part of a schema: what holds it (a dict or a list), under what, and its pointer."""
+Slot: TypeAlias = tuple[Any, str | int, str]
+"""Where a part of a schema is: the dict or list that contains it, key or index, and pointer."""
 
-_MOST_NOTICES = 100
+_MAX_NOTICES = 100
 _ITEM_KEYWORDS = ("uniqueItems", "contains", "minContains", "maxContains")
 _LENGTHS = ("minLength", "maxLength")
 _FORMATS = frozenset(
@@ -30,7 +29,7 @@ _FORMATS = frozenset(
         *("uri", "uri-reference", "uri-template", "json-pointer", "relative-json-pointer"),
     }
 )
-# One character, then any number of another kind, as identifiers are described.
+# Some characters, then any number of another kind: the usual pattern of an identifier.
 _CHARACTER = r"(?:\[[^\[\]\\]+\]|[A-Za-z0-9_])"
 _REPEATED = re.compile(rf"\^(?P<head>{_CHARACTER}*)(?P<kind>{_CHARACTER})(?P<sign>[*+])\$")
 
@@ -40,33 +39,32 @@ def xgrammar_form(schema: Schema, original: object) -> tuple[Schema, tuple[Schem
 
     Args:
         schema: an engine schema.
-        original: the caller's schema that it was made of, where most of its parts have their place.
+        original: the caller's schema, for the pointers of the notices.
 
     Returns:
-        The schema, and a notice for everything that was taken out.
+        The schema, and a notice for each keyword that was removed.
 
     """
-    taken: list[tuple[str, str]] = []
-    form = _loosened(schema, "", taken)
+    removed: list[tuple[str, str]] = []
+    form = _without_unsupported(schema, "", removed)
     pending = list(_children(form, ""))
     while pending:
-        holder, key, pointer = pending.pop()
-        part = holder[key]
+        parent, key, pointer = pending.pop()
+        part = parent[key]
         if isinstance(part, dict):
-            loosened = _loosened(part, pointer, taken)
-            holder[key] = loosened
-            pending.extend(_children(loosened, pointer))
-    places = dict.fromkeys(
-        (keyword, _place(original, pointer, keyword)) for keyword, pointer in taken
+            parent[key] = _without_unsupported(part, pointer, removed)
+            pending.extend(_children(parent[key], pointer))
+    locations = dict.fromkeys(
+        (keyword, _original_pointer(original, pointer, keyword)) for keyword, pointer in removed
     )
     return form, tuple(
-        SchemaNotice(keyword, place, Enforcement.CHECKED_AFTER_DECODING)
-        for keyword, place in list(places)[:_MOST_NOTICES]
+        SchemaNotice(keyword, location, Enforcement.CHECKED_AFTER_DECODING)
+        for keyword, location in list(locations)[:_MAX_NOTICES]
     )
 
 
-def _place(original: object, pointer: str, keyword: str) -> str:
-    """Where the caller's schema has the keyword; the root where that cannot be told."""
+def _original_pointer(original: object, pointer: str, keyword: str) -> str:
+    """Where the caller's schema has the keyword; the root if that is unknown."""
     try:
         found = lookup(original, pointer)
     except KeyError:
@@ -74,55 +72,55 @@ def _place(original: object, pointer: str, keyword: str) -> str:
     return pointer if isinstance(found, dict) and keyword in found else ""
 
 
-def _loosened(schema: Schema, pointer: str, taken: list[tuple[str, str]]) -> Schema:
+def _without_unsupported(schema: Schema, pointer: str, removed: list[tuple[str, str]]) -> Schema:
     kept = dict(schema)
 
-    def take(*keywords: str) -> None:
-        taken.extend((keyword, pointer) for keyword in keywords if keyword in kept)
+    def remove(*keywords: str) -> None:
+        removed.extend((keyword, pointer) for keyword in keywords if keyword in kept)
         for keyword in keywords:
             kept.pop(keyword, None)
 
-    take("multipleOf", *_ITEM_KEYWORDS, "propertyNames")
+    remove("multipleOf", *_ITEM_KEYWORDS, "propertyNames")
     if kept.get("format") not in (None, *_FORMATS):
-        take("format")
+        remove("format")
     if "pattern" in kept and any(length in kept for length in _LENGTHS):
         bounded = _bounded_pattern(kept)
         if bounded is None:
-            take(*_LENGTHS)
+            remove(*_LENGTHS)
         else:
             kept["pattern"] = bounded
             for length in _LENGTHS:
                 kept.pop(length, None)
     if "format" in kept:
-        take(*_LENGTHS)
+        remove(*_LENGTHS)
     patterns = kept.get("patternProperties")
     if isinstance(patterns, dict) and ("properties" in kept or len(patterns) > 1):
-        take("patternProperties", "additionalProperties")
+        remove("patternProperties", "additionalProperties")
     branches = kept.get("allOf")
     if isinstance(branches, list) and len(branches) > 1:
         kept["allOf"] = branches[:1]
-        taken.append(("allOf", pointer))
+        removed.append(("allOf", pointer))
     return kept
 
 
 def _bounded_pattern(schema: Schema) -> str | None:
-    """One pattern for a pattern and lengths; None where that is not simple."""
+    """One pattern that says the same as pattern and lengths; None where that is not simple."""
     found = _REPEATED.fullmatch(str(schema["pattern"]))
     if found is None:
         return None
     head = len(re.findall(_CHARACTER, found["head"]))
-    least, most = schema.get("minLength", 0), schema.get("maxLength")
-    if not isinstance(least, int) or not isinstance(most, int | None):
+    min_length, max_length = schema.get("minLength", 0), schema.get("maxLength")
+    if not isinstance(min_length, int) or not isinstance(max_length, int | None):
         return None
-    least = max(least - head, 1 if found["sign"] == "+" else 0)
-    if most is not None and most - head < least:
+    low = max(min_length - head, 1 if found["sign"] == "+" else 0)
+    if max_length is not None and max_length - head < low:
         return None
-    bounds = f"{{{least},{'' if most is None else most - head}}}"
+    bounds = f"{{{low},{'' if max_length is None else max_length - head}}}"
     return f"^{found['head']}{found['kind']}{bounds}$"
 
 
-def _children(schema: Schema, pointer: str) -> Iterator[Held]:
-    """Where parts of a schema are held, copied so that they can be changed."""
+def _children(schema: Schema, pointer: str) -> Iterator[Slot]:
+    """The slots of a schema's parts. Their dicts and lists are copies that may be changed."""
     for keyword in ("properties", "patternProperties", "$defs"):
         named = schema.get(keyword)
         if isinstance(named, dict):

@@ -1,1 +1,1 @@
-"""Worker processes that handle callers' schemas, bounded in time and memory."""
+"""Runs work on callers' data in worker processes, within limits on time and memory."""

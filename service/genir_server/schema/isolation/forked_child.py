@@ -1,7 +1,7 @@
-"""Work on callers' data in a child process of a warm one.
+"""Runs each job in a child forked from a warm process.
 
-A child starts with everything its parent has loaded, within about a millisecond, and may run out
-of time, memory or stack: the parent stays as it was. What the child allocated is gone with it.
+A child starts within about a millisecond with everything its parent has loaded. It may run out of
+time, memory or stack: the parent is not affected, and all that the child allocated is freed.
 """
 
 from __future__ import annotations
@@ -15,238 +15,206 @@ import signal
 import struct
 import sys
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from genir_server.schema.isolation.job import Failure, Job, JobResult
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from genir_server.schema.isolation.job import Handler
 
 _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 1 << 16
-_OUT_OF_MEMORY_SIGNS = (b"memory allocation", b"MemoryError", b"out of memory")
-_LAST_WORDS_BYTES = 4_096
-# What a child says first: how long its answer is, and the most memory that it had.
-_HEAD = struct.Struct(">QQ")
-_FAILED = 70
-_IDLE_SECONDS = 0.5
+_OUT_OF_MEMORY_MESSAGES = (b"memory allocation", b"MemoryError", b"out of memory")
+_MAX_STDERR_BYTES = 4_096
+# A child's answer begins with the length of its body and its peak memory.
+_ANSWER_HEADER = struct.Struct(">QQ")
+_EXIT_FAILED = 70
+_WARM_UP_AFTER_SECONDS = 0.5
 
 
-class Death(StrEnum):
-    """What a child died of."""
+class ForkedChildren:
+    """Runs jobs one after the other, each in a child process of its own.
 
-    TIME = "time"
-    WAIT = "wait"
-    """It took too long by the clock although it used less processor time than it might."""
-    MEMORY = "memory"
-    CRASH = "crash"
-    """Out of stack in most cases."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a child.
-
-    Attributes:
-        body: what the work gave; empty if the child died.
-        death: what it died of; None if it did not.
-        resident: the most memory that it had, in bytes, its parent's share included.
-
-    """
-
-    body: bytes
-    death: Death | None
-    resident: int
-
-
-class Children:
-    """Children that work on one question each. For processes of one thread.
-
-    The next child stands ready before it is asked, so that nobody waits until it is made. One that
-    nobody asks for a while goes through some harmless work first: much of what a child does for the
-    first time is slow, because only then does the kernel give it memory of its own.
+    The next child is forked before its job arrives, so that no job waits for the fork. A child
+    that stays idle for a while runs the handler's warm-up: first-time work is slow, because only
+    then does the kernel give the child memory of its own. Use in processes with one thread only,
+    because of the fork.
 
     Args:
-        work: what is done with a question. MemoryError is a death of memory, any other exception a
-            crash.
-        memory: address space of a child beyond what it has when it is asked, in bytes.
-        rehearse: the harmless work; None for none.
-        idle_seconds: how long a child waits for its question before that.
+        handler: what is done with a job.
+        memory_bytes: address space that a child may add to what it has when its job starts.
+        warm_up_after_seconds: how long a child stays idle before its warm-up.
 
     """
 
     def __init__(
         self,
-        work: Callable[[bytes], bytes],
+        handler: Handler,
         *,
-        memory: int,
-        rehearse: Callable[[], object] | None = None,
-        idle_seconds: float = _IDLE_SECONDS,
+        memory_bytes: int,
+        warm_up_after_seconds: float = _WARM_UP_AFTER_SECONDS,
     ) -> None:
-        self._work = work
-        self._memory = memory
-        self._rehearse = rehearse
-        self._idle_seconds = idle_seconds
-        self._spare: _Child | None = None
-        self._last: _Child | None = None
+        self._handler = handler
+        self._memory_bytes = memory_bytes
+        self._warm_up_after_seconds = warm_up_after_seconds
+        self._next: _Child | None = None
+        self._previous: _Child | None = None
 
-    def stand_by(self) -> None:
-        """Makes the next child, if there is none, and buries the last."""
-        self._bury_last()
-        self._spare = self._spare or self._fork()
+    def fork_ahead(self) -> None:
+        """Forks the next child if there is none, and reaps the previous one."""
+        self._release_previous()
+        self._next = self._next or self._fork()
 
-    def ask(self, question: bytes, *, seconds: float, wall_seconds: float) -> Outcome:
-        """What became of a child that was asked.
+    def run(self, job: Job) -> JobResult:
+        """Runs a job in the next child and waits for its result.
 
-        Args:
-            question: what it is asked.
-            seconds: processor time; the child dies after it wherever it is, inside of a library
-                too.
-            wall_seconds: time by the clock, for when the machine is overloaded.
-
+        A child that exceeds its processor time is killed by a signal, even inside native code.
         """
-        deadline = time.monotonic() + wall_seconds
-        frame = f"{seconds}\n".encode() + question
-        self._bury_last()
-        child, self._spare = self._spare or self._fork(), None
-        if not child.hear(frame, deadline):
-            # It died while it had nothing to do.
-            child.bury()
+        deadline = time.monotonic() + job.wall_seconds
+        self._release_previous()
+        child, self._next = self._next or self._fork(), None
+        data = job.encode()
+        if not child.send(data, deadline):
+            # It died while it was idle.
+            child.release()
             child = self._fork()
-            child.hear(frame, deadline)
-        self._last = child
-        return child.outcome(deadline)
+            child.send(data, deadline)
+        self._previous = child
+        return child.result(deadline)
 
     def close(self) -> None:
-        """Ends the child that stands by."""
-        self._bury_last()
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.kill()
-            spare.bury()
+        """Ends the idle child."""
+        self._release_previous()
+        idle, self._next = self._next, None
+        if idle is not None:
+            idle.kill()
+            idle.release()
 
-    def _bury_last(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            last.bury()
+    def _release_previous(self) -> None:
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            previous.release()
 
     def _fork(self) -> _Child:
-        hearing, asking = os.pipe()
-        reading, writing = os.pipe()
-        last_words = os.memfd_create("last-words")
+        job_read, job_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        stderr = os.memfd_create("stderr")
         pid = os.fork()
         if pid == 0:
-            os.close(asking)
-            os.close(reading)
-            self._live(hearing, writing, last_words)
-        os.close(hearing)
-        os.close(writing)
-        return _Child(pid, asking, reading, last_words)
+            os.close(job_write)
+            os.close(answer_read)
+            self._run_child(job_read, answer_write, stderr)
+        os.close(job_read)
+        os.close(answer_write)
+        return _Child(pid, job_write, answer_read, stderr)
 
-    def _live(self, hearing: int, writing: int, last_words: int) -> None:
-        """All of a child's life."""
-        code = _FAILED
+    def _run_child(self, job_read: int, answer_write: int, stderr: int) -> None:
+        """The whole life of a child process. Never returns."""
+        code = _EXIT_FAILED
         try:
-            # Nothing may outlive the process that waits for it.
+            # A child must not outlive the worker that waits for it.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.dup2(last_words, 2)
-            os.dup2(last_words, 1)
-            if self._rehearse is not None and not _ready(
-                hearing, select.POLLIN, self._idle_seconds
+            os.dup2(stderr, 2)
+            os.dup2(stderr, 1)
+            warm_up = self._handler.warm_up
+            if warm_up is not None and not _ready(
+                job_read, select.POLLIN, self._warm_up_after_seconds
             ):
-                # Limits that an operator sets may refuse it; that is nothing against the question.
+                # An operator's limits may refuse the warm-up; that says nothing about the job.
                 with contextlib.suppress(Exception):
-                    self._rehearse()
+                    warm_up()
             parts: list[bytes] = []
-            while part := os.read(hearing, _READ_BYTES):
+            while part := os.read(job_read, _READ_BYTES):
                 parts.append(part)
-            seconds, _, question = b"".join(parts).partition(b"\n")
-            if not seconds:
+            if not parts:
                 return
-            most = self._memory + _address_space()
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            job = Job.decode(b"".join(parts))
+            limit = self._memory_bytes + _address_space_bytes()
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.setitimer(signal.ITIMER_PROF, float(seconds))
-            answer = self._work(question)
+            signal.setitimer(signal.ITIMER_PROF, job.cpu_seconds)
+            body = self._handler.handle(job.body)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            body = memoryview(_HEAD.pack(len(answer), resident) + answer)
-            while body:
-                body = body[os.write(writing, body) :]
-            # To give up its memory takes the kernel longer than many a question: what was said is
-            # complete before.
-            os.close(writing)
+            resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            answer = memoryview(_ANSWER_HEADER.pack(len(body), resident_bytes) + body)
+            while answer:
+                answer = answer[os.write(answer_write, answer) :]
+            # Freeing a child's memory takes the kernel longer than many jobs take. Closing the
+            # pipe first lets the parent go on.
+            os.close(answer_write)
             code = 0
-        except BaseException as fault:  # noqa: BLE001 - the child ends here, whatever happens
+        except BaseException as fault:  # noqa: BLE001 - the child ends here in any case
             os.write(2, type(fault).__name__.encode())
         finally:
-            # Not even exit handlers are run twice.
+            # Skips exit handlers, which belong to the parent.
             os._exit(code)
 
 
 class _Child:
-    """A child as its parent sees it."""
+    """A child process as its parent sees it."""
 
-    def __init__(self, pid: int, asking: int, reading: int, last_words: int) -> None:
+    def __init__(self, pid: int, job_write: int, answer_read: int, stderr: int) -> None:
         self._pid = pid
-        # As files, which may be closed more than once.
-        self._asking = os.fdopen(asking, "wb", buffering=0)
-        self._reading = os.fdopen(reading, "rb", buffering=0)
-        self._last_words = os.fdopen(last_words, "rb", buffering=0)
+        # File objects, because closing one twice is harmless.
+        self._job_pipe = os.fdopen(job_write, "wb", buffering=0)
+        self._answer_pipe = os.fdopen(answer_read, "rb", buffering=0)
+        self._stderr = os.fdopen(stderr, "rb", buffering=0)
         self._is_reaped = False
 
-    def hear(self, frame: bytes, deadline: float) -> bool:
-        """Gives it what it is asked, until `deadline` of the monotonic clock; False if it is dead.
+    def send(self, data: bytes, deadline: float) -> bool:
+        """Sends the job until `deadline` (monotonic clock). False if the child is dead.
 
-        Only an end tells it that it has heard all: what is cut is never worked on.
+        The child starts only when the pipe is closed, so it never works on part of a job.
         """
-        asking = self._asking.fileno()
-        os.set_blocking(asking, False)
-        rest = memoryview(frame)
+        pipe = self._job_pipe.fileno()
+        os.set_blocking(pipe, False)
+        rest = memoryview(data)
         try:
-            while rest and _ready(asking, select.POLLOUT, deadline - time.monotonic()):
-                rest = rest[os.write(asking, rest) :]
+            while rest and _ready(pipe, select.POLLOUT, deadline - time.monotonic()):
+                rest = rest[os.write(pipe, rest) :]
         except BrokenPipeError:
             return False
         if not rest:
-            self._asking.close()
+            self._job_pipe.close()
         return True
 
-    def outcome(self, deadline: float) -> Outcome:
-        """Waits until it has answered or ended, or ends it at `deadline` of the monotonic clock."""
-        said = _read(self._reading.fileno(), deadline)
-        if said is None:
+    def result(self, deadline: float) -> JobResult:
+        """Waits for the answer or the child's end; kills it at `deadline` (monotonic clock)."""
+        answer = _read_all(self._answer_pipe.fileno(), deadline)
+        if answer is None:
             self.kill()
-        elif len(said) >= _HEAD.size:
-            size, resident = _HEAD.unpack_from(said)
-            if len(said) == _HEAD.size + size:
-                return Outcome(said[_HEAD.size :], None, resident)
-        status, resident = self._reaped()
-        if said is None:
-            return Outcome(b"", Death.WAIT, resident)
-        last_words = os.pread(self._last_words.fileno(), _LAST_WORDS_BYTES, 0)
-        return Outcome(b"", _death(os.waitstatus_to_exitcode(status), last_words), resident)
+        elif len(answer) >= _ANSWER_HEADER.size:
+            size, resident_bytes = _ANSWER_HEADER.unpack_from(answer)
+            if len(answer) == _ANSWER_HEADER.size + size:
+                return JobResult(answer[_ANSWER_HEADER.size :], None, resident_bytes)
+        status, resident_bytes = self._reap()
+        if answer is None:
+            return JobResult(b"", Failure.WALL_TIME, resident_bytes)
+        stderr = os.pread(self._stderr.fileno(), _MAX_STDERR_BYTES, 0)
+        failure = _failure(os.waitstatus_to_exitcode(status), stderr)
+        return JobResult(b"", failure, resident_bytes)
 
     def kill(self) -> None:
-        """Ends it at once. Its process id is its own until it is buried."""
+        """Sends SIGKILL. The process id cannot be reused before `release`."""
         os.kill(self._pid, signal.SIGKILL)
 
-    def bury(self) -> None:
-        """Waits for its end, and lets go of all that is left of it."""
-        self._asking.close()
+    def release(self) -> None:
+        """Waits until it has exited and closes its pipes."""
+        self._job_pipe.close()
         if not self._is_reaped:
-            self._reaped()
-        self._reading.close()
-        self._last_words.close()
+            self._reap()
+        self._answer_pipe.close()
+        self._stderr.close()
 
-    def _reaped(self) -> tuple[int, int]:
+    def _reap(self) -> tuple[int, int]:
+        """Its wait status and peak memory in bytes."""
         _, status, usage = os.wait4(self._pid, 0)
         self._is_reaped = True
         return status, usage.ru_maxrss * 1024
 
 
-def _read(pipe: int, deadline: float) -> bytes | None:
-    """All that comes until the other end is closed; None if that takes too long."""
+def _read_all(pipe: int, deadline: float) -> bytes | None:
+    """Everything until the other end is closed; None if the deadline passes first."""
     parts: list[bytes] = []
     while _ready(pipe, select.POLLIN, deadline - time.monotonic()):
         part = os.read(pipe, _READ_BYTES)
@@ -257,24 +225,24 @@ def _read(pipe: int, deadline: float) -> bytes | None:
 
 
 def _ready(pipe: int, event: int, seconds: float) -> bool:
-    """Whether a pipe can be read or written, or has lost its other end, within some seconds."""
+    """Whether a pipe becomes ready for `event`, or its other end is closed, within some seconds."""
     poll = select.poll()
     poll.register(pipe, event)
     return bool(poll.poll(max(0.0, seconds) * 1e3))
 
 
-def _death(code: int, said: bytes) -> Death:
-    if code == -signal.SIGPROF:
-        return Death.TIME
-    if any(sign in said for sign in _OUT_OF_MEMORY_SIGNS):
-        return Death.MEMORY
-    return Death.CRASH
+def _failure(exit_code: int, stderr: bytes) -> Failure:
+    if exit_code == -signal.SIGPROF:
+        return Failure.CPU_TIME
+    if any(message in stderr for message in _OUT_OF_MEMORY_MESSAGES):
+        return Failure.MEMORY
+    return Failure.CRASH
 
 
-def _address_space() -> int:
+def _address_space_bytes() -> int:
     with open("/proc/self/statm") as statm:  # noqa: PTH123 - a file of the kernel's
         return int(statm.read().split()[0]) * resource.getpagesize()
 
 
 if sys.platform != "linux":  # pragma: no cover
-    raise ImportError("callers' schemas are worked on in Linux processes")
+    raise ImportError("worker processes for callers' schemas need Linux")

@@ -1,52 +1,67 @@
-"""Worker processes for callers' schemas: whatever a schema does, the server and others live on.
+"""A pool of worker processes for jobs on callers' data.
 
-Most schemas take a few milliseconds. One that takes longer than `SchemaLimits.quick_seconds` starts
-again in a worker that is kept for such schemas, so that however many of them there are, others wait
-for their first `quick_seconds` only. While another worker is free for those others, it has all its
+Most jobs take a few milliseconds. A job that takes longer than `PoolLimits.quick_seconds` starts
+again in one extra worker reserved for slow jobs, so however many slow jobs there are, other jobs
+wait for at most their first `quick_seconds`. While another worker is free, a job gets its full
 time at once instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import resource
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.fair_queue import FairQueue
-from genir_server.domain.types import Tightening
-from genir_server.schema.errors import SchemaRefusedError, too_complex
-from genir_server.schema.isolation.forked_child import Death
+from genir_server.schema.isolation.job import Failure, Job
 from genir_server.schema.isolation.worker_client import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+    from genir_server.schema.isolation.job import JobResult, WorkerConfiguration
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 2.0
+# A worker enforces the limits of its jobs itself. One that stays silent this much longer is broken.
 _SILENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Limits of a job in a pool.
+
+    Attributes:
+        quick_seconds: processor time before a job moves to the worker for slow jobs.
+        cpu_seconds: processor time of a job.
+        wall_seconds: time by the clock for a job, waiting for workers included.
+        max_slow: jobs that may wait for the worker for slow jobs or run there; further ones are
+            refused at once. None for no limit.
+
+    """
+
+    quick_seconds: float
+    cpu_seconds: float
+    wall_seconds: float
+    max_slow: int | None = None
 
 
 @dataclass(slots=True)
 class PoolCounters:
-    """What the workers have been through since the start.
+    """What happened in a pool since its start.
 
     Attributes:
-        analysed: schemas that got an answer, refusals included.
-        slow: schemas that had only `SchemaLimits.quick_seconds` at first and took longer.
-        crashes: schemas over which a process died for want of stack or memory.
-        timeouts: schemas that took too long.
-        replaced: workers that were out of order, or whose question was given up, and were replaced.
+        jobs: jobs that ended, failures included.
+        slow: jobs that moved to the worker for slow jobs.
+        crashes: jobs whose process ran out of memory or died.
+        timeouts: jobs that used all their processor time.
+        replaced: workers that were replaced because they broke or their job was cancelled.
 
     """
 
-    analysed: int = 0
+    jobs: int = 0
     slow: int = 0
     crashes: int = 0
     timeouts: int = 0
@@ -54,224 +69,216 @@ class PoolCounters:
 
 
 class WorkerPool:
-    """Warm workers: some for every schema, one more for those that take long.
+    """Worker processes that share jobs, and one extra worker for slow jobs.
+
+    Workers start when they are first needed, or all at once by `start`. Callers that wait for a
+    worker get one round-robin.
 
     Args:
-        tokenizer: model folder or tokenizer file; None for single bytes.
-        limits: what is refused.
-        bounds: how far output is bounded.
-        workers: processes for every schema, 1 and up.
-        for_xgrammar: whether the engine schemas have to suit the backend xgrammar.
+        configuration: what the workers do.
+        limits: limits of a job.
+        workers: processes for all jobs, 1 and up.
+        purpose: what the jobs do, for messages to callers: "the machine is too busy to …".
 
     """
 
     def __init__(
         self,
-        tokenizer: Path | str | None,
-        limits: SchemaLimits,
-        bounds: NarrowingBounds,
-        workers: int,
+        configuration: WorkerConfiguration,
+        limits: PoolLimits,
         *,
-        for_xgrammar: bool = False,
+        workers: int = 1,
+        purpose: str,
     ) -> None:
+        self._configuration = configuration
         self._limits = limits
-        self._count = max(1, workers)
-        self._configuration = json.dumps(
-            {
-                "tokenizer": None if tokenizer is None else str(tokenizer),
-                "limits": asdict(limits),
-                "bounds": asdict(bounds),
-                "for_xgrammar": for_xgrammar,
-            }
-        ).encode()
+        self._purpose = purpose
+        # None in a queue stands for a worker that has to be started.
         self._quick: FairQueue[WorkerProcess | None] = FairQueue()
         self._slow: FairQueue[WorkerProcess | None] = FairQueue()
+        self._slots = [*[self._quick] * max(1, workers), self._slow]
+        for queue in self._slots:
+            queue.put(None)
+        self._slow_jobs = 0
         self._all: set[WorkerProcess] = set()
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[bool]] = set()
         self._closed = False
         self.counters = PoolCounters()
 
     async def start(self) -> None:
-        """Starts the workers and waits until they are warm.
+        """Starts all workers and waits until they are warm. Call before the first `run`.
 
         Raises:
-            RuntimeError: a worker does not start; the message is its last output.
+            OSError: a process cannot be started.
+            RuntimeError: a worker does not start; the message is the end of its standard error.
 
         """
-        first, *others = await asyncio.gather(*(self._spawn() for _ in range(self._count + 1)))
-        self._slow.put(first)
-        for worker in others:
-            self._quick.put(worker)
+        await asyncio.gather(*(self._fill(queue) for queue in self._slots))
 
     async def close(self) -> None:
         """Ends the workers. May be called more than once."""
         self._closed = True
-        for task in list(self._replacing):
+        for task in list(self._starting):
             task.cancel()
         for worker in list(self._all):
-            await self._bury(worker)
+            await self._end(worker)
 
-    async def analyse(
-        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
-    ) -> bytes:
-        """The reply of a worker to a schema: JSON. Callers who wait for a worker get one in turns.
+    async def run(self, body: bytes, caller: str = "") -> JobResult:
+        """Runs a job and waits for its result.
+
+        Args:
+            body: the input.
+            caller: who sent it; callers that wait for a worker get one round-robin.
+
+        Returns:
+            The result. Its failure is never `Failure.WALL_TIME`.
 
         Raises:
-            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
-                `SchemaLimits.probe_seconds`, or more memory or stack than there is.
-            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passed in waiting for
-                workers and in their work, all together; DRAINING when the server is going down.
+            GenirError: OVERLOADED when the job's time by the clock passes, its worker is lost, or
+                too many slow jobs wait; DRAINING when the pool is closed.
 
         """
-        deadline = asyncio.get_running_loop().time() + self._limits.probe_wall_seconds
-        quick = min(self._limits.quick_seconds, self._limits.probe_seconds)
-        # How a worker is asked: `genir_server.schema.isolation.worker_main`.
-        question = f"{tightening.value}\n{text}"
-        most = self._limits.probe_seconds
-        async with self._turn(self._quick, caller, deadline) as worker:
-            seconds = most if self._quick.free else quick
-            reply = await self._ask(worker, question, seconds, deadline)
-        death = _death(reply)
-        if death is Death.TIME and seconds < most:
-            self.counters.slow += 1
-            async with self._turn(self._slow, caller, deadline) as worker:
-                reply = await self._ask(worker, question, most, deadline)
-            death = _death(reply)
-        self.counters.analysed += 1
-        if death is not None:
-            raise self._refusal(death)
-        return reply
+        limits = self._limits
+        deadline = asyncio.get_running_loop().time() + limits.wall_seconds
+        async with self._worker(self._quick, caller, deadline) as worker:
+            seconds = limits.cpu_seconds
+            if not self._quick.free:
+                seconds = min(seconds, limits.quick_seconds)
+            result = await self._run(worker, body, seconds, deadline)
+        if result.failure is Failure.CPU_TIME and seconds < limits.cpu_seconds:
+            result = await self._run_slow(body, caller, deadline)
+        self.counters.jobs += 1
+        if result.failure is Failure.WALL_TIME:
+            raise self._overloaded()
+        if result.failure is Failure.CPU_TIME:
+            self.counters.timeouts += 1
+        elif result.failure is not None:
+            self.counters.crashes += 1
+        return result
+
+    async def _run_slow(self, body: bytes, caller: str, deadline: float) -> JobResult:
+        if self._limits.max_slow is not None and self._slow_jobs >= self._limits.max_slow:
+            raise GenirError(
+                Reason.OVERLOADED,
+                f"too many slow jobs are waiting to {self._purpose}; try again",
+                retry_after=_RETRY_SECONDS,
+            )
+        self.counters.slow += 1
+        self._slow_jobs += 1
+        try:
+            async with self._worker(self._slow, caller, deadline) as worker:
+                return await self._run(worker, body, self._limits.cpu_seconds, deadline)
+        finally:
+            self._slow_jobs -= 1
 
     @asynccontextmanager
-    async def _turn(
+    async def _worker(
         self, queue: FairQueue[WorkerProcess | None], caller: str, deadline: float
     ) -> AsyncIterator[WorkerProcess]:
-        """The next free worker of a queue; it goes back there, or another one if it is broken."""
+        """The next free worker of a queue. It goes back there; a broken one is replaced."""
         try:
-            # Who waits that long had better try elsewhere.
             async with asyncio.timeout_at(deadline):
-                worker = await queue.get(caller)
+                worker = await self._take(queue, caller)
         except TimeoutError:
-            raise _overloaded() from None
-        if self._closed:
-            raise GenirError(Reason.DRAINING, "the server is going down")
-        if worker is None:
-            # A replacement did not start; try again rather than let callers wait for ever.
-            self._replace_soon(queue, None)
-            raise _overloaded()
+            raise self._overloaded() from None
         healthy = False
         try:
             yield worker
             healthy = True
         finally:
-            self._return(queue, worker, healthy=healthy)
+            if healthy:
+                queue.put(worker)
+            else:
+                worker.kill()
+                self._replace(queue, worker)
 
-    async def _ask(
-        self, worker: WorkerProcess, question: str, seconds: float, deadline: float
-    ) -> bytes:
-        """What a worker replies before the event loop's clock is at `deadline`."""
+    async def _take(self, queue: FairQueue[WorkerProcess | None], caller: str) -> WorkerProcess:
+        while True:
+            worker = await queue.get(caller)
+            if self._closed:
+                # The next caller in the queue is refused as well.
+                queue.put(None)
+                raise GenirError(Reason.DRAINING, "the server is going down")
+            if worker is not None:
+                return worker
+            # In a task of its own: a caller that goes away must not interrupt the start.
+            start = self._refill(queue)
+            await asyncio.wait({start})
+            if not start.cancelled() and not start.result():
+                raise self._overloaded()
+
+    async def _run(
+        self, worker: WorkerProcess, body: bytes, cpu_seconds: float, deadline: float
+    ) -> JobResult:
+        """Runs a job on a worker until `deadline` (the event loop's clock)."""
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         try:
-            # A worker itself sees to the limits: one that keeps silent is out of order.
             async with asyncio.timeout(left + _SILENCE_SECONDS):
-                return await worker.ask(f"{seconds} {left} {question}".encode())
+                return await worker.run(Job(body, cpu_seconds, left))
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-            raise _overloaded() from None
+            raise self._overloaded() from None
 
-    def _return(
-        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess, *, healthy: bool
-    ) -> None:
-        if healthy:
-            queue.put(worker)
-            return
-        worker.kill()
-        if not self._closed:
-            self.counters.replaced += 1
-            self._replace_soon(queue, worker)
-
-    def _replace_soon(
-        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess | None
-    ) -> None:
-        task = asyncio.get_running_loop().create_task(self._replace(queue, worker))
-        self._replacing.add(task)
-        task.add_done_callback(self._replacing.discard)
-
-    async def _replace(
-        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess | None
-    ) -> None:
-        if worker is not None:
-            await self._bury(worker)
+    async def _fill(self, queue: FairQueue[WorkerProcess | None]) -> None:
+        worker = await queue.get("")
         try:
-            queue.put(await self._spawn())
-        except (OSError, RuntimeError):
-            queue.put(None)
+            worker = worker or await self._spawn()
+        finally:
+            queue.put(worker)
 
-    async def _bury(self, worker: WorkerProcess) -> None:
+    def _replace(self, queue: FairQueue[WorkerProcess | None], broken: WorkerProcess) -> None:
+        if self._closed:
+            queue.put(None)
+        else:
+            self.counters.replaced += 1
+            self._refill(queue, broken)
+
+    def _refill(
+        self, queue: FairQueue[WorkerProcess | None], broken: WorkerProcess | None = None
+    ) -> asyncio.Task[bool]:
+        """Starts a worker for a free place in a queue. The task says whether it did start."""
+
+        async def refill() -> bool:
+            worker: WorkerProcess | None = None
+            try:
+                if broken is not None:
+                    await self._end(broken)
+                worker = await self._spawn()
+            except (OSError, RuntimeError):
+                return False
+            finally:
+                # None if it did not start: the next job tries again.
+                queue.put(worker)
+            return True
+
+        task = asyncio.get_running_loop().create_task(refill())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return task
+
+    async def _end(self, worker: WorkerProcess) -> None:
         worker.kill()
         await worker.wait()
         self._all.discard(worker)
-
-    def _refusal(self, death: Death) -> SchemaRefusedError | GenirError:
-        limits = self._limits
-        if death is Death.WAIT:
-            return _overloaded()
-        if death is Death.TIME:
-            self.counters.timeouts += 1
-            return too_complex(
-                "Preparing the schema takes too long",
-                "probe_seconds",
-                limits.probe_seconds,
-            )
-        self.counters.crashes += 1
-        if death is Death.MEMORY:
-            return too_complex(
-                "Preparing the schema takes too much memory",
-                "probe_bytes",
-                limits.probe_bytes,
-            )
-        most = _stack_bytes(limits.probe_bytes)
-        return SchemaRefusedError(
-            Reason.SCHEMA_TOO_COMPLEX,
-            "The schema is too complex: the process that prepares it died, most likely for want "
-            f"of stack, of which it has {most} bytes",
-            pointer="",
-            limit="worker",
-            max=str(most),
-        )
 
     async def _spawn(self) -> WorkerProcess:
         worker = await WorkerProcess.start()
         self._all.add(worker)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await worker.ask(self._configuration)
+                await worker.configure(self._configuration)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             worker.kill()
-            detail = worker.last_words()[-500:]
-            await self._bury(worker)
+            detail = worker.stderr_tail()[-500:]
+            await self._end(worker)
             raise RuntimeError(f"a schema worker did not start: {detail}") from None
         except asyncio.CancelledError:
             worker.kill()
             raise
         return worker
 
-
-def _stack_bytes(memory: int) -> int:
-    """The stack of a worker's child: bounded as this process's is, and by the child's memory."""
-    most, _ = resource.getrlimit(resource.RLIMIT_STACK)
-    return memory if most == resource.RLIM_INFINITY else min(most, memory)
-
-
-def _overloaded() -> GenirError:
-    return GenirError(
-        Reason.OVERLOADED,
-        "the machine is too busy to prepare the schema; try again",
-        retry_after=_RETRY_SECONDS,
-    )
-
-
-def _death(reply: bytes) -> Death | None:
-    # Analyses are large: only what begins as a death is read here.
-    if not reply.startswith(b'{"death"'):
-        return None
-    return Death(json.loads(reply)["death"])
+    def _overloaded(self) -> GenirError:
+        return GenirError(
+            Reason.OVERLOADED,
+            f"the machine is too busy to {self._purpose}; try again",
+            retry_after=_RETRY_SECONDS,
+        )

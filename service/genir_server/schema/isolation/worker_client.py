@@ -8,12 +8,16 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from genir_server.python_process import start_python, wait_for_all
+from genir_server.python_process import start_python, wait_and_reap_group
+from genir_server.schema.isolation.framing import frame, read_frame_async
+from genir_server.schema.isolation.job import JobResult
 
 if TYPE_CHECKING:
     import subprocess
 
-_LAST_WORDS_BYTES = 4_096
+    from genir_server.schema.isolation.job import Job, WorkerConfiguration
+
+_MAX_STDERR_BYTES = 4_096
 
 
 class WorkerProcess:
@@ -29,73 +33,89 @@ class WorkerProcess:
         process: subprocess.Popen[bytes],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        last_words: int,
+        stderr: int,
     ) -> None:
         self.pid = process.pid
         self._process = process
         self._reader = reader
         self._writer = writer
-        self._last_words = last_words
+        self._stderr = stderr
 
     @classmethod
     async def start(cls) -> WorkerProcess:
-        """Starts a worker, with a socket for its standard input and output."""
-        here, there = socket.socketpair()
-        last_words = os.memfd_create("last-words")
+        """Starts a worker, with a socket as its standard input and output.
+
+        Raises:
+            OSError: the process cannot be started.
+
+        """
+        ours, theirs = socket.socketpair()
+        stderr = os.memfd_create("stderr")
         process: subprocess.Popen[bytes] | None = None
         try:
-            with there:
-                # Not in a thread, where whoever stops waiting for it would leave it behind.
+            with theirs:
+                # In this thread: a cancelled `to_thread` would leave the process behind.
                 process = start_python(
                     "genir_server.schema.isolation.worker_main",
-                    stdin=there.fileno(),
-                    stdout=there.fileno(),
-                    stderr=last_words,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=stderr,
                 )
-            return cls(process, *await asyncio.open_connection(sock=here), last_words)
+            return cls(process, *await asyncio.open_connection(sock=ours), stderr)
         except BaseException:
-            here.close()
-            os.close(last_words)
+            ours.close()
+            os.close(stderr)
             if process is not None:
                 process.kill()
-                wait_for_all(process)
+                wait_and_reap_group(process)
             raise
 
-    async def ask(self, body: bytes) -> bytes:
-        """Sends a frame and gives the body of the frame that comes back.
+    async def configure(self, configuration: WorkerConfiguration) -> None:
+        """Sends the configuration and waits until the worker is warm.
 
         Raises:
             ConnectionError, asyncio.IncompleteReadError: the worker is gone.
 
         """
+        await self._exchange(configuration.encode())
+
+    async def run(self, job: Job) -> JobResult:
+        """Runs a job and waits for its result.
+
+        Raises:
+            ConnectionError, asyncio.IncompleteReadError: the worker is gone.
+
+        """
+        return JobResult.decode(await self._exchange(job.encode()))
+
+    async def _exchange(self, body: bytes) -> bytes:
         try:
-            self._writer.write(len(body).to_bytes(4, "big") + body)
+            self._writer.write(frame(body))
         except RuntimeError as fault:
-            # What uvloop says of a connection whose other end is gone.
+            # uvloop's error for a connection whose other end is closed.
             raise BrokenPipeError from fault
         await self._writer.drain()
-        head = await self._reader.readexactly(4)
-        return await self._reader.readexactly(int.from_bytes(head, "big"))
+        return await read_frame_async(self._reader)
 
     def kill(self) -> None:
         """Sends SIGKILL, if it still runs."""
         self._process.kill()
 
-    def last_words(self) -> str:
-        """The end of what it wrote to standard error; nothing once its end was waited for."""
-        if self._last_words < 0:
+    def stderr_tail(self) -> str:
+        """The end of what it wrote to standard error; empty after `wait`."""
+        if self._stderr < 0:
             return ""
-        size = os.fstat(self._last_words).st_size
-        start = max(0, size - _LAST_WORDS_BYTES)
-        return os.pread(self._last_words, _LAST_WORDS_BYTES, start).decode(errors="replace")
+        size = os.fstat(self._stderr).st_size
+        start = max(0, size - _MAX_STDERR_BYTES)
+        return os.pread(self._stderr, _MAX_STDERR_BYTES, start).decode(errors="replace")
 
     async def wait(self) -> int:
-        """Its exit code, when it has ended. May be called more than once."""
-        code = await asyncio.to_thread(wait_for_all, self._process)
+        """Waits until it has exited; gives its exit code. May be called more than once."""
+        code = await asyncio.to_thread(wait_and_reap_group, self._process)
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        if self._last_words >= 0:
-            os.close(self._last_words)
-            self._last_words = -1
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
         return code

@@ -38,7 +38,7 @@ class Options:
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
         plain_recursion: what leads into a cycle is dropped where other keywords apply as well.
-        impossible: names of definitions that no value satisfies, as the engine found out.
+        unsatisfiable: names of definitions that no value satisfies, as the compiler found out.
 
     """
 
@@ -48,7 +48,7 @@ class Options:
     plain_patterns: bool = False
     plain_conditions: bool = False
     plain_recursion: bool = False
-    impossible: frozenset[str] = frozenset()
+    unsatisfiable: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Context:
     def use(self, pointer: str) -> EngineSchema:
         """The engine schema that stands for `pointer` where another schema holds it."""
         name = self.names.get(pointer)
-        if name in self.options.impossible:
+        if name in self.options.unsatisfiable:
             return False
         if name is not None:
             return {"$ref": f"#/$defs/{name}"} if pointer else {"$ref": "#"}

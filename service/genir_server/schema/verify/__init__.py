@@ -1,1 +1,1 @@
-"""Decides whether a value is valid for the caller's own schema."""
+"""Checks values against the caller's own schema, with jsonschema-rs."""

@@ -1,4 +1,4 @@
-"""Decides on the caller's own schema, with jsonschema-rs."""
+"""Checks values against the caller's own schema, with jsonschema-rs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from genir_server.schema.read.vocabulary import Draft
 
-_LONGEST_MESSAGE = 200
-_MOST_VIOLATIONS = 50
+_MAX_MESSAGE_CHARACTERS = 200
+_MAX_VIOLATIONS = 50
 _BACKTRACK_LIMIT = 100_000
-_PATTERN_BYTES = 4 << 20
+_MAX_PATTERN_BYTES = 4 << 20
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _of_2020(name: str) -> Callable[[str], bool]:
+def _format_of_2020(name: str) -> Callable[[str], bool]:
     check = jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True)
     return check.is_valid
 
@@ -39,19 +39,19 @@ _LATER_FORMATS = (
     "uri-reference",
     "uri-template",
 )
-# Formats that a draft does not list are asserted all the same: who writes `uuid` means it.
+# Asserted in every draft: an author who writes `uuid` means it, even where the draft lacks it.
 _FORMATS: dict[str, Callable[..., bool]] = {
     "uuid": lambda text: _UUID.fullmatch(text) is not None,
-    **{name: _of_2020(name) for name in _LATER_FORMATS},
+    **{name: _format_of_2020(name) for name in _LATER_FORMATS},
 }
 
 
 class SchemaVerifier:
-    """A compiled schema that checks values. Fetches nothing, whatever the schema names.
+    """A compiled schema that checks values. It never fetches a reference.
 
     Attributes:
         may_block: always false; see `genir_server.schema.types.Verifier`.
-        linear: whether every regular expression runs in time in proportion to the text.
+        is_linear: whether every regular expression runs in linear time.
 
     Args:
         schema: the caller's schema, as JSON text or parsed.
@@ -65,19 +65,21 @@ class SchemaVerifier:
     may_block = False
 
     def __init__(self, schema: dict[str, object] | bool | str, draft: Draft) -> None:
-        # Regular expressions run in linear time where they can; look-around and
-        # back-references need the engine that goes back, within a limit.
+        # The linear-time engine first. Look-around and back-references need the backtracking one,
+        # which gets a limit.
         options: tuple[jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions, ...] = (
-            jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES),
+            jsonschema_rs.RegexOptions(
+                size_limit=_MAX_PATTERN_BYTES, dfa_size_limit=_MAX_PATTERN_BYTES
+            ),
             jsonschema_rs.FancyRegexOptions(
                 backtrack_limit=_BACKTRACK_LIMIT,
-                size_limit=_PATTERN_BYTES,
-                dfa_size_limit=_PATTERN_BYTES,
+                size_limit=_MAX_PATTERN_BYTES,
+                dfa_size_limit=_MAX_PATTERN_BYTES,
             ),
         )
         fault: Exception | None = None
         for pattern_options in options:
-            self.linear = pattern_options is options[0]
+            self.is_linear = pattern_options is options[0]
             try:
                 self._validator = VALIDATORS[draft](
                     schema,
@@ -97,7 +99,7 @@ class SchemaVerifier:
         return self._validator.is_valid(value)
 
     def violations(self, value: object) -> list[Violation]:
-        """Every way in which the parsed JSON `value` fails the schema, at most 50."""
+        """Every way in which the parsed JSON `value` fails the schema, up to 50 of them."""
         if self._validator.is_valid(value):
             return []
         found = []
@@ -107,10 +109,10 @@ class SchemaVerifier:
                     instance_pointer=pointer.join(error.instance_path),
                     schema_pointer=pointer.join(error.schema_path),
                     keyword=_keyword(error.schema_path),
-                    message=_cut(error.message),
+                    message=_shortened(error.message),
                 )
             )
-            if len(found) == _MOST_VIOLATIONS:
+            if len(found) == _MAX_VIOLATIONS:
                 break
         return found
 
@@ -120,7 +122,7 @@ def _keyword(path: list[str | int]) -> str:
     return names[-1] if names else ""
 
 
-def _cut(message: str) -> str:
-    if len(message) <= _LONGEST_MESSAGE:
+def _shortened(message: str) -> str:
+    if len(message) <= _MAX_MESSAGE_CHARACTERS:
         return message
-    return message[: _LONGEST_MESSAGE - 1] + "…"
+    return message[: _MAX_MESSAGE_CHARACTERS - 1] + "…"

@@ -1,0 +1,190 @@
+"""Runs the pipeline in worker processes. Both sides: the server's and the worker's."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+from genir_server.domain.errors import Reason
+from genir_server.domain.types import Tightening
+from genir_server.schema.analysis import encode_reply
+from genir_server.schema.errors import SchemaRefusedError, too_complex
+from genir_server.schema.isolation.job import Failure, Handler, WorkerConfiguration
+from genir_server.schema.isolation.pool import PoolLimits, WorkerPool
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from genir_server.schema.isolation.job import JobResult
+    from genir_server.schema.isolation.pool import PoolCounters
+    from genir_server.schema.pipeline import Pipeline
+
+# Python code that recurses deeper than this on a caller's schema is refused, not crashed.
+_MAX_RECURSION = 2_000
+_WARM_UP_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "pattern": "^[a-z]+$"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True},
+            "at": {"type": "string", "format": "date-time"},
+            "size": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
+            "next": {"$ref": "#/$defs/next"},
+        },
+        "required": ["name", "size"],
+        "additionalProperties": False,
+        "$defs": {"next": {"type": "object", "properties": {"size": {"type": "number"}}}},
+    }
+)
+
+
+class IsolatedPipeline:
+    """Worker processes that analyse schemas.
+
+    Args:
+        tokenizer: model folder or tokenizer file; None for a tokenizer of single bytes.
+        limits: what is refused.
+        bounds: bounds on output where a schema sets none.
+        workers: processes for all schemas, 1 and up; one more is reserved for slow schemas.
+        for_xgrammar: whether engine schemas have to suit the backend xgrammar.
+
+    """
+
+    def __init__(
+        self,
+        tokenizer: Path | str | None,
+        limits: SchemaLimits,
+        bounds: NarrowingBounds,
+        workers: int,
+        *,
+        for_xgrammar: bool = False,
+    ) -> None:
+        self._limits = limits
+        self._pool = WorkerPool(
+            WorkerConfiguration(
+                __name__,
+                {
+                    "tokenizer": None if tokenizer is None else str(tokenizer),
+                    "limits": asdict(limits),
+                    "bounds": asdict(bounds),
+                    "for_xgrammar": for_xgrammar,
+                },
+                memory_bytes=limits.probe_bytes,
+            ),
+            PoolLimits(
+                quick_seconds=limits.quick_seconds,
+                cpu_seconds=limits.probe_seconds,
+                wall_seconds=limits.probe_wall_seconds,
+            ),
+            workers=workers,
+            purpose="prepare the schema",
+        )
+
+    @property
+    def counters(self) -> PoolCounters:
+        """What happened in the workers since the start."""
+        return self._pool.counters
+
+    async def start(self) -> None:
+        """Starts the workers and waits until they are warm.
+
+        Raises:
+            OSError: a process cannot be started.
+            RuntimeError: a worker does not start; the message is the end of its standard error.
+
+        """
+        await self._pool.start()
+
+    async def close(self) -> None:
+        """Ends the workers. May be called more than once."""
+        await self._pool.close()
+
+    async def analyse(
+        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+    ) -> JobResult:
+        """Analyses a schema. `decode_reply` reads the body of the result.
+
+        Args:
+            text: the schema.
+            caller: who sent it; callers that wait for a worker get one round-robin.
+            tightening: what the engine schema rules out beyond the usual.
+
+        Raises:
+            SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
+                `SchemaLimits.probe_seconds`, or more memory or stack than there is.
+            GenirError: OVERLOADED when `SchemaLimits.probe_wall_seconds` passes first; DRAINING
+                when the server is going down.
+
+        """
+        result = await self._pool.run(f"{tightening.value}\n{text}".encode(), caller)
+        if result.failure is not None:
+            raise refusal_of(result.failure, self._limits)
+        return result
+
+
+def refusal_of(failure: Failure, limits: SchemaLimits) -> SchemaRefusedError:
+    """The refusal of a schema whose worker process failed."""
+    if failure is Failure.CPU_TIME:
+        return too_complex(
+            "Preparing the schema takes too long", "probe_seconds", limits.probe_seconds
+        )
+    if failure is Failure.MEMORY:
+        return too_complex(
+            "Preparing the schema takes too much memory", "probe_bytes", limits.probe_bytes
+        )
+    stack_bytes = _stack_bytes(limits.probe_bytes)
+    return SchemaRefusedError(
+        Reason.SCHEMA_TOO_COMPLEX,
+        "The schema is too complex: the process that prepares it crashed, most likely because it "
+        f"ran out of stack, of which it has {stack_bytes} bytes",
+        pointer="",
+        limit="worker",
+        max=str(stack_bytes),
+    )
+
+
+def _stack_bytes(memory_bytes: int) -> int:
+    """The stack of a worker's child: limited as this process's is, and by the child's memory."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return memory_bytes if limit == resource.RLIM_INFINITY else min(limit, memory_bytes)
+
+
+def load_handler(settings: Mapping[str, object]) -> Handler:
+    """The worker's side: loads the grammar engine and the tokenizer."""
+    from genir_server.schema.grammar.guidance import load_tokenizer
+    from genir_server.schema.pipeline import Pipeline
+
+    sys.setrecursionlimit(_MAX_RECURSION)
+    tokenizer = settings["tokenizer"]
+    pipeline = Pipeline(
+        load_tokenizer(None if tokenizer is None else str(tokenizer)),
+        SchemaLimits(**cast("dict[str, Any]", settings["limits"])),
+        NarrowingBounds(**cast("dict[str, Any]", settings["bounds"])),
+        for_xgrammar=bool(settings["for_xgrammar"]),
+    )
+    return Handler(
+        handle=lambda body: analyse_in_worker(pipeline, body),
+        warm_up=lambda: encode_reply(pipeline.analyse(_WARM_UP_SCHEMA)),
+    )
+
+
+def analyse_in_worker(pipeline: Pipeline, body: bytes) -> bytes:
+    """Analyses the schema of a job."""
+    tightening, _, text = body.partition(b"\n")
+    try:
+        return encode_reply(pipeline.analyse(text.decode(), Tightening(int(tightening))))
+    except SchemaRefusedError as refusal:
+        return encode_reply(refusal)
+    except RecursionError:
+        return encode_reply(
+            too_complex(
+                "Preparing the schema nests function calls too deeply",
+                "recursion",
+                sys.getrecursionlimit(),
+            )
+        )
