@@ -1,8 +1,8 @@
 """Measures jump-forward side by side with vLLM as it is, in process, on the embedded model.
 
 ``python -m bench.jump_forward --out results.json`` starts three engines and lets them take turns:
-vLLM as it is, jump-forward without guesses, and jump-forward as it is by default. For each number
-of requests at once, each engine answers the same prompts under the same schemas at temperature 0 or
+stock vLLM, jump-forward without prompt lookup, and jump-forward by default. For each number of
+requests at once, each engine answers the same prompts under the same schemas at temperature 0 or
 another, ``--rounds`` times, in this order and the other from round to round. The first round warms
 them up and is not counted. Reported are the ratio of tokens/s (median and range over the
 rounds), engine steps per token, the share of tokens that were forced and of those that cost no
@@ -32,8 +32,8 @@ from bench.performance.compare import SETTLING_SECONDS
 from genir.schemas import builtin_ir_schema_text
 from genir_server.domain.types import Message, Role, Sampling
 from genir_server.engine.config import EngineConfig
+from genir_server.engine.embedded_model import embedded_dtype
 from genir_server.engine.protocol import EngineRequest
-from genir_server.engine.vllm.cpu_dtype import embedded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,8 @@ class Comparison:
     forced_share: float
     forced_saved_share: float
     accepted_share: float
-    guessed: int
-    guesses_right_share: float
+    lookup_drafted: int
+    lookup_accepted_share: float
     identical: int
     stock_against_itself: int
     texts: int
@@ -151,7 +151,7 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
     config = EngineConfig(jump_forward="off", engine_args={"dtype": options.dtype})
     wanted = {
         _STOCK: config,
-        "without guesses": replace(config, jump_forward="on", prompt_lookup=False),
+        "without prompt lookup": replace(config, jump_forward="on", prompt_lookup=False),
         "default": replace(config, jump_forward="on"),
     }
     results: list[Comparison] = []
@@ -217,8 +217,10 @@ def _comparison(
         forced_share=round(counts["forced"] / counts["tokens"], 4),
         forced_saved_share=round(counts["forced_saved"] / counts["forced"], 4),
         accepted_share=round(counts["accepted"] / max(1, counts["drafted"]), 4),
-        guessed=counts["guessed"],
-        guesses_right_share=round(counts["guessed_accepted"] / max(1, counts["guessed"]), 4),
+        lookup_drafted=counts["lookup_drafted"],
+        lookup_accepted_share=round(
+            counts["lookup_accepted"] / max(1, counts["lookup_drafted"]), 4
+        ),
         identical=_same(stock_rounds[-1], jump_rounds[-1]),
         stock_against_itself=_same(stock_rounds[0], stock_rounds[-1]),
         texts=len(jump_rounds[-1].texts),
@@ -257,14 +259,14 @@ async def _round(engine: VllmEngine, tasks: list[Task], at_once: int, temperatur
 def _table(results: Sequence[Comparison]) -> str:
     columns = (
         *("engine", "at once", "stock tok/s", "tok/s", "ratio (range)", "steps/token", "forced"),
-        *("forced saved", "drafts accepted", "guesses", "identical", "stock against itself"),
+        *("forced saved", "drafts accepted", "prompt lookup", "identical", "stock against itself"),
     )
     rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     rows += [
         f"| {r.engine} | {r.at_once} | {r.stock_tokens_per_second} | {r.jump_tokens_per_second} "
         f"| {r.ratio:.2f} ({r.lowest_ratio:.2f} to {r.highest_ratio:.2f}) "
         f"| {r.steps_per_token:.3f} | {r.forced_share:.0%} | {r.forced_saved_share:.1%} "
-        f"| {r.accepted_share:.1%} | {r.guessed} ({r.guesses_right_share:.0%} right) "
+        f"| {r.accepted_share:.1%} | {r.lookup_drafted} ({r.lookup_accepted_share:.0%} accepted) "
         f"| {r.identical}/{r.texts} | {r.stock_against_itself}/{r.texts} |"
         for r in results
     ]

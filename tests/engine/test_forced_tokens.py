@@ -1,4 +1,4 @@
-"""Which tokens are proposed for forced bytes, with the embedded model's own tokenizer."""
+"""The tokens proposed for forced bytes, with the embedded model's own tokenizer."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ async def tokenizer() -> Any:
     return llguidance.hf.from_tokenizer(loaded, len(loaded))
 
 
-def written(tokenizer: Any, before: str, forced: str, most: int = 100) -> list[str]:
+def written(tokenizer: Any, before: str, forced: str, max_tokens: int = 100) -> list[str]:
     recent = tokenizer.tokenize_str(before)
-    tokens = forced_continuation(tokenizer, recent, forced.encode(), most)
+    tokens = forced_continuation(tokenizer, recent, forced.encode(), max_tokens)
     return [tokenizer.decode_str([token]) for token in tokens]
 
 
@@ -40,38 +40,38 @@ def written(tokenizer: Any, before: str, forced: str, most: int = 100) -> list[s
         ("naïve", " café"),
     ],
 )
-def test_the_continuation_is_the_tokenizers_own(tokenizer: Any, before: str, forced: str) -> None:
+def test_continuation_equals_the_tokenizers(tokenizer: Any, before: str, forced: str) -> None:
     whole = [tokenizer.decode_str([token]) for token in tokenizer.tokenize_str(before + forced)]
     assert whole[-len(written(tokenizer, before, forced)) :] == written(tokenizer, before, forced)
     assert "".join(written(tokenizer, before, forced)) == forced
 
 
-def test_a_boundary_that_the_model_chose_otherwise_is_kept(tokenizer: Any) -> None:
+def test_token_boundary_chosen_by_the_model_is_kept(tokenizer: Any) -> None:
     # The tokenizer would have written '","' as one token, but the model has written '"' alone.
     recent = [*tokenizer.tokenize_str('{"name":"Tom'), *tokenizer.tokenize_str('"')]
     tokens = forced_continuation(tokenizer, recent, b',"colour":"', 100)
     assert tokenizer.decode_bytes(tokens) == b',"colour":"'
 
 
-def test_no_more_than_wanted(tokenizer: Any) -> None:
+def test_continuation_respects_the_limit(tokenizer: Any) -> None:
     assert len(written(tokenizer, "", '{"name":"', 2)) == 2
     assert written(tokenizer, "", '{"name":"', 0) == []
     assert written(tokenizer, "abc", "", 5) == []
 
 
-def test_a_long_constant_is_proposed_piece_by_piece(tokenizer: Any) -> None:
+def test_long_constant_is_cut_to_the_limit(tokenizer: Any) -> None:
     constant = json.dumps("the quick brown fox jumps over the lazy dog " * 1000)
     whole = [tokenizer.decode_str([token]) for token in tokenizer.tokenize_str(constant)]
     assert written(tokenizer, "", constant, 12) == whole[:12]
 
 
-def test_context_that_starts_within_a_character(tokenizer: Any) -> None:
+def test_context_may_start_within_a_character(tokenizer: Any) -> None:
     recent = tokenizer.tokenize_bytes("é".encode())[-1:] + tokenizer.tokenize_str('"')
     tokens = forced_continuation(tokenizer, recent, b',"a":', 100)
     assert tokenizer.decode_bytes(tokens) == b',"a":'
 
 
-def test_tokens_within_the_forced_bytes_are_counted(tokenizer: Any) -> None:
+def test_tokens_within_forced_bytes_are_counted(tokenizer: Any) -> None:
     tokens = tokenizer.tokenize_str('{"name":"Tom"}')
     assert count_forced(tokenizer, tokens, b'{"name":"') == 3
     assert count_forced(tokenizer, tokens, b'{"na') == 1

@@ -1,11 +1,10 @@
-"""Jump-forward changes how many steps a text takes, and nothing about the text.
+"""Jump-forward changes the number of steps that a text takes, but not the text.
 
 Two engines run side by side on the tiny model, in float32, where the shape of a batch does not
-change what is written: one as vLLM is, one that jumps forward and guesses repetitions too. The tiny
-model's choices are noise, so it cuts forced bytes into all sorts of tokens and disagrees with most
-drafts: the hard case for exactness. Memory and steps are kept so small that prompts are read in
-chunks and requests are preempted. What is saved is measured on the real model, in the engine that
-all tests share.
+change the output: stock vLLM, and jump-forward with prompt lookup. The tiny model's choices are
+noise, so it splits forced bytes into all kinds of tokens and disagrees with most drafts, which is
+the hard case for exactness. Memory and steps are so small that prompts are processed in chunks and
+requests are preempted. The savings are measured on the real model.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers)")
 
-MOST_AT_ONCE = 8
+MAX_REQUESTS = 8
 CONTEXT = 512
 PROMPT = "Say something about the matter at hand, in as few words as you can. " * 3
 
@@ -67,7 +66,7 @@ async def pair() -> AsyncIterator[Pair]:
             jump_forward="off",
             engine_args={
                 "dtype": "float32",
-                "max_num_seqs": MOST_AT_ONCE,
+                "max_num_seqs": MAX_REQUESTS,
                 "max_num_batched_tokens": 32,
                 "num_gpu_blocks_override": 10,
             },
@@ -123,7 +122,7 @@ async def answers(
     ],
     ids=["plain", "penalties"],
 )
-async def test_at_temperature_0_every_text_is_the_same(pair: Pair, sampling: Sampling) -> None:
+async def test_texts_are_identical_at_temperature_0(pair: Pair, sampling: Sampling) -> None:
     schemas = list(SCHEMAS.values())
     assert len(schemas) >= 20
     before = await pair.jumping.jump_forward_counts()
@@ -131,17 +130,17 @@ async def test_at_temperature_0_every_text_is_the_same(pair: Pair, sampling: Sam
     jumping = await answers(pair.jumping, schemas, sampling)
     after = await pair.jumping.jump_forward_counts()
     assert dict(zip(SCHEMAS, jumping, strict=True)) == dict(zip(SCHEMAS, stock, strict=True))
-    # Otherwise nothing has been compared.
+    # Otherwise the comparison would prove nothing.
     drafted = after["drafted"] - before["drafted"]
     assert drafted > 200
     assert 20 < after["accepted"] - before["accepted"] < drafted
-    # Under penalties the tiny model does not repeat itself.
+    # With penalties the tiny model does not repeat itself.
     if not sampling.frequency_penalty:
-        assert after["guessed_accepted"] - before["guessed_accepted"] > 20
+        assert after["lookup_accepted"] - before["lookup_accepted"] > 20
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 5, 8, 13])
-async def test_a_budget_ends_within_a_forced_run(pair: Pair, max_tokens: int) -> None:
+async def test_max_tokens_may_end_within_a_forced_run(pair: Pair, max_tokens: int) -> None:
     schema = SCHEMAS["long keys"]
     sampling = Sampling(temperature=0.0)
     stock = await answer(pair.stock, schema, sampling, max_tokens=max_tokens)
@@ -150,7 +149,7 @@ async def test_a_budget_ends_within_a_forced_run(pair: Pair, max_tokens: int) ->
     assert await answer(pair.jumping, schema, sampling, max_tokens=max_tokens) == stock
 
 
-async def test_the_context_ends_within_a_forced_run(pair: Pair) -> None:
+async def test_context_may_end_within_a_forced_run(pair: Pair) -> None:
     word = len(await pair.stock.tokenize(" word"))
     for room in (3, 5, 17):
         prompt = " word" * ((CONTEXT - room) // word)
@@ -161,8 +160,8 @@ async def test_the_context_ends_within_a_forced_run(pair: Pair) -> None:
         assert stock.tokens == room
 
 
-async def test_a_prompt_that_is_cached_up_to_its_last_token(pair: Pair) -> None:
-    """There vLLM would schedule placeholders for drafts."""
+async def test_prompt_cached_up_to_its_last_token(pair: Pair) -> None:
+    """In this case vLLM would schedule placeholder drafts."""
     ids = (await pair.stock.tokenize(PROMPT * 10))[: 2 * 128 + 1]
     for sampling in (Sampling(temperature=0.0), Sampling(temperature=1.0, seed=5)):
         texts = []
@@ -183,7 +182,7 @@ CHOICES = [
 ]
 SAMPLES = 600
 DIGITS = "Choose some: 0001011100"
-"""All sequences of three binary digits are in it, so that a guess can begin with the fourth."""
+"""Contains all sequences of three binary digits, so prompt lookup can start at the fourth."""
 
 
 @pytest.mark.parametrize(
@@ -196,7 +195,7 @@ DIGITS = "Choose some: 0001011100"
     ids=["plain", "cut", "penalty"],
 )
 @pytest.mark.parametrize(
-    ("schema", "guessed"),
+    ("schema", "uses_lookup"),
     [
         (
             {"type": "array", "items": {"enum": CHOICES}, "minItems": 2, "maxItems": 2},
@@ -204,10 +203,10 @@ DIGITS = "Choose some: 0001011100"
         ),
         ({"type": "string", "pattern": "^[01]{7}$"}, True),
     ],
-    ids=["forced", "repeated"],
+    ids=["forced", "lookup"],
 )
-async def test_at_other_temperatures_the_distribution_is_the_same(
-    pair: Pair, sampling: Sampling, schema: dict[str, Any], guessed: bool
+async def test_distribution_is_the_same_at_other_temperatures(
+    pair: Pair, sampling: Sampling, schema: dict[str, Any], uses_lookup: bool
 ) -> None:
     before = await pair.jumping.jump_forward_counts()
     counted = []
@@ -218,7 +217,7 @@ async def test_at_other_temperatures_the_distribution_is_the_same(
                 for number in range(SAMPLES)
             )
         )
-        # Which tokens the forced bytes are cut into shows in how many there are.
+        # The number of tokens shows how the forced bytes were split.
         values = [json.loads(text.text) for text in texts]
         counted.append(
             (
@@ -231,20 +230,20 @@ async def test_at_other_temperatures_the_distribution_is_the_same(
     for stock, jumping in zip(*counted, strict=True):
         assert homogeneous(stock, jumping), (stock, jumping)
     after = await pair.jumping.jump_forward_counts()
-    # Otherwise nothing has been compared.
+    # Otherwise the comparison would prove nothing.
     assert len(counted[0][-2]) > 1
     spent = {name: after[name] - before[name] for name in after}
-    if guessed:
-        assert SAMPLES / 2 < spent["guessed_accepted"] < spent["guessed"]
+    if uses_lookup:
+        assert SAMPLES / 2 < spent["lookup_accepted"] < spent["lookup_drafted"]
     else:
-        assert spent["drafted"] - spent["guessed"] > SAMPLES
+        assert spent["drafted"] - spent["lookup_drafted"] > SAMPLES
 
 
 def homogeneous(one: Counter[Any], other: Counter[Any]) -> bool:
     """Pearson's chi-square test of homogeneity at a level of about 1 in 30,000.
 
-    Categories with fewer than 10 in both together are put into one. The bound is Wilson's and
-    Hilferty's approximation of the quantile of the chi-square distribution.
+    Categories with fewer than 10 samples in total are merged. The bound is Wilson's and Hilferty's
+    approximation of the quantile of the chi-square distribution.
     """
     rare = {value for value in one | other if one[value] + other[value] < 10}
     table = [(one[value], other[value]) for value in (one | other) if value not in rare]
@@ -260,13 +259,13 @@ def homogeneous(one: Counter[Any], other: Counter[Any]) -> bool:
     return statistic < freedom * (1 - spread + 4.0 * math.sqrt(spread)) ** 3
 
 
-def test_the_test_of_homogeneity_can_fail() -> None:
+def test_homogeneity_test_can_fail() -> None:
     assert homogeneous(Counter(a=300, b=300), Counter(a=310, b=290))
     assert not homogeneous(Counter(a=300, b=300), Counter(a=400, b=200))
 
 
-async def test_the_same_seed_gives_the_same_text_however_the_prompt_is_read(pair: Pair) -> None:
-    """Chunks are what vLLM by itself does not survive on a CPU; later prompts are cached."""
+async def test_same_seed_gives_the_same_text_with_chunked_and_cached_prompts(pair: Pair) -> None:
+    """Unpatched vLLM does not survive a chunked prompt on a CPU; the later prompts are cached."""
     sampling = Sampling(temperature=1.0, seed=7)
     for engine in pair:
         texts = [
@@ -276,7 +275,7 @@ async def test_the_same_seed_gives_the_same_text_however_the_prompt_is_read(pair
         assert len(set(texts)) == 1
 
 
-async def test_cancelling_leaves_nothing_and_disturbs_nobody(pair: Pair) -> None:
+async def test_cancelled_requests_leave_nothing_and_do_not_affect_others(pair: Pair) -> None:
     engine = pair.jumping
     endless = {"type": "array", "items": SCHEMAS["long keys"], "minItems": 50}
     expected = await answer(engine, SCHEMAS["function"], Sampling(temperature=0.0))
@@ -293,14 +292,14 @@ async def test_cancelling_leaves_nothing_and_disturbs_nobody(pair: Pair) -> None
                     break
 
     running = asyncio.create_task(answer(engine, SCHEMAS["function"], Sampling(temperature=0.0)))
-    await asyncio.gather(*(abandon(after) for after in range(1, MOST_AT_ONCE)))
+    await asyncio.gather(*(abandon(after) for after in range(1, MAX_REQUESTS)))
     assert await running == expected
     async with asyncio.timeout(10):
         while (activity := engine.activity()).running or activity.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_min_p_is_what_the_engine_says_it_does_not_support(pair: Pair) -> None:
+async def test_engine_reports_min_p_as_unsupported(pair: Pair) -> None:
     assert pair.stock.info.unsupported_sampling == frozenset()
     assert not pair.stock.info.jump_forward
     assert pair.jumping.info.unsupported_sampling == {"min_p"}
@@ -315,13 +314,13 @@ async def real() -> AsyncIterator[VllmEngine]:
         warnings.simplefilter("ignore")
         from genir_server.engine.vllm.start import start_vllm_engine
 
-        # Without guesses, so that what is saved is saved by what is forced.
+        # Without prompt lookup, so that forced tokens alone account for the savings.
         engine = await start_vllm_engine(EngineConfig(jump_forward="on", prompt_lookup=False))
     yield engine
     await engine.shutdown()
 
 
-async def test_on_the_real_model_forced_tokens_cost_no_step(real: VllmEngine) -> None:
+async def test_forced_tokens_cost_no_step_on_the_real_model(real: VllmEngine) -> None:
     engine = real
     assert engine.info.jump_forward
     before = await engine.jump_forward_counts()
@@ -340,7 +339,7 @@ async def test_on_the_real_model_forced_tokens_cost_no_step(real: VllmEngine) ->
     spent = {name: after[name] - before[name] for name in after}
     assert spent["tokens"] == tokens
     assert deltas <= spent["steps"] < 0.7 * tokens
-    assert spent["guessed"] == 0
+    assert spent["lookup_drafted"] == 0
     assert spent["forced_saved"] >= 0.85 * (spent["forced"] - spent["forced_with_prompt"])
 
 
@@ -353,15 +352,15 @@ REPAIR = textwrap.dedent("""
     current_platform.import_kernels()
     current_platform.register_triton_kernel_overrides()
     from vllm.v1.sample.rejection_sampler import expand_batch_to_tokens
-    from genir_server.engine.patches.expand_kernel import ensure_expand_kernel, expands_rightly
-    print(expands_rightly(expand_batch_to_tokens))
+    from genir_server.engine.patches.expand_kernel import ensure_expand_kernel, expands_correctly
+    print(expands_correctly(expand_batch_to_tokens))
     ensure_expand_kernel()
-    print(expands_rightly(expand_batch_to_tokens))
+    print(expands_correctly(expand_batch_to_tokens))
 """)
 
 
-def test_vllms_kernel_for_cpus_is_wrong_and_repaired() -> None:
-    """The day the first line says True, the repair has had its time."""
+def test_vllms_cpu_kernel_is_wrong_and_repaired() -> None:
+    """When the first line says True, the patch can be removed."""
     done = subprocess.run(
         [sys.executable, "-c", REPAIR], capture_output=True, text=True, check=True, env=os.environ
     )

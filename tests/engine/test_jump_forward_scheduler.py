@@ -1,4 +1,4 @@
-"""Who gets what of a step's drafts, and what is learnt of it: the scheduler without an engine."""
+"""How the scheduler distributes a step's drafts and records the results, without an engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def scheduler() -> Any:
             self.max_num_running_reqs = 8
             self.max_num_scheduled_tokens = 100
             self.num_spec_tokens = 12
-            self._texts = {}
+            self._lookups = {}
             self._forced = {}
 
         def _grammar(self, request: Any) -> Any:
@@ -74,18 +74,18 @@ def scheduler() -> Any:
     return WithoutEngine()
 
 
-def test_guesses_get_what_forced_tokens_leave(scheduler: Any) -> None:
-    """The budget is 8, and the request that guesses is the older one."""
-    guessing = request("guessing", b"abcdefgh-abc")
-    assert scheduler.propose(guessing) == [b"defg"]
-    assert scheduler.propose(guessing, request("forced", b"{", b'"name":')) == [b"d", b'"name":']
-    assert scheduler.propose(guessing, request("long", b"{", b'"description":')) == [
+def test_prompt_lookup_gets_the_budget_that_forced_tokens_leave(scheduler: Any) -> None:
+    """The budget is 8, and the request with prompt lookup is the older one."""
+    lookup = request("lookup", b"abcdefgh-abc")
+    assert scheduler.propose(lookup) == [b"defg"]
+    assert scheduler.propose(lookup, request("forced", b"{", b'"name":')) == [b"d", b'"name":']
+    assert scheduler.propose(lookup, request("long", b"{", b'"description":')) == [
         b"",
         b'"descrip',
     ]
 
 
-def test_what_became_of_a_guess_decides_about_the_next(scheduler: Any) -> None:
+def test_acceptance_decides_the_next_draft_length(scheduler: Any) -> None:
     text = request("a", b"abcdefghijklm-abc")
     assert scheduler.propose(text) == [b"defg"]
     scheduler.count(text, b"defgh")
@@ -95,10 +95,10 @@ def test_what_became_of_a_guess_decides_about_the_next(scheduler: Any) -> None:
     scheduler.count(text, b"x")
     assert scheduler.propose(text) == [b"de"]
     counts = scheduler.jump_forward_counts
-    assert (counts.guessed, counts.guessed_accepted, counts.forced) == (16, 5, 0)
+    assert (counts.lookup_drafted, counts.lookup_accepted, counts.forced) == (16, 5, 0)
 
 
-def test_forced_tokens_teach_nothing(scheduler: Any) -> None:
+def test_forced_tokens_do_not_change_the_draft_length(scheduler: Any) -> None:
     scheduler.propose(request("a", b"abcdefghijklm-abc"))
     forced = request("a", b"abcdefghijklm-abc", b"xyz")
     assert scheduler.propose(forced) == [b"xyz"]
@@ -106,15 +106,15 @@ def test_forced_tokens_teach_nothing(scheduler: Any) -> None:
     assert scheduler.propose(request("a", b"abcdefghijklm-abc")) == [b"defg"]
 
 
-def test_nothing_of_an_earlier_step_is_left(scheduler: Any) -> None:
+def test_drafts_of_an_earlier_step_are_dropped(scheduler: Any) -> None:
     waiting = request("a", b"abcdefgh-abc")
     assert scheduler.propose(waiting) == [b"defg"]
     waiting.num_computed_tokens -= 1
     assert scheduler.propose(waiting) == [b""]
 
 
-def test_a_text_is_forgotten_with_its_request(scheduler: Any) -> None:
+def test_lookup_is_dropped_with_its_request(scheduler: Any) -> None:
     scheduler.propose(request("a", b"abcdefgh-abc"))
-    assert scheduler._texts
+    assert scheduler._lookups
     scheduler.propose()
-    assert not scheduler._texts
+    assert not scheduler._lookups

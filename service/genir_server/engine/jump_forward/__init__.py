@@ -1,1 +1,1 @@
-"""Jump-forward: proposes tokens that the grammar forces, and prompt-lookup drafts."""
+"""Jump-forward: tokens that the grammar forces are proposed as drafts; see docs/jump-forward.md."""

@@ -1,19 +1,18 @@
-"""Jump-forward: tokens that the grammar forces cost no engine step of their own.
+"""Decides whether jump-forward is used, and configures vLLM for it.
 
-Whether it is used, and how vLLM is told: a scheduler class and a proposer of ours, by name, through
-vLLM's own settings. What they do is in `jump_forward_scheduler`. See docs/jump-forward.md.
+vLLM loads a scheduler class and a proposer class of `jump_forward.scheduler` by name, through its
+own settings.
 
-Imports torch, and vllm when it is used, so nothing does but `vllm_start` and `vllm_engine`.
+Importing this module imports neither vLLM nor torch; calling it needs vLLM.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from genir_server.engine.patches.expand_kernel import KERNEL
+from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -26,14 +25,14 @@ PROMPT_LOOKUP_SCHEDULER = "genir_server.engine.jump_forward.scheduler.PromptLook
 PROPOSER = "genir_server.engine.jump_forward.scheduler.NoDrafts"
 
 MAX_DRAFTS = 12
-"""Drafts for one request in one step, in tokens. Forced runs of an IR are seldom longer: a quote, a
-comma, a key, a colon, a bracket, a quote."""
+"""Maximum number of draft tokens for one request in one step. Forced runs in an IR are rarely
+longer: a quote, a comma, a key, a colon, a bracket, a quote."""
 
 
-def refusal(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -> str:
-    """Why jump-forward cannot or shall not be used with these arguments; "" where it can.
+def off_reason(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -> str:
+    """Why jump-forward is not used with these arguments; "" if it is used.
 
-    The sentence goes after "jump-forward is off: ".
+    The text completes the sentence "jump-forward is off: …".
     """
     obstacles = (
         (config.jump_forward == "off", "--jump-forward is off"),
@@ -43,12 +42,11 @@ def refusal(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -
         ),
         (
             config.structured_output_backend != "guidance",
-            "only the backend guidance tells what is forced, not "
-            + config.structured_output_backend,
+            "it needs the backend guidance, not " + config.structured_output_backend,
         ),
         (
             arguments.speculative_config is not None,
-            "the engine argument speculative_config asks for other drafts",
+            "the engine argument speculative_config configures other drafts",
         ),
         (
             arguments.scheduler_cls is not None,
@@ -60,22 +58,17 @@ def refusal(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -
         ),
         (
             arguments.pipeline_parallel_size > 1,
-            "it has not been tried with pipeline parallelism",
+            "it has not been tested with pipeline parallelism",
         ),
     )
-    for applies, reason in obstacles:
-        if applies:
+    for applies_here, reason in obstacles:
+        if applies_here:
             return reason
-    return interface_fault(on_cpu=on_cpu)
-
-
-def interface_fault(*, on_cpu: bool) -> str:
-    """What of vLLM's insides is not as jump-forward needs it; "" where all is."""
-    try:
-        missing = _missing(on_cpu=on_cpu)
-    except Exception as error:  # noqa: BLE001  # Whatever a changed vLLM makes of it.
-        missing = [f"{type(error).__name__}: {error}"]
-    return f"this version of vLLM does not fit it ({missing[0]})" if missing else ""
+    needed = ("jump-forward", *(("draft sampling on CPUs",) if on_cpu else ()))
+    for name in needed:
+        if not applies(name):
+            return f"this version of vLLM does not fit it ({outcomes()[name]})"
+    return ""
 
 
 def with_jump_forward(arguments: AsyncEngineArgs, *, prompt_lookup: bool) -> AsyncEngineArgs:
@@ -93,94 +86,17 @@ def with_jump_forward(arguments: AsyncEngineArgs, *, prompt_lookup: bool) -> Asy
 
 
 def is_used(vllm_config: VllmConfig) -> bool:
-    """Whether an engine with this configuration jumps forward."""
+    """Whether an engine with this configuration uses jump-forward."""
     return vllm_config.scheduler_config.scheduler_cls in (SCHEDULER, PROMPT_LOOKUP_SCHEDULER)
 
 
 def lift_drafting_limit(vllm_config: VllmConfig) -> None:
-    """Tells vLLM that drafting needs no room in any model's context.
+    """Raises the context length that vLLM assumes for the drafting model.
 
-    Where a proposer would need more than is left, vLLM zeroes its drafts, in a way that ends the
-    engine on a CPU. The proposer of jump-forward needs no room at all.
+    When a drafting model would run out of context, vLLM zeroes the drafts in a way that ends the
+    engine on a CPU. Jump-forward has no drafting model, so the limit does not apply.
     """
     speculative = vllm_config.speculative_config
     unlimited = copy.copy(speculative.draft_model_config)
     unlimited.max_model_len = vllm_config.model_config.max_model_len + 2 * MAX_DRAFTS
     speculative.draft_model_config = unlimited
-
-
-def _missing(*, on_cpu: bool) -> list[str]:
-    from llguidance import LLMatcher, LLTokenizer
-    from vllm.config.speculative import SpeculativeMethod
-    from vllm.v1.core.sched.output import SchedulerOutput
-    from vllm.v1.core.sched.scheduler import Scheduler
-    from vllm.v1.outputs import ModelRunnerOutput
-    from vllm.v1.request import Request
-    from vllm.v1.structured_output.backend_guidance import GuidanceGrammar
-
-    missing = [
-        f"{owner.__name__}.{name}"
-        for owner, names in (
-            (Scheduler, ("schedule", "update_draft_token_ids", "update_from_output")),
-            (Request, ("num_tokens", "num_tokens_with_spec", "num_output_tokens")),
-            (GuidanceGrammar, ("validate_tokens", "is_terminated")),
-            (LLMatcher, ("compute_ff_bytes",)),
-            (LLTokenizer, ("tokenize_bytes", "decode_bytes")),
-        )
-        for name in names
-        if name not in vars(owner)
-    ]
-    missing += [
-        f"{owner.__name__}.{name}"
-        for owner, names in (
-            (SchedulerOutput, {"num_scheduled_tokens", "scheduled_spec_decode_tokens"}),
-            (ModelRunnerOutput, {"sampled_token_ids", "req_id_to_index"}),
-            (GuidanceGrammar, {"ll_matcher", "ll_tokenizer"}),
-        )
-        for name in names - {field.name for field in dataclasses.fields(owner)}
-    ]
-    missing += [
-        f"{owner.__name__} sets no {name}"
-        for owner, names in (
-            (
-                Scheduler,
-                (
-                    "running",
-                    "requests",
-                    "num_spec_tokens",
-                    "max_num_running_reqs",
-                    "max_num_scheduled_tokens",
-                    "dynamic_sd_lookup",
-                    "structured_output_manager",
-                ),
-            ),
-            (
-                Request,
-                (
-                    "spec_token_ids",
-                    "num_computed_tokens",
-                    "output_token_ids",
-                    "max_tokens",
-                    "structured_output_request",
-                ),
-            ),
-        )
-        for name in names
-        if f"self.{name}" not in inspect.getsource(owner.__init__)
-    ]
-    parameters = list(inspect.signature(Scheduler.update_from_output).parameters)
-    if parameters != ["self", "scheduler_output", "model_runner_output"]:
-        missing.append("Scheduler.update_from_output takes other arguments")
-    if "custom_class" not in _leaves(SpeculativeMethod):
-        missing.append("no speculative method custom_class")
-    if on_cpu:
-        from vllm.triton_utils.dispatcher import register_kernels
-
-        if next(iter(inspect.signature(register_kernels).parameters), "") != "overrides":
-            missing.append(f"no way to replace {KERNEL}")
-    return missing
-
-
-def _leaves(annotation: object) -> set[object]:
-    parts = get_args(annotation)
-    return set().union(*map(_leaves, parts)) if parts else {annotation}

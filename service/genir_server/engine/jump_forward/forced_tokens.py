@@ -1,8 +1,8 @@
-"""From the bytes that a grammar forces to the tokens that a model would write them in.
+"""Turns the bytes that a grammar forces into the tokens that a model would write them with.
 
-The grammar says which *bytes* must come next; which tokens they are cut into is the model's choice,
-and nearly always the one of its tokenizer. Nothing depends on guessing it right: tokens proposed
-here are verified by the model like any other draft.
+The grammar says which *bytes* must come next. How they are split into tokens is the model's choice,
+and nearly always that of its tokenizer. Correctness does not depend on predicting it: the model
+verifies these tokens like any other draft.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONTEXT_TOKENS = 8
-"""How many of the last tokens the tokenizer is shown before the forced bytes. Tokenizers look at
-neighbouring characters only up to a boundary such as a word's."""
+"""Number of preceding tokens that are tokenized together with the forced bytes. Tokenizers look at
+neighbouring characters only up to a boundary such as the end of a word."""
 
-_MOST_BYTES_PER_TOKEN = 32
-"""Forced bytes beyond this many for each wanted token are not looked at: a constant may be long."""
+_MAX_BYTES_PER_TOKEN = 32
+"""Forced bytes are cut off at this many for each wanted token: a constant may be long."""
 
 
 class Tokenizer(Protocol):
-    """What is needed of llguidance's ``LLTokenizer``."""
+    """The part of llguidance's ``LLTokenizer`` that is used here."""
 
     def tokenize_bytes(self, utf8bytes: bytes) -> list[int]:
         """The tokens of some bytes; special tokens are not recognised in them."""
@@ -33,28 +33,27 @@ class Tokenizer(Protocol):
 
 
 def forced_continuation(
-    tokenizer: Tokenizer, recent_tokens: Sequence[int], forced: bytes, most: int
+    tokenizer: Tokenizer, recent_tokens: Sequence[int], forced: bytes, max_tokens: int
 ) -> list[int]:
-    """The tokens that `forced` is written in after `recent_tokens`, at most `most` of them.
+    """The tokens of `forced` after `recent_tokens`, at most `max_tokens` of them.
 
-    The text is tokenized together with what precedes it. Where the tokenizer would have joined the
-    last recent token with the first forced byte, which the model chose not to do, the forced bytes
-    are tokenized by themselves. The last token is kept even if a longer one may turn out to be
-    right: a rejected draft costs no step, since the token that replaces it comes out of the same
-    one.
+    The forced bytes are tokenized together with the preceding text. If the tokenizer would merge
+    the last recent token with the first forced byte, which the model did not do, they are tokenized
+    alone. The last token is kept even though a longer one may turn out to be right: a rejected
+    draft costs no step, because the same step yields the token that replaces it.
     """
-    if most <= 0 or not forced:
+    if max_tokens <= 0 or not forced:
         return []
-    head = forced[: most * _MOST_BYTES_PER_TOKEN]
-    tokens = _after(tokenizer, _whole_characters(tokenizer, recent_tokens), head)
+    head = forced[: max_tokens * _MAX_BYTES_PER_TOKEN]
+    tokens = _tokenize_after(tokenizer, _whole_characters(tokenizer, recent_tokens), head)
     if len(head) < len(forced) and len(tokens) > 1:
-        # The cut is arbitrary, and so is the token at it.
+        # The bytes were cut at an arbitrary place, so the last token is arbitrary too.
         tokens = tokens[:-1]
-    return tokens[:most]
+    return tokens[:max_tokens]
 
 
 def count_forced(tokenizer: Tokenizer, tokens: Sequence[int], forced: bytes) -> int:
-    """How many of the first `tokens` lie wholly within the bytes that were forced before them."""
+    """The number of leading `tokens` that lie wholly within the bytes `forced`."""
     count = 0
     for token in tokens:
         written = tokenizer.decode_bytes([token])
@@ -68,13 +67,13 @@ def count_forced(tokenizer: Tokenizer, tokens: Sequence[int], forced: bytes) -> 
 def _whole_characters(tokenizer: Tokenizer, recent_tokens: Sequence[int]) -> bytes:
     before = tokenizer.decode_bytes(list(recent_tokens[-CONTEXT_TOKENS:]))
     start = 0
-    # A byte 10xxxxxx continues a character whose first byte is not in sight.
+    # A byte 10xxxxxx continues a character whose first byte lies before the context.
     while start < len(before) and before[start] & 0xC0 == 0x80:  # noqa: PLR2004
         start += 1
     return before[start:]
 
 
-def _after(tokenizer: Tokenizer, before: bytes, forced: bytes) -> list[int]:
+def _tokenize_after(tokenizer: Tokenizer, before: bytes, forced: bytes) -> list[int]:
     if before:
         tokens = tokenizer.tokenize_bytes(before + forced)
         position = 0

@@ -1,4 +1,4 @@
-"""What a text may go on with, if it repeats itself or its prompt: a guess by its last tokens."""
+"""Prompt lookup: drafts the tokens that followed the last few tokens when they occurred before."""
 
 from __future__ import annotations
 
@@ -7,49 +7,55 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MATCHED_TOKENS = 3
-"""So many tokens have to be the same as before. Of fewer, most matches are chance."""
+_MATCH_TOKENS = 3
+"""Number of tokens that have to match. Most matches of fewer tokens are chance."""
 
-_FIRST_GUESS, _LONGEST_GUESS = 4, 8
-"""Tokens of a guess. Each costs some arithmetic, right or wrong. Of longer guesses, more is wrong
-than the saved steps make good."""
+_INITIAL_REACH, _MAX_REACH = 4, 8
+"""Draft length in tokens: of a request's first draft, and the maximum. Each draft token costs
+arithmetic, right or wrong; in longer drafts the wrong tokens cost more than the saved steps."""
 
-_REMEMBERED_PROMPT = 4_096
-"""Tokens at the end of a prompt that are looked through. Reading a very long one whole would hold
-up everybody's step: these take a few milliseconds, once for a request."""
+_MAX_INDEXED_PROMPT = 4_096
+"""Number of tokens at the end of a prompt that are indexed. Indexing them takes a few milliseconds,
+once per request; a very long prompt would delay the step of every other request."""
 
 
 class PromptLookup:
-    """One text's tokens, findable by any few in a row.
+    """The token sequence of one request, indexed by every run of `_MATCH_TOKENS` tokens.
 
-    It is told of the whole text each time and looks only at what is new in it. How far it ventures
-    depends on how good its guesses were: after one of which all that was tried was right, twice as
-    far; after one of which less than half was right, half as far. So a text that only seems to
-    repeat itself is soon guessed at by one token at a time.
+    The draft length adapts to the results: it doubles after a draft that was accepted in full, and
+    halves after one of which less than half was accepted. A text that does not repeat itself is
+    soon drafted by one token at a time.
     """
 
     def __init__(self) -> None:
         self._ends: dict[tuple[int, ...], int] = {}
-        self._indexed = _MATCHED_TOKENS
-        self._reach = _FIRST_GUESS
+        self._indexed = _MATCH_TOKENS
+        self._reach = _INITIAL_REACH
 
-    def guess(self, tokens: Sequence[int], most: int) -> list[int]:
-        """What came after the last time that `tokens` ended as they do now; at most `most` tokens.
+    def draft(self, tokens: Sequence[int], max_tokens: int) -> list[int]:
+        """The tokens that followed the latest earlier occurrence of the last few `tokens`.
 
-        Empty where they never did. `tokens` must begin with those of the call before.
+        Args:
+            tokens: prompt and output so far. Must begin with the tokens of the previous call; only
+                the new ones are indexed.
+            max_tokens: maximum length of the draft.
+
+        Returns:
+            The draft; empty if the last tokens have not occurred before.
+
         """
         if not self._ends:
-            self._indexed = max(self._indexed, len(tokens) - _REMEMBERED_PROMPT)
-        # The newest tokens are left out: they would only ever find themselves.
+            self._indexed = max(self._indexed, len(tokens) - _MAX_INDEXED_PROMPT)
+        # The last run is not indexed: it would only ever find itself.
         for end in range(self._indexed, len(tokens)):
-            self._ends[tuple(tokens[end - _MATCHED_TOKENS : end])] = end
+            self._ends[tuple(tokens[end - _MATCH_TOKENS : end])] = end
         self._indexed = max(self._indexed, len(tokens))
-        found = self._ends.get(tuple(tokens[-_MATCHED_TOKENS:]))
-        return [] if found is None else list(tokens[found : found + min(most, self._reach)])
+        found = self._ends.get(tuple(tokens[-_MATCH_TOKENS:]))
+        return [] if found is None else list(tokens[found : found + min(max_tokens, self._reach)])
 
-    def learn(self, guessed: int, right: int) -> None:
-        """Of a guess, `guessed` tokens were tried, and the first `right` were what came."""
-        if right == guessed:
-            self._reach = min(2 * self._reach, _LONGEST_GUESS)
-        elif 2 * right < guessed:
+    def record(self, drafted: int, accepted: int) -> None:
+        """Adapts the draft length: of `drafted` tokens, the first `accepted` were right."""
+        if accepted == drafted:
+            self._reach = min(2 * self._reach, _MAX_REACH)
+        elif 2 * accepted < drafted:
             self._reach = max(1, self._reach // 2)

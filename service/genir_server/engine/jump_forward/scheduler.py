@@ -1,10 +1,10 @@
-"""vLLM's scheduler, with the tokens that the grammar forces proposed as drafts.
+"""vLLM's scheduler, extended to propose the tokens that the grammar forces as drafts.
 
-vLLM loads both classes by name: `JumpForwardScheduler` in the process of the engine core,
-`NoDrafts` in its workers'. They use vLLM's machinery for speculative decoding, in which drafts for
-the next tokens are computed in one step and kept as far as the model agrees. A draft made of forced
-bytes is nearly always agreed with, and where it is not, the step's outcome is the model's own
-choice: at temperature 0 and above, what is written is distributed as without drafts.
+vLLM loads these classes by name: the schedulers in the engine core's process, `NoDrafts` in its
+workers'. They use vLLM's machinery for speculative decoding, which computes drafts for the next
+tokens in one step and keeps them as far as the model agrees. The model nearly always agrees with a
+draft of forced bytes. Where it does not, the step yields the model's own choice. So the output has
+the same distribution as without drafts, at any temperature.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class JumpForwardCounts:
-    """What came of it, over all constrained requests since the start.
+    """Totals over all constrained requests since the engine started.
 
     Attributes:
-        steps: steps in which a request got at least one token, counted once for each request.
-        tokens: tokens that requests got.
-        forced: those of them that lay wholly within the bytes that were forced when their step
-            began; what becomes forced within a guess is not among them.
-        forced_saved: those of the forced that came as a draft, so that they cost no step.
-        forced_with_prompt: those of the forced that came out of the step that ended the prompt.
+        steps: steps in which a request received at least one token, counted per request.
+        tokens: tokens that requests received.
+        forced: those of `tokens` that lay wholly within the bytes that were forced when their step
+            began. What becomes forced within a prompt-lookup draft is not included.
+        forced_saved: those of `forced` that were accepted as drafts and so cost no step.
+        forced_with_prompt: those of `forced` that came from the step that finished the prompt.
         drafted: tokens proposed.
-        accepted: tokens proposed that the model agreed with.
-        guessed: those of the proposed that nothing forced (see `PromptLookupScheduler`).
-        guessed_accepted: those of the guessed that the model agreed with.
+        accepted: those of `drafted` that the model agreed with.
+        lookup_drafted: those of `drafted` that prompt lookup proposed.
+        lookup_accepted: those of `lookup_drafted` that the model agreed with.
+
     """
 
     steps: int = 0
@@ -57,89 +58,92 @@ class JumpForwardCounts:
     forced_with_prompt: int = 0
     drafted: int = 0
     accepted: int = 0
-    guessed: int = 0
-    guessed_accepted: int = 0
+    lookup_drafted: int = 0
+    lookup_accepted: int = 0
 
 
 class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not typed for mypy.
-    """Proposes forced tokens to every constrained request that is past its prompt."""
+    """Proposes forced tokens to every constrained request that has finished its prompt."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - vLLM's arguments.
         super().__init__(*args, **kwargs)
         self.jump_forward_counts = JumpForwardCounts()
         self._forced: dict[str, bytes] = {}
-        self._given_up = False
-        # With a table of drafts by batch size, vLLM does not fill the step of a request whose
-        # prompt is cached up to its last token with placeholders, which cost time on a CPU and
-        # which its kernels for CPUs are not made for.
+        self._failed = False
+        # Without a table of drafts by batch size, vLLM pads the first step of a request whose whole
+        # prompt but the last token is cached with placeholder drafts. These cost time on a CPU, and
+        # vLLM's CPU kernels do not support them.
         self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:  # noqa: ANN401
-        """Proposes, then schedules as vLLM does."""
-        self._carefully(self._propose)
+        """Proposes drafts, then schedules as vLLM does."""
+        self._guarded(self._propose)
         return super().schedule(*args, **kwargs)
 
     def update_draft_token_ids(self, draft_token_ids: DraftTokenIds) -> None:
-        """Passes over the workers' drafts: there are none."""
+        """Ignores the workers' drafts: there are none."""
 
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> Any:  # noqa: ANN401
-        """Counts, then goes on as vLLM does."""
-        self._carefully(self._count, scheduler_output, model_runner_output)
+        """Counts the results, then continues as vLLM does."""
+        self._guarded(self._count, scheduler_output, model_runner_output)
         return super().update_from_output(scheduler_output, model_runner_output)
 
-    def _carefully(self, work: Any, *arguments: Any) -> None:  # noqa: ANN401
-        """Does what requests can do without: its failure must not cost them anything."""
-        if self._given_up:
+    def _guarded(self, work: Any, *arguments: Any) -> None:  # noqa: ANN401
+        """Runs optional work. A failure switches jump-forward off and leaves requests intact."""
+        if self._failed:
             return
         try:
             work(*arguments)
         except Exception:
-            self._given_up = True
-            logger.exception("jump-forward failed and is off from here on")
+            self._failed = True
+            logger.exception("jump-forward failed and is off from now on")
             for request in self.running:
                 request.spec_token_ids = []
 
     def _propose(self) -> None:
         self._forced = {}
-        at_rest: list[tuple[Request, GuidanceGrammar, bytes]] = []
+        ready: list[tuple[Request, GuidanceGrammar, bytes]] = []
         for request in self.running:
-            # What is left where a request had no part in the step before.
+            # Drafts of a request that was not part of the previous step are still there.
             request.spec_token_ids = []
             grammar = self._grammar(request)
-            # At rest: all but its newest token computed, nothing of it on its way.
+            # A request is ready when all tokens but its newest are computed and none is in flight.
             if grammar is None or request.num_tokens - request.num_computed_tokens != 1:
                 continue
             forced = grammar.ll_matcher.compute_ff_bytes()
             self._forced[request.request_id] = forced
-            at_rest.append((request, grammar, forced))
-        # vLLM measures its memory with one draft for each request of a full batch.
+            ready.append((request, grammar, forced))
+        # vLLM profiles its memory with one draft for each request of a full batch.
         budget = min(self.max_num_running_reqs, self.max_num_scheduled_tokens - len(self.running))
-        # What is forced is nearly always right, so guesses get what it leaves of the budget.
-        for request, grammar, forced in sorted(at_rest, key=lambda entry: not entry[2]):
-            # The step itself gives one token more than there are drafts.
-            left = request.max_tokens - request.num_output_tokens - 1
-            most = min(self.num_spec_tokens, left, budget)
-            if most <= 0:
+        # Forced tokens are nearly always right, so prompt lookup gets what they leave.
+        for request, grammar, forced in sorted(ready, key=lambda entry: not entry[2]):
+            # The step itself yields one token in addition to the drafts.
+            remaining = request.max_tokens - request.num_output_tokens - 1
+            max_tokens = min(self.num_spec_tokens, remaining, budget)
+            if max_tokens <= 0:
                 continue
             drafts = (
                 forced_continuation(
-                    grammar.ll_tokenizer, request.output_token_ids[-CONTEXT_TOKENS:], forced, most
+                    grammar.ll_tokenizer,
+                    request.output_token_ids[-CONTEXT_TOKENS:],
+                    forced,
+                    max_tokens,
                 )
                 if forced
-                else self._guess(request, most)
+                else self._look_up(request, max_tokens)
             )
             if drafts:
                 request.spec_token_ids = grammar.validate_tokens(drafts)
                 budget -= len(request.spec_token_ids)
 
-    def _guess(self, request: Request, most: int) -> list[int]:  # noqa: ARG002
-        """What may come where nothing is forced: here no guess is made."""
+    def _look_up(self, request: Request, max_tokens: int) -> list[int]:  # noqa: ARG002
+        """A draft for a request for which nothing is forced. This scheduler makes none."""
         return []
 
-    def _learn(self, request: Request, guessed: int, right: int) -> None:
-        """Told of every guess: `guessed` tokens of it were tried, the first `right` were right."""
+    def _record_lookup(self, request: Request, drafted: int, accepted: int) -> None:
+        """Called with the result of every draft of `_look_up`."""
 
     def _count(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
@@ -156,24 +160,25 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
                 continue
             drafts = scheduler_output.scheduled_spec_decode_tokens.get(request_id, ())
             known = self._forced.get(request_id)
-            # A request whose prompt ended in this step was not looked at before it.
+            # `_propose` did not look at a request whose prompt this step finished.
             forced = count_forced(
                 grammar.ll_tokenizer,
                 tokens,
                 grammar.ll_matcher.compute_ff_bytes() if known is None else known,
             )
+            accepted = len(tokens) - 1
             counts.steps += 1
             counts.tokens += len(tokens)
             counts.forced += forced
-            counts.forced_saved += min(forced, len(tokens) - 1)
+            counts.forced_saved += min(forced, accepted)
             if known is None:
                 counts.forced_with_prompt += forced
             counts.drafted += len(drafts)
-            counts.accepted += len(tokens) - 1
+            counts.accepted += accepted
             if known == b"" and drafts:
-                counts.guessed += len(drafts)
-                counts.guessed_accepted += len(tokens) - 1
-                self._learn(request, len(drafts), len(tokens) - 1)
+                counts.lookup_drafted += len(drafts)
+                counts.lookup_accepted += accepted
+                self._record_lookup(request, len(drafts), accepted)
 
     def _grammar(self, request: Request) -> GuidanceGrammar | None:
         constraint = request.structured_output_request
@@ -186,31 +191,31 @@ class JumpForwardScheduler(Scheduler):  # type: ignore[misc]  # vllm is not type
 
 
 class PromptLookupScheduler(JumpForwardScheduler):
-    """Where nothing is forced, proposes what came after the last tokens when they came before."""
+    """Also drafts by prompt lookup where nothing is forced."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - vLLM's arguments.
         super().__init__(*args, **kwargs)
-        self._texts: dict[str, PromptLookup] = {}
+        self._lookups: dict[str, PromptLookup] = {}
 
     def _propose(self) -> None:
         super()._propose()
-        for request_id in self._texts.keys() - self.requests.keys():
-            del self._texts[request_id]
+        for request_id in self._lookups.keys() - self.requests.keys():
+            del self._lookups[request_id]
 
-    def _guess(self, request: Request, most: int) -> list[int]:
-        text = self._texts.setdefault(request.request_id, PromptLookup())
-        return text.guess(request.all_token_ids, most)
+    def _look_up(self, request: Request, max_tokens: int) -> list[int]:
+        lookup = self._lookups.setdefault(request.request_id, PromptLookup())
+        return lookup.draft(request.all_token_ids, max_tokens)
 
-    def _learn(self, request: Request, guessed: int, right: int) -> None:
-        if text := self._texts.get(request.request_id):
-            text.learn(guessed, right)
+    def _record_lookup(self, request: Request, drafted: int, accepted: int) -> None:
+        if lookup := self._lookups.get(request.request_id):
+            lookup.record(drafted, accepted)
 
 
 class NoDrafts:
-    """A proposer that proposes nothing: the scheduler does.
+    """A proposer that proposes nothing, because the scheduler does.
 
-    It is made in every worker, beside the sampler that verifies drafts, so it is also where that
-    one is put right.
+    vLLM creates it in every worker beside the sampler that verifies drafts, so it also repairs that
+    sampler.
     """
 
     def __init__(self, vllm_config: VllmConfig) -> None:
@@ -218,8 +223,8 @@ class NoDrafts:
         ensure_expand_kernel()
 
     def propose(self, sampled_token_ids: list[list[int]], *_: Any, **__: Any) -> list[list[int]]:  # noqa: ANN401
-        """No draft for any request."""
+        """An empty draft for every request."""
         return [[] for _ in sampled_token_ids]
 
     def load_model(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Nothing: there is no model to draft with."""
+        """Does nothing: there is no drafting model."""

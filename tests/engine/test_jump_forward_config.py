@@ -1,4 +1,4 @@
-"""When jump-forward is used and what is said when it is not. No engine process is started here."""
+"""When jump-forward is used, and the reason in the log when it is not, without engine processes."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def jump_forward() -> ModuleType:
     return jump_forward
 
 
-async def refusal(jump_forward: ModuleType, config: EngineConfig, *, on_cpu: bool = True) -> str:
+async def off_reason(jump_forward: ModuleType, config: EngineConfig, *, on_cpu: bool = True) -> str:
     from genir_server.engine.vllm.arguments import engine_arguments
 
     arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=on_cpu)
-    reason: str = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
+    reason: str = jump_forward.off_reason(config, arguments, on_cpu=on_cpu)
     return reason
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
-async def test_this_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
-    assert await refusal(jump_forward, EngineConfig(jump_forward=mode)) == ""
+async def test_installed_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
+    assert await off_reason(jump_forward, EngineConfig(jump_forward=mode)) == ""
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ async def test_this_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
         ),
     ],
 )
-async def test_what_excludes_it_is_named(
+async def test_reason_names_the_obstacle(
     jump_forward: ModuleType, config: EngineConfig, reason: str
 ) -> None:
-    assert reason in await refusal(jump_forward, config)
+    assert reason in await off_reason(jump_forward, config)
 
 
-async def test_on_an_accelerator_it_has_to_be_asked_for(jump_forward: ModuleType) -> None:
-    assert "--jump-forward on" in await refusal(
+async def test_auto_is_off_on_an_accelerator(jump_forward: ModuleType) -> None:
+    assert "--jump-forward on" in await off_reason(
         jump_forward, EngineConfig(jump_forward="auto"), on_cpu=False
     )
-    assert await refusal(jump_forward, EngineConfig(jump_forward="on"), on_cpu=False) == ""
+    assert await off_reason(jump_forward, EngineConfig(jump_forward="on"), on_cpu=False) == ""
 
 
-async def test_a_vllm_whose_scheduler_changed_runs_without_it(
+async def test_changed_scheduler_disables_jump_forward(
     jump_forward: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from vllm.v1.core.sched.scheduler import Scheduler
@@ -101,8 +101,11 @@ async def test_a_vllm_whose_scheduler_changed_runs_without_it(
     assert not jump_forward.is_used(made)
     assert made.speculative_config is None
     ours = [record for record in caplog.records if record.name.startswith("genir_server")]
-    said = "this version of vLLM does not fit it (Scheduler.update_draft_token_ids)"
-    assert [record.message for record in ours] == [f"jump-forward is off: {said}"]
+    reason = (
+        "this version of vLLM does not fit it (vllm.v1.core.sched.scheduler:Scheduler has no "
+        "update_draft_token_ids)"
+    )
+    assert [record.message for record in ours] == [f"jump-forward is off: {reason}"]
     assert ours[0].levelno == logging.WARNING
 
 
@@ -110,7 +113,7 @@ async def test_a_vllm_whose_scheduler_changed_runs_without_it(
     ("prompt_lookup", "scheduler"),
     [(True, "PromptLookupScheduler"), (False, "JumpForwardScheduler")],
 )
-async def test_the_configuration_that_jumps(
+async def test_vllm_is_configured_for_jump_forward(
     jump_forward: ModuleType, prompt_lookup: bool, scheduler: str
 ) -> None:
     from genir_server.engine.vllm.arguments import engine_arguments
