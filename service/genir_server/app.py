@@ -26,7 +26,7 @@ from genir_server.auth.reloading import ReloadError
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
-from genir_server.engine.cpu_fork.fork_server import end_template
+from genir_server.engine.cpu_fork.fork_server import stop_fork_server
 from genir_server.observability.logging import configure_logging
 from genir_server.observability.observation import Observation
 from genir_server.settings import ServerSettings
@@ -92,7 +92,7 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
 
 def _leave(code: int) -> None:
     """Ends the process at once, and what would outlive it for a while."""
-    end_template()
+    stop_fork_server()
     sys.stdout.flush()
     sys.stderr.flush()
     # A thread that still loads a model cannot be told to stop and would keep the process alive.

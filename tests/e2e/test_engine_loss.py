@@ -19,8 +19,8 @@ from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 from genir import IRClient, UnavailableError
 from genir.types import Phase
-from genir_server.engine.cpu_fork.worker import FORKED
-from genir_server.engine.cpu_fork.worker_environment import foreseen_environment
+from genir_server.engine.cpu_fork.forked_worker import FORKED
+from genir_server.engine.cpu_fork.worker_environment import predicted_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +146,7 @@ def test_when_told_so_the_server_exits_and_leaves_nothing(
         worker = server.engine_process("Worker")
         # What the core was forked from has to go too.
         assert server.engine_process("EngineCore").ppid() != server.process.pid
-        if foreseen_environment() and sys.version_info < (3, 14):
+        if predicted_environment() and sys.version_info < (3, 14):
             assert server.log_lines(FORKED)
         with HealthWatch(server.target, "liveness") as liveness:
             with streams(server.target, 4) as running:

@@ -1,14 +1,8 @@
-"""A process with vLLM imported, from which the engine core's process is forked.
+"""The fork server: a process with vLLM imported, from which the engine core is forked.
 
-vLLM is imported three times before an engine is up, each time for many seconds on one core: by the
-server, then by the engine core's process, then by its worker's. Here the second import is made
-beside the first, by Python's fork server (`multiprocessing.forkserver`), which the core is then
-forked from with everything loaded. It stays, so that a core that takes the place of a lost one is
-there at once. vLLM does the same for its own HTTP server where it is asked to.
-
-The fork server has no threads, sockets or locks of this server's: it is another program from its
-start. It begins in the environment that vLLM will want for the worker, so that the core can fork
-that too (`core_imports`, `worker_fork`), and the third import is made by nobody.
+It is Python's own (`multiprocessing.forkserver`). It has none of this server's threads, sockets or
+locks, because it starts as a new program. It stays alive while the server does, so that an engine
+core that replaces a lost one starts at once.
 """
 
 from __future__ import annotations
@@ -23,6 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from genir_server.patch_table.fits import applies, outcomes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -30,65 +26,71 @@ logger = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
 
-_IMPORTS = "genir_server.engine.cpu_fork.preload"
+_PRELOAD = "genir_server.engine.cpu_fork.preload"
 
 
-def begin_template() -> None:
-    """Starts the process, if it is not there, and does not wait for its imports.
+def start_fork_server() -> bool:
+    """Starts the fork server if it is not running; does not wait for its imports.
 
-    A new one has the environment of this moment (and what `core_imports` adds), its open standard
-    files and its signal mask. When this process and the cores have ended it ends too, but finishes
-    its imports first: `end_template`.
+    It inherits the environment of this moment (plus what `preload` adds), the standard files and
+    the signal mask. It ends by itself after this process and the engine cores, but finishes its
+    imports first; `stop_fork_server` ends it at once.
+
+    Returns:
+        Whether it runs: this version of Python fits.
+
     """
-    multiprocessing.set_forkserver_preload([_IMPORTS])
+    if not applies("fork server"):
+        logger.info("the engine is not forked: %s", outcomes()["fork server"])
+        return False
+    multiprocessing.set_forkserver_preload([_PRELOAD])
     forkserver.ensure_running()
+    return True
 
 
-def end_template() -> None:
-    """Ends the process at once, if there is one, and with it the cores that were forked from it."""
-    # Python tells nobody its process id.
+def stop_fork_server() -> None:
+    """Kills the fork server, and with it the engine cores forked from it; does nothing if none."""
+    # Python has no public way to learn the process id.
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001
     if pid is None:
         return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    # Python removes the folder of the socket in an exit handler, which a server does not wait for.
+    # Python removes the socket's folder in an exit handler, which the server does not run.
     address = getattr(forkserver._forkserver, "_forkserver_address", None)  # noqa: SLF001
     folder = Path(address).parent if isinstance(address, str) else None
     if folder is not None and folder.name.startswith("pymp-"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def with_forked_core(construct: Callable[[], Engine]) -> Engine:
-    """What `construct` gives, with the engine core that it starts forked from the process.
+def fork_engine_core(construct: Callable[[], Engine]) -> Engine:
+    """Calls `construct`, and has the engine core that it starts forked from the fork server.
 
-    If that process dies meanwhile, as one does where memory is short, it is constructed once more,
-    and the core is started as vLLM does by itself.
+    If the fork server dies meanwhile, for example because memory is short, `construct` is called
+    once more, and vLLM starts the engine core in its own way.
     """
+    if not applies("forked engine core"):
+        logger.info("the engine core is not forked: %s", outcomes()["forked engine core"])
+        return construct()
     try:
-        with _cores_from_template():
+        with _fork_server_context():
             return construct()
     except (OSError, EOFError) as error:
-        logger.warning("the engine core could not be forked, and is started anew: %r", error)
+        logger.warning("the engine core could not be forked and is started anew: %r", error)
         return construct()
 
 
 @contextmanager
-def _cores_from_template() -> Iterator[None]:
-    """Lets vLLM fork its engine cores from the process of `begin_template` meanwhile.
+def _fork_server_context() -> Iterator[None]:
+    """Makes vLLM start its engine cores from the fork server.
 
-    The environment goes along with `EngineProcessConfig`. Where vLLM is made otherwise than is
-    known here, it starts the core's process as it does by itself.
+    The environment travels with `EngineProcessConfig`.
     """
     from vllm.v1.engine import utils
 
-    name = "get_mp_context"
-    usual = getattr(utils, name, None)
-    if usual is None:
-        yield
-        return
-    setattr(utils, name, lambda: multiprocessing.get_context("forkserver"))
+    usual = utils.get_mp_context
+    utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
     try:
         yield
     finally:
-        setattr(utils, name, usual)
+        utils.get_mp_context = usual

@@ -1,8 +1,8 @@
-"""What an engine core and its worker import: loaded once by the process that they are forked from.
+"""What the fork server imports before anything else, for the engine core and its worker.
 
-Python's fork server imports this before anything else. Its program begins again here, once, in the
-environment that vLLM will give the worker, which libraries read when they are loaded. What cannot
-be imported here is left to the process that needs it, which says what is wrong.
+Importing this module restarts the fork server's program once, with the environment that vLLM will
+give the worker, because libraries read that when they are loaded. An import that fails here is left
+to the process that needs it, which reports the cause.
 """
 
 from __future__ import annotations
@@ -15,42 +15,40 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from genir_server.engine.cpu_fork.worker_environment import begins_with, foreseen_environment
+from genir_server.engine.cpu_fork.worker_environment import (
+    predicted_environment,
+    start_environment,
+)
+from genir_server.patch_table.fits import applies
 
-_BEGUN_AGAIN = "GENIR_TEMPLATE_BEGUN_AGAIN"
-_FORK_SERVER = "multiprocessing.forkserver"
-# Later ones read a secret from their starter before this.
-_FIRST_PYTHON_NOT_TRIED = (3, 14)
+_RESTARTED = "GENIR_FORK_SERVER_RESTARTED"
+_PROGRAM = "multiprocessing.forkserver"
 
-TEMPLATE = os.getpid()
-"""The process that imports this, and forks."""
+FORK_SERVER_PID = os.getpid()
+"""Process id of the fork server, the process that imports this module."""
 
-_is_begun_again = os.environ.get(_BEGUN_AGAIN) == str(TEMPLATE)
-if (
-    not _is_begun_again
-    and _FORK_SERVER in sys.orig_argv[-1]
-    and sys.version_info < _FIRST_PYTHON_NOT_TRIED
-):
-    # What goes wrong here costs the worker its short start, and nothing else.
+_is_restarted = os.environ.get(_RESTARTED) == str(FORK_SERVER_PID)
+if not _is_restarted and _PROGRAM in sys.orig_argv[-1] and applies("fork server"):
+    # A failure here only costs the worker its short start.
     with suppress(Exception):
-        _foreseen = foreseen_environment()
-        if _foreseen:
+        _environment = predicted_environment()
+        if _environment:
             os.execve(  # noqa: S606 - the same program
                 sys.executable,
                 sys.orig_argv,
-                {**os.environ, **_foreseen, _BEGUN_AGAIN: str(TEMPLATE)},
+                {**os.environ, **_environment, _RESTARTED: str(FORK_SERVER_PID)},
             )
 
-# Nobody has configured this process's log, and the server imports and says the same.
+# The log of this process is not configured, and the server's own import logs the same messages.
 logging.disable()
 with suppress(Exception), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import setproctitle
 
-    # It looks for its place in memory the first time, and finds none once the environment has been
-    # touched, which it is in every core.
+    # Its first call looks for the environment's place in memory, and fails in an engine core, which
+    # has changed its environment by then.
     setproctitle.getproctitle()
-    # A collection finds nothing to collect among modules, again and again.
+    # There is no garbage to collect while modules load.
     gc.disable()
     import vllm.v1.engine.core
     import vllm.v1.executor.multiproc_executor
@@ -59,15 +57,15 @@ with suppress(Exception), warnings.catch_warnings():
 
     import genir_server.engine.jump_forward.scheduler  # noqa: F401
 logging.disable(logging.NOTSET)
-# A collection would copy the pages that are shared with every core.
+# A collection would copy the pages that every engine core shares with this process.
 gc.freeze()
 gc.enable()
 
-BEGAN_WITH = begins_with(os.environ)
-"""What this program began with, and what vLLM's import adds, as it does in the server."""
+START_ENVIRONMENT = start_environment(os.environ)
+"""The part of the environment that counts at a program's start, including vLLM's own additions."""
 
-BOUND_TO = os.sched_getaffinity(0)
-"""The CPUs that OpenMP has bound the thread to that loaded it: the first of those it was given."""
+BOUND_CPUS = os.sched_getaffinity(0)
+"""The CPUs that OpenMP has bound the loading thread to: the first of those it was given."""
 
-IS_WORKERS_PROGRAM = _is_begun_again and len(list(Path("/proc/self/task").iterdir())) == 1
-"""Whether a worker may be forked: OpenMP does not survive that once it has threads."""
+CAN_FORK_WORKERS = _is_restarted and len(list(Path("/proc/self/task").iterdir())) == 1
+"""Whether workers may be forked. OpenMP does not survive a fork once it has started threads."""

@@ -1,10 +1,10 @@
-"""The environment that vLLM begins a worker's program with on a CPU, foreseen before vLLM is there.
+"""Predicts the environment in which vLLM starts a worker on a CPU, before vLLM is imported.
 
 Libraries read it when they are loaded: OpenMP its threads and the CPUs they are bound to, the
 loader what to load first, PyTorch how it compiles. vLLM works it out after its import, from the
-machine and its configuration (``OMPProcessManager``, ``CpuPlatform.check_and_update_config``).
-What is foreseen here may be wrong, on machines or with settings that are not as most: whoever uses
-it compares it with what vLLM has decided.
+machine and its configuration (``OMPProcessManager``, ``CpuPlatform.check_and_update_config``). The
+prediction may be wrong on unusual machines or with unusual settings, so `forked_worker` compares it
+with vLLM's decision.
 """
 
 from __future__ import annotations
@@ -18,25 +18,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_READ_AT_THE_BEGINNING = ("OMP_", "GOMP_", "KMP_", "TORCH", "LD_PRELOAD")
+_READ_AT_START = ("OMP_", "GOMP_", "KMP_", "TORCH", "LD_PRELOAD")
 _CPUS = Path("/sys/devices/system/cpu")
-_ALL_LOGICAL_CPUS = ("aarch64", "arm64")
-_ONE_OF_A_CORE = ("x86_64", "AMD64")
+_ALL_CPUS_MACHINES = ("aarch64", "arm64")
+_ONE_CPU_PER_CORE_MACHINES = ("x86_64", "AMD64")
 
 
-def begins_with(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that counts when a program begins."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name.startswith(_READ_AT_THE_BEGINNING)
-    }
+def start_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that libraries read when a program starts."""
+    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
 
 
-def foreseen_environment() -> dict[str, str]:
-    """What vLLM will set for its first worker, beside what is set already.
+def predicted_environment() -> dict[str, str]:
+    """The variables that vLLM will add for its first worker; empty if they cannot be predicted.
 
-    Only what a library reads when it is loaded. Nothing where that cannot be foreseen.
+    Only those that a library reads when it is loaded.
     """
     preloaded = _preloaded(os.environ.get("LD_PRELOAD", ""))
     cpus = _model_cpus()
@@ -52,9 +48,9 @@ def foreseen_environment() -> dict[str, str]:
 
 
 def _preloaded(preloaded: str) -> str:
-    """What vLLM has loaded first: PyTorch's OpenMP and an allocator, beside what an operator wants.
+    """The libraries that vLLM preloads: PyTorch's OpenMP and an allocator, besides the operator's.
 
-    Nothing for another OpenMP, which has variables of its own.
+    Empty for another OpenMP, which has variables of its own.
     """
     libraries = [preloaded] if preloaded else []
     if "libomp" in preloaded or "libiomp" in preloaded:
@@ -70,7 +66,7 @@ def _preloaded(preloaded: str) -> str:
 
 
 def _libraries(package: str, pattern: str) -> list[str]:
-    """The library of a package that vLLM has loaded first; none where there is none."""
+    """The library of a package that vLLM preloads, as a list of at most one."""
     spec = importlib.util.find_spec(package)
     for place in (spec and spec.submodule_search_locations) or ():
         folder = Path(place)
@@ -82,10 +78,10 @@ def _libraries(package: str, pattern: str) -> list[str]:
 
 
 def _model_cpus() -> list[int]:
-    """The CPUs that vLLM binds a model's threads to; none where that cannot be foreseen.
+    """The CPUs that vLLM binds a model's threads to; empty if they cannot be predicted.
 
-    By itself it takes one logical CPU of each core (on ARM all of them) of the first memory node,
-    and leaves some free.
+    By default vLLM takes one logical CPU of each core (on ARM all of them) of the first memory
+    node, and leaves some free.
     """
     if os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") != "auto":
         return []
@@ -94,9 +90,9 @@ def _model_cpus() -> list[int]:
     if len(nodes) > 1:
         return []
     machine = platform.machine()
-    if machine in _ONE_OF_A_CORE:
+    if machine in _ONE_CPU_PER_CORE_MACHINES:
         cpus = _last_of_each_core(cpus)
-    elif machine not in _ALL_LOGICAL_CPUS:
+    elif machine not in _ALL_CPUS_MACHINES:
         return []
     free = int(os.environ.get("VLLM_CPU_NUM_OF_RESERVED_CPU") or 1)
     return cpus[:-free] if 0 < free < len(cpus) else cpus

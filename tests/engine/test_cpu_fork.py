@@ -1,4 +1,4 @@
-"""A worker is forked only where it would begin as the core did."""
+"""The fork server and forked workers: used only if a worker would start in the same environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genir_server.engine.cpu_fork.worker_environment import begins_with, foreseen_environment
+from genir_server.engine.cpu_fork.worker_environment import predicted_environment, start_environment
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(torch|vllm|transformers)")
 
@@ -24,55 +24,55 @@ _NAMES = {
 
 
 @pytest.fixture(autouse=True)
-def _as_it_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An engine that was started in this process left its own behind.
+def _default_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An engine that was started in this process has set them.
     for name in ("LD_PRELOAD", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_only_what_counts_when_a_program_begins_is_compared() -> None:
+def test_only_variables_that_count_at_program_start_are_compared() -> None:
     environment = {"OMP_NUM_THREADS": "2", "HOME": "/", "TORCH_LOGS": "x", "VLLM_OMP_": "1"}
-    assert begins_with(environment) == {"OMP_NUM_THREADS": "2", "TORCH_LOGS": "x"}
+    assert start_environment(environment) == {"OMP_NUM_THREADS": "2", "TORCH_LOGS": "x"}
 
 
-def test_a_worker_has_the_cpus_that_are_not_kept_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predicted_cpus_exclude_the_reserved_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
-    foreseen = foreseen_environment()
-    if not foreseen:
-        pytest.skip("several memory nodes, or a processor on which nothing is foreseen")
-    assert set(foreseen) == _NAMES
-    cpus = set(map(int, foreseen["GOMP_CPU_AFFINITY"].split()))
+    predicted = predicted_environment()
+    if not predicted:
+        pytest.skip("several memory nodes, or an unsupported processor")
+    assert set(predicted) == _NAMES
+    cpus = set(map(int, predicted["GOMP_CPU_AFFINITY"].split()))
     assert cpus <= os.sched_getaffinity(0)
-    assert int(foreseen["OMP_NUM_THREADS"]) == len(cpus)
-    for library in foreseen["LD_PRELOAD"].split(":"):
+    assert int(predicted["OMP_NUM_THREADS"]) == len(cpus)
+    for library in predicted["LD_PRELOAD"].split(":"):
         assert Path(library).exists()
-    # What is loaded first already is not loaded twice.
-    monkeypatch.setenv("LD_PRELOAD", foreseen["LD_PRELOAD"])
-    assert foreseen_environment() == foreseen
+    # A library that is preloaded already is not added again.
+    monkeypatch.setenv("LD_PRELOAD", predicted["LD_PRELOAD"])
+    assert predicted_environment() == predicted
     if len(cpus) > 1:
         monkeypatch.delenv("VLLM_CPU_NUM_OF_RESERVED_CPU")
-        assert int(foreseen_environment()["OMP_NUM_THREADS"]) == len(cpus) - 1
+        assert int(predicted_environment()["OMP_NUM_THREADS"]) == len(cpus) - 1
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("VLLM_CPU_OMP_THREADS_BIND", "0"), ("LD_PRELOAD", "libiomp5.so")]
 )
-def test_an_operators_own_setting_is_left_to_vllm(
+def test_operator_settings_disable_the_prediction(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert foreseen_environment() == {}
+    assert predicted_environment() == {}
 
 
 @pytest.mark.parametrize(
-    ("began_with", "method"), [({"OMP_NUM_THREADS": "3"}, "fork"), ({}, "spawn")]
+    ("started_with", "method"), [({"OMP_NUM_THREADS": "3"}, "fork"), ({}, "spawn")]
 )
-def test_vllm_starts_a_worker_by_itself_where_it_would_begin_otherwise(
-    began_with: dict[str, str], method: str, monkeypatch: pytest.MonkeyPatch
+def test_worker_is_forked_only_in_the_same_environment(
+    started_with: dict[str, str], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vllm.v1.executor import multiproc_executor
 
-    from genir_server.engine.cpu_fork import worker as worker_fork
+    from genir_server.engine.cpu_fork import forked_worker
 
     def make(**kwargs: Any) -> tuple[str, Any, Any]:
         context = multiproc_executor.get_mp_context()
@@ -84,25 +84,25 @@ def test_vllm_starts_a_worker_by_itself_where_it_would_begin_otherwise(
         multiproc_executor, "get_mp_context", lambda: multiprocessing.get_context("spawn")
     )
     monkeypatch.setattr(worker, "make_worker_process", staticmethod(make))
-    # Whatever ran in this process before has its threads.
-    monkeypatch.setattr(worker_fork, "foreign_thread", str)
-    for name in begins_with(os.environ):
+    # Libraries have started threads in this process before.
+    monkeypatch.setattr(forked_worker, "foreign_thread", str)
+    for name in start_environment(os.environ):
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    worker_fork.fork_workers(began_with, os.sched_getaffinity(0), lambda: None)
+    forked_worker.fork_workers(started_with, os.sched_getaffinity(0), lambda: None)
     method_used, main_used, kwargs = worker.make_worker_process(rank=0)
     assert method_used == method
     assert (main_used is main) == (method == "spawn")
     assert kwargs == ({"rank": 0, "inherited_fds": []} if method == "fork" else {"rank": 0})
-    # And nothing stays as it was for that one.
+    # The patch lasts only while the worker is made.
     assert multiproc_executor.get_mp_context().get_start_method() == "spawn"
     assert worker.worker_main is main
 
 
-def test_a_core_is_started_anew_where_what_it_is_forked_from_has_died() -> None:
+def test_engine_core_is_started_anew_if_the_fork_server_dies() -> None:
     from vllm.v1.engine import utils
 
-    from genir_server.engine.cpu_fork.fork_server import with_forked_core
+    from genir_server.engine.cpu_fork.fork_server import fork_engine_core
 
     seen: list[str] = []
 
@@ -112,15 +112,15 @@ def test_a_core_is_started_anew_where_what_it_is_forked_from_has_died() -> None:
             raise EOFError
         return "an engine"
 
-    assert with_forked_core(construct) == "an engine"
+    assert fork_engine_core(construct) == "an engine"
     assert seen[0] == "forkserver"
     assert seen[1] != "forkserver"
 
 
-def test_another_thread_keeps_a_worker_from_being_forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that Python does not know may be one of OpenMP's, which would not be there."""
-    from genir_server.engine.cpu_fork import worker as worker_fork
+def test_foreign_thread_prevents_forking_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that Python does not know may be one of OpenMP's, which a fork would lose."""
+    from genir_server.engine.cpu_fork import forked_worker
 
     monkeypatch.setattr(threading, "enumerate", list)
-    assert worker_fork.foreign_thread()
-    assert "thread" in worker_fork.obstacle(begins_with(os.environ))
+    assert forked_worker.foreign_thread()
+    assert "thread" in forked_worker.obstacle(start_environment(os.environ))
