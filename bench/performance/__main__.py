@@ -31,8 +31,7 @@ from bench.performance.subjects.smg import missing
 from bench.performance.workload import prompt_cases
 from genir.schemas import builtin_ir_schema_text
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
-from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.engine.vllm.cpu_dtype import embedded_dtype
+from genir_server.engine.embedded_model import embedded_dtype, ensure_embedded_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,7 @@ from bench.performance.subjects import genir, http, in_process
 from bench.performance.subjects.base import EngineSetting
 from bench.performance.subjects.remote import Remote
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
-from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.engine.vllm.cpu_dtype import embedded_dtype
+from genir_server.engine.embedded_model import embedded_dtype, ensure_embedded_model
 
 if TYPE_CHECKING:
     from bench.performance.subjects.base import Start

@@ -1,4 +1,4 @@
-"""One real engine on the embedded model, shared by every test that only uses it."""
+"""One real engine on the embedded model, shared by all tests that do not change it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 async def engine() -> AsyncIterator[VllmEngine]:
     with warnings.catch_warnings():
-        # Importing torch and vLLM warns of things that are theirs to change.
+        # Importing torch and vLLM raises warnings that only they can fix.
         warnings.simplefilter("ignore")
         from genir_server.engine.vllm.start import start_vllm_engine
 

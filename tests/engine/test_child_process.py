@@ -1,4 +1,4 @@
-"""What is carried into the engine's processes, without starting any engine."""
+"""The code that runs first in the engine's processes, without an engine."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class LMFormatEnforcerBackend:
         (LMFormatEnforcerBackend(), "lm-format-enforcer"),
     ],
 )
-def test_backends_are_named_as_vllm_configures_them(backend: object, name: str) -> None:
+def test_backend_names_match_vllms_configuration(backend: object, name: str) -> None:
     assert backend_name(backend) == name
 
 
-def test_in_the_server_nothing_happens_and_the_config_stays_vllms() -> None:
+def test_unpickling_in_the_server_has_no_effect() -> None:
     stdout = os.fstat(1)
-    # A deep copy, as vLLM makes, goes the same way as pickling.
-    carried = copy.deepcopy(EngineProcessConfig({"key": "value"}, _must_not_run))
-    assert carried == {"key": "value"}
-    assert isinstance(carried, EngineProcessConfig)
-    assert carried.configure_logging is _must_not_run
+    # vLLM makes deep copies, which use the same code as pickling.
+    copied = copy.deepcopy(EngineProcessConfig({"key": "value"}, _must_not_run))
+    assert copied == {"key": "value"}
+    assert isinstance(copied, EngineProcessConfig)
+    assert copied.configure_logging is _must_not_run
     assert os.fstat(1) == stdout
 
 
-def test_an_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
-    """The middle process starts an engine process that prints, tells its pid and waits."""
+def test_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
+    """The middle process starts an engine process that prints its process id and waits."""
     engine = textwrap.dedent("""
         import os, pickle, sys, threading
         from genir_server.engine.vllm.child_process import EngineProcessConfig
@@ -74,12 +74,12 @@ def test_an_engine_process_logs_to_stderr_and_ends_with_its_parent() -> None:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("engine ")
         process.kill()
-        # The pipes reach their end when the last process that holds them is gone.
+        # The pipes reach their end when the last process that holds them has ended.
         output, _ = process.communicate(timeout=30)
         assert output == ""
 
 
-def test_an_engine_process_has_the_environment_of_the_one_that_started_it() -> None:
+def test_engine_process_adopts_the_environment_of_its_starter() -> None:
     script = textwrap.dedent("""
         import os, pickle
         from genir_server.engine.vllm.child_process import EngineProcessConfig
@@ -95,11 +95,11 @@ def test_an_engine_process_has_the_environment_of_the_one_that_started_it() -> N
 
 
 def _must_not_run() -> None:
-    raise AssertionError("the server's own logging was configured anew")
+    raise AssertionError("the server's own logging was configured again")
 
 
-def test_a_process_that_fails_to_start_leaves_one_line_and_no_trace(tmp_path: Path) -> None:
-    """What vLLM and multiprocessing do with an exception, before and after the start."""
+def test_failed_start_writes_one_line_and_no_stack_trace(tmp_path: Path) -> None:
+    """Imitates what vLLM and multiprocessing do with an exception, before and after the start."""
     fault = tmp_path / "fault"
     fault.touch()
     script = textwrap.dedent(f"""

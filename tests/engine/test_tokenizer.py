@@ -32,13 +32,13 @@ async def chat(model_tokenizer: Any) -> AsyncIterator[ChatTokenizer]:
     chat.close()
 
 
-async def test_the_models_own_template_is_used(chat: ChatTokenizer, model_tokenizer: Any) -> None:
+async def test_models_own_template_is_used(chat: ChatTokenizer, model_tokenizer: Any) -> None:
     text = model_tokenizer.decode(await chat.render_chat(CONVERSATION))
     assert "<|im_start|>system\nAnswer in JSON.<|im_end|>" in text
     assert text.endswith("<|im_start|>assistant\n")
 
 
-async def test_a_model_without_a_template_gets_the_plain_one(model_tokenizer: Any) -> None:
+async def test_model_without_a_template_gets_the_plain_one(model_tokenizer: Any) -> None:
     import copy
 
     bare = copy.deepcopy(model_tokenizer)
@@ -49,7 +49,7 @@ async def test_a_model_without_a_template_gets_the_plain_one(model_tokenizer: An
     chat.close()
 
 
-async def test_a_template_that_refuses_says_why(model_tokenizer: Any) -> None:
+async def test_refusal_by_the_template_is_reported(model_tokenizer: Any) -> None:
     import copy
 
     strict = copy.deepcopy(model_tokenizer)
@@ -60,7 +60,7 @@ async def test_a_template_that_refuses_says_why(model_tokenizer: Any) -> None:
     chat.close()
 
 
-async def test_many_at_once_do_not_disturb_each_other(chat: ChatTokenizer) -> None:
+async def test_concurrent_calls_give_the_same_tokens_as_single_ones(chat: ChatTokenizer) -> None:
     texts = [f"{number} " * 200 for number in range(40)]
     alone = [await chat.tokenize(text) for text in texts]
     assert await asyncio.gather(*map(chat.tokenize, texts)) == alone

@@ -1,4 +1,4 @@
-"""What vLLM keeps by sorting is what is kept without."""
+"""`top_p` without sorting keeps the same tokens as vLLM does by sorting."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def never(rows: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     allowed=st.sampled_from([1, 2, 40, 64, 65, 1_500, VOCABULARY]),
     data=st.data(),
 )
-def test_what_is_kept_is_what_sorting_keeps(
+def test_result_equals_sorting(
     seed: int, spreads: list[float], allowed: int, data: st.DataObject
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(spreads), VOCABULARY, generator=generator)
     logits *= torch.tensor(spreads).unsqueeze(1)
-    # As a grammar leaves them.
+    # A grammar leaves some tokens.
     logits[:, torch.randperm(VOCABULARY, generator=generator)[allowed:]] = -torch.inf
     size = len(spreads)
     chosen = data.draw(st.lists(st.floats(0.01, 1.0), min_size=size, max_size=size))
@@ -54,14 +54,14 @@ def test_what_is_kept_is_what_sorting_keeps(
     found = keep_nucleus(logits.clone(), p, by_sorting)
     assert torch.equal(found[found > -torch.inf], logits[found > -torch.inf])
     assert (found > -torch.inf).any(dim=-1).all()
-    # They add the probabilities up from different ends, so that the last token to be kept, where
-    # it makes no difference to what is kept together, may be another.
+    # The two sum the probabilities from different ends, so they may differ in the last token where
+    # that does not change the total.
     probabilities = logits.softmax(dim=-1)
     differing = (found > -torch.inf) != (expected > -torch.inf)
     assert (probabilities * differing).sum(dim=-1).max() < 1e-4
 
 
-def test_a_peaked_row_is_not_sorted_and_a_flat_one_is() -> None:
+def test_only_flat_rows_are_sorted() -> None:
     logits = torch.randn(2, VOCABULARY, generator=torch.Generator().manual_seed(1))
     logits[0] *= 20
     peaked = torch.tensor([0.95, 1.0])
@@ -72,7 +72,7 @@ def test_a_peaked_row_is_not_sorted_and_a_flat_one_is() -> None:
         keep_nucleus(logits.clone(), torch.tensor([0.95, 0.95]), never)
 
 
-def test_with_top_k_it_is_done_as_before() -> None:
+def test_top_k_uses_vllms_function() -> None:
     logits = torch.randn(2, VOCABULARY, generator=torch.Generator().manual_seed(2))
     k, p = torch.tensor([5, VOCABULARY]), torch.tensor([0.9, 0.5])
     masking = without_sorting(BY_SORTING)
@@ -82,7 +82,7 @@ def test_with_top_k_it_is_done_as_before() -> None:
         assert torch.equal(masking(logits.clone(), *own), BY_SORTING(logits.clone(), *usual))
 
 
-def test_the_sampler_and_the_verification_of_drafts_both_get_it(
+def test_sampler_and_draft_verification_use_the_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(topk_topp_sampler, "apply_top_k_top_p_pytorch", BY_SORTING)
@@ -94,13 +94,13 @@ def test_the_sampler_and_the_verification_of_drafts_both_get_it(
         calls.append(len(rows))
         return rows
 
-    # What both call looks the function up when it is called.
+    # Both look the function up when they call it.
     monkeypatch.setattr(topk_topp_sampler, "apply_top_k_top_p_pytorch", counted)
     topk_topp_sampler.apply_top_k_top_p(torch.zeros(3, 5), None, torch.ones(3))
     assert calls == [3]
 
 
-def test_a_sampler_that_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_sampler_is_left_unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
     def other(logits: torch.Tensor, everything: object) -> torch.Tensor:
         raise AssertionError(logits, everything)
 

@@ -1,4 +1,4 @@
-"""The real engine on the embedded model: what `Engine` promises, seen in vLLM itself."""
+"""The real engine on the embedded model: vLLM keeps the promises of the `Engine` protocol."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ async def run(engine: VllmEngine, wanted: EngineRequest) -> list[TextDelta]:
 
 
 async def until_idle(engine: VllmEngine) -> None:
-    """Waits until the engine core itself says that nothing runs and nothing waits."""
+    """Waits until the engine core reports no running and no waiting requests."""
     async with asyncio.timeout(10):
         while (activity := engine.activity()).running or activity.waiting:  # noqa: ASYNC110
-            # The counts arrive with the engine core's steps; there is no event to wait for.
+            # The counts arrive with the engine core's steps, so there is no event to wait for.
             await asyncio.sleep(0.01)
 
 
-async def test_deltas_wait_for_tokens_but_the_first_and_the_end_do_not(engine: VllmEngine) -> None:
+async def test_only_the_first_and_last_delta_do_not_wait_for_tokens(engine: VllmEngine) -> None:
     one_by_one = await run(engine, await request(engine, "singly", ENDLESS, max_tokens=24))
     at_once = await run(
         engine, await request(engine, "waiting", ENDLESS, max_tokens=24, tokens_per_delta=10)
     )
     assert "".join(d.text for d in at_once) == "".join(d.text for d in one_by_one)
     assert len(at_once) < len(one_by_one)
-    # Those that piled up may make a delta longer, never shorter, but for the first and the last.
+    # Tokens that piled up make a delta longer. Only the first and the last may be shorter.
     sizes = [delta.token_count for delta in at_once]
     assert sum(sizes) == 24
     assert sizes[0] == 1
     assert all(size >= 10 for size in sizes[1:-1])
 
 
-async def test_the_output_obeys_the_schema(engine: VllmEngine) -> None:
+async def test_output_satisfies_the_schema(engine: VllmEngine) -> None:
     deltas = await run(engine, await request(engine, "obeys", CAT))
     jsonschema_rs.validate(CAT, json.loads("".join(delta.text for delta in deltas)))
     assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
@@ -85,25 +85,25 @@ async def test_the_output_obeys_the_schema(engine: VllmEngine) -> None:
     assert 5 < sum(delta.token_count for delta in deltas) <= 100
 
 
-async def test_the_engine_core_says_that_guidance_makes_its_masks(engine: VllmEngine) -> None:
+async def test_engine_core_reports_the_backend_guidance(engine: VllmEngine) -> None:
     await run(engine, await request(engine, "observed", CAT))
     assert engine.effective_backend == "guidance"
     assert engine.info.configured_backend == "guidance"
 
 
-async def test_what_is_fixed_is_told(engine: VllmEngine) -> None:
+async def test_info_names_model_and_context(engine: VllmEngine) -> None:
     info = engine.info
     assert (info.model, info.max_model_len) == ("smollm2-135m-instruct", 4096)
     assert not engine.dead
 
 
-async def test_a_spent_budget_is_told_as_such(engine: VllmEngine) -> None:
+async def test_reaching_max_tokens_is_reported(engine: VllmEngine) -> None:
     deltas = await run(engine, await request(engine, "spent", ENDLESS, max_tokens=7))
     assert deltas[-1].finish_reason is FinishReason.LENGTH
     assert sum(delta.token_count for delta in deltas) == 7
 
 
-async def test_two_at_once_each_get_their_own(engine: VllmEngine) -> None:
+async def test_concurrent_requests_get_their_own_output(engine: VllmEngine) -> None:
     alone = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]} | {
         "additionalProperties": False
     }
@@ -117,7 +117,7 @@ async def test_two_at_once_each_get_their_own(engine: VllmEngine) -> None:
     await until_idle(engine)
 
 
-async def test_a_cancelled_request_leaves_nothing_in_the_engine(engine: VllmEngine) -> None:
+async def test_cancelled_request_leaves_the_engine(engine: VllmEngine) -> None:
     wanted = await request(engine, "cancelled", ENDLESS, max_tokens=2000)
     started = asyncio.Event()
 
@@ -136,31 +136,33 @@ async def test_a_cancelled_request_leaves_nothing_in_the_engine(engine: VllmEngi
     await until_idle(engine)
 
 
-async def test_a_closed_generator_leaves_nothing_in_the_engine(engine: VllmEngine) -> None:
+async def test_closed_generator_removes_its_request(engine: VllmEngine) -> None:
     deltas = engine.generate(await request(engine, "closed", ENDLESS, max_tokens=2000))
     await anext(deltas)
     await deltas.aclose()
     await until_idle(engine)
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5])
-async def test_cancelling_before_the_first_token_leaves_nothing(
-    engine: VllmEngine, turns: int
+@pytest.mark.parametrize("delay", [0, 1, 2, 3, 5])
+async def test_request_cancelled_before_its_first_token_leaves_the_engine(
+    engine: VllmEngine, delay: int
 ) -> None:
-    """The request is cancelled while it is being handed over, at several points of that."""
-    wanted = await request(engine, f"early-{turns}", ENDLESS, max_tokens=2000)
+    """Cancels the request at several points while it is handed over to the engine core."""
+    wanted = await request(engine, f"early-{delay}", ENDLESS, max_tokens=2000)
     task = asyncio.create_task(run(engine, wanted))
-    for _ in range(turns):
+    for _ in range(delay):
         await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # Whatever was on its way has arrived once a later request has been answered.
-    await run(engine, await request(engine, f"after-{turns}", ENDLESS, max_tokens=1))
+    # Once a later request is answered, everything before it has arrived.
+    await run(engine, await request(engine, f"after-{delay}", ENDLESS, max_tokens=1))
     await until_idle(engine)
 
 
-async def test_a_refused_request_says_why_and_the_next_one_is_served(engine: VllmEngine) -> None:
+async def test_refused_request_reports_the_reason(
+    engine: VllmEngine,
+) -> None:
     too_long = replace(await request(engine, "refused", CAT), prompt_token_ids=[1] * 5000)
     with pytest.raises(EngineRejectedError, match="maximum context length"):
         await run(engine, too_long)
@@ -168,12 +170,12 @@ async def test_a_refused_request_says_why_and_the_next_one_is_served(engine: Vll
     assert await run(engine, await request(engine, "next", CAT))
 
 
-async def test_an_unknown_adapter_is_refused_by_name(engine: VllmEngine) -> None:
+async def test_unknown_adapter_is_named_in_the_error(engine: VllmEngine) -> None:
     with pytest.raises(EngineRejectedError, match="no LoRA adapter is named nobody"):
         await run(engine, await request(engine, "adapter", CAT, lora_adapter="nobody"))
 
 
-async def test_the_last_step_is_dated(engine: VllmEngine) -> None:
+async def test_last_step_time_advances(engine: VllmEngine) -> None:
     await run(engine, await request(engine, "dated", CAT))
     before = engine.activity().last_step_time
     await run(engine, await request(engine, "dated-later", CAT))
@@ -183,12 +185,12 @@ async def test_the_last_step_is_dated(engine: VllmEngine) -> None:
     assert after > before
 
 
-async def test_what_vllm_says_of_a_failed_core_wakes_who_waits_for_the_death(
+async def test_failed_engine_core_wakes_the_waiter_for_its_death(
     engine: VllmEngine,
 ) -> None:
     await run(engine, await request(engine, "awake", CAT))
     assert not await engine.wait_dead(0.05)
-    # That it is this task of vLLM's which hears of it, and that it outlives the wait.
+    # The wait must not cancel this task of vLLM's, which notices the failure.
     assert not cast("Any", engine._llm).output_handler.done()
 
     handler = asyncio.create_task(asyncio.sleep(0.1))

@@ -1,4 +1,4 @@
-"""What an operator chooses about the engine. Imports neither vllm nor torch."""
+"""The operator's choices for the engine. Imports neither vllm nor torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ StructuredOutputBackend = Literal["guidance", "xgrammar", "auto"]
 JumpForwardMode = Literal["auto", "on", "off"]
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
-"""The name that callers know the embedded model by."""
+"""The embedded model's name for callers."""
 
 EMBEDDED_MAX_MODEL_LEN = 4096
-"""Context of the embedded model in tokens, unless another is asked for; it was made for 8192."""
+"""Default context of the embedded model in tokens. The model itself allows 8192."""
 
 CPU_KV_CACHE_GIB = 2
-"""Memory for the KV cache on a CPU, in GiB, unless ``VLLM_CPU_KVCACHE_SPACE`` says otherwise."""
+"""Default memory for the KV cache on a CPU, in GiB; ``VLLM_CPU_KVCACHE_SPACE`` overrides it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +27,23 @@ class EngineConfig:
     """The engine to start.
 
     Attributes:
-        model: a folder or a name that vLLM can load; None means the embedded model.
-        served_model_name: what callers call the model; None derives it from `model`.
-        structured_output_backend: what constrains decoding; "auto" leaves it to vLLM, whose first
-            constrained request then decides for all.
-        max_model_len: context in tokens; None means `EMBEDDED_MAX_MODEL_LEN` for the embedded
-            model and the model's own for any other.
-        lora_adapters: name of each LoRA adapter to serve, and the folder it is in.
-        jump_forward: whether tokens that the grammar forces are proposed to the model instead of
-            costing a step each: "auto" where that is known to pay, "on" wherever it can be done.
-        prompt_lookup: whether, where jump-forward is on and nothing is forced, what came before
-            after the same tokens is proposed.
-        fork_engine: whether, on a CPU, the engine's processes are forked from one that imports vLLM
-            beside the server; see `genir_server.engine.cpu_fork.fork_server`.
-        engine_args: any further argument of vLLM's ``AsyncEngineArgs``, by name.
+        model: folder or name of a model that vLLM can load; None means the embedded model.
+        served_model_name: the model's name for callers; None derives it from `model`.
+        structured_output_backend: the backend that constrains decoding. With "auto", vLLM chooses
+            one for its first constrained request and keeps it.
+        max_model_len: context in tokens; None means `EMBEDDED_MAX_MODEL_LEN` for the embedded model
+            and the model's own value for any other.
+        lora_adapters: name and folder of each LoRA adapter to serve.
+        jump_forward: whether tokens that the grammar forces are proposed as drafts instead of
+            taking a step each: "auto" where this is known to be faster, "on" wherever possible.
+        prompt_lookup: whether jump-forward also drafts by prompt lookup where nothing is forced.
+        fork_engine: whether, on a CPU, the engine's processes are forked from a fork server; see
+            `genir_server.engine.cpu_fork`.
+        engine_args: further arguments of vLLM's ``AsyncEngineArgs``, by name.
         cache_dir: folder for the embedded model; None means the user's cache folder.
-        configure_process_logging: called first thing in each of the engine's own processes, to
-            send their log through the same pipe as the server's. It is sent there by pickle, so it
-            must be a module's function or a `functools.partial` of one. None leaves the processes
-            with plain lines on standard error.
+        configure_process_logging: called first in each of the engine's processes, to send their log
+            through the server's pipe. It is pickled, so it must be a function of a module or a
+            `functools.partial` of one. None gives plain lines on standard error.
 
     """
 
@@ -63,5 +61,5 @@ class EngineConfig:
 
     @property
     def model_name(self) -> str:
-        """The name that callers know the model by."""
+        """The model's name for callers."""
         return self.served_model_name or self.model or EMBEDDED_MODEL_NAME

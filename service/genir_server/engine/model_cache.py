@@ -1,4 +1,4 @@
-"""Model folders that are made once and then shared by every process of a user."""
+"""The cache folder, and model folders in it that are built once for all processes of a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cache_folder() -> Path:
-    """Where models are kept: ``GENIR_CACHE_DIR``, else ``genir`` in the user's cache folder."""
+    """The folder for models: ``GENIR_CACHE_DIR``, else ``genir`` in the user's cache folder."""
     if own := os.environ.get("GENIR_CACHE_DIR"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
@@ -24,11 +24,11 @@ def cache_folder() -> Path:
 
 
 def make_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Gives `folder`, which `build` fills if it is not there yet.
+    """Returns `folder`, and has `build` fill it first if it does not exist.
 
-    `build` gets an empty folder beside it, which takes the final name only once it is complete, so
-    that a process that is killed halfway leaves nothing that looks like a model. Of several
-    processes that ask at once, one builds and the others wait. Blocks.
+    `build` receives an empty temporary folder beside it, which is renamed once it is complete. So a
+    process that is killed halfway leaves nothing that looks like a model. If several processes call
+    this at once, one builds and the others wait. Blocks.
 
     Raises:
         OSError: the cache folder cannot be written.
@@ -40,13 +40,13 @@ def make_once(folder: Path, build: Callable[[Path], None]) -> Path:
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if folder.is_dir():
             return folder
-        for left_behind in folder.parent.glob(f".{folder.name}.making-*"):
-            shutil.rmtree(left_behind, ignore_errors=True)
+        for leftover in folder.parent.glob(f".{folder.name}.making-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
         try:
             build(making)
-            # mkdtemp gives a folder that only its owner may enter, and safetensors files that only
-            # their owner may read; a cache may be shared, and an image runs as another user.
+            # mkdtemp and safetensors grant access to the owner only. A cache may be shared, and a
+            # container image runs as another user.
             for file in making.rglob("*"):
                 file.chmod(0o755 if file.is_dir() else 0o644)
             making.chmod(0o755)

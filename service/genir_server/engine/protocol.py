@@ -1,7 +1,6 @@
-"""What the core asks of an engine. Imports neither vllm nor torch.
+"""The interface of an engine. Imports neither vllm nor torch.
 
-`genir_server.engine.vllm.engine` is the implementation; the core and every other module know only
-this protocol.
+`genir_server.engine.vllm.engine` implements it; all other packages use only this protocol.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class EngineDeadError(Exception):
 
 
 class EngineRejectedError(Exception):
-    """The engine refused a request that had passed our checks. The message is the engine's."""
+    """The engine refused a request that passed genir's checks. The message is the engine's."""
 
 
 class EngineStartError(Exception):
@@ -29,16 +28,20 @@ class EngineStartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What is fixed once the engine is up.
+    """The properties of a running engine.
 
-    `max_model_len` is the context: most tokens of prompt and completion together.
-    `configured_backend` is the structured-output backend read back from the engine's own
-    configuration. `tokenizer_source` is the folder or name the tokenizer came from.
-    `max_token_bytes` is a number of bytes that no token of the vocabulary exceeds; 0 where that
-    is not known. `max_running` is the most requests that one step works on, and `kv_cache_tokens`
-    how many tokens of running requests the engine has memory for; 0 where that is not known.
-    `unsupported_sampling` names the fields of `Sampling` that this engine takes at their defaults
-    only. `jump_forward` says whether forced tokens cost no step of their own.
+    Attributes:
+        model: the model's name for callers.
+        lora_adapters: names of the LoRA adapters.
+        max_model_len: the context: maximum tokens of prompt and completion together.
+        configured_backend: the structured-output backend in the engine's own configuration.
+        tokenizer_source: folder or name that the tokenizer was loaded from.
+        max_token_bytes: upper bound on the bytes of a single token; 0 if unknown.
+        unsupported_sampling: fields of `Sampling` that must keep their defaults.
+        jump_forward: whether tokens that the grammar forces are drafted.
+        max_running: maximum requests in one step; 0 if unknown.
+        kv_cache_tokens: maximum tokens of running requests in the KV cache; 0 if unknown.
+
     """
 
     model: str
@@ -49,7 +52,6 @@ class EngineInfo:
     max_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
     jump_forward: bool = False
-
     max_running: int = 0
     kv_cache_tokens: int = 0
 
@@ -65,11 +67,20 @@ class EngineActivity:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One generation. `request_id` must be unique among those in flight.
+    """One generation.
 
-    `schema` is the text of the JSON Schema that decoding enforces; the schema package has compiled
-    it for the model's tokenizer. `priority`: lower goes first. `tokens_per_delta`: how many tokens
-    a delta waits for, 1 and up; see `Engine.generate`.
+    Attributes:
+        request_id: unique among the requests in flight.
+        prompt_token_ids: the prompt.
+        schema: text of the JSON Schema that decoding enforces. The schema package must have
+            compiled it for the model's tokenizer.
+        sampling: how tokens are chosen.
+        max_tokens: maximum length of the completion.
+        priority: requests with a lower value are scheduled first.
+        lora_adapter: name of the LoRA adapter; "" for none.
+        tokens_per_delta: number of tokens that a delta waits for, at least 1; see
+            `Engine.generate`.
+
     """
 
     request_id: str
@@ -87,12 +98,12 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """What is fixed once the engine is up."""
+        """The engine's properties, fixed from its start on."""
         ...
 
     @property
     def effective_backend(self) -> str:
-        """The structured-output backend that the engine really uses; "" while not yet known."""
+        """The structured-output backend that the engine actually uses; "" until it is known."""
         ...
 
     @property
@@ -101,15 +112,15 @@ class Engine(Protocol):
         ...
 
     async def wait_dead(self, seconds: float) -> bool:
-        """Waits until the engine is dead, but no longer than `seconds`; gives whether it is."""
+        """Waits until the engine is dead, but no longer than `seconds`; returns whether it is."""
         ...
 
     def activity(self) -> EngineActivity:
-        """How busy the engine is. Never blocks."""
+        """The engine's counts of requests. Never blocks."""
         ...
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a conversation, opened for the assistant's answer.
+        """The token ids of a conversation, ending where the assistant's answer begins.
 
         Uses the model's own chat template, or a plain one. Does not block the event loop.
 
@@ -126,12 +137,12 @@ class Engine(Protocol):
     def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         """Runs a request and yields what the model writes.
 
-        The first token comes at once, then a delta whenever `EngineRequest.tokens_per_delta` tokens
-        are there, and the end at once. What was written while nobody asked for the next delta
-        comes as one.
+        The first token and the end are yielded immediately, deltas in between whenever
+        `EngineRequest.tokens_per_delta` tokens are there. Tokens that arrive while the caller does
+        not read are joined into one delta.
 
-        However the generator ends (exhausted, closed, cancelled, failed), nothing of the request
-        stays in the engine.
+        The request leaves the engine however the generator ends: exhausted, closed, cancelled or
+        failed.
 
         Raises:
             EngineDeadError: the engine died before the request finished.
@@ -141,7 +152,7 @@ class Engine(Protocol):
         ...
 
     async def answer(self) -> None:
-        """Returns when the engine's own process has answered, which it does between two steps.
+        """Waits for an answer of the engine core, which it gives between two steps.
 
         Raises:
             EngineDeadError: the engine is dead.
@@ -150,7 +161,7 @@ class Engine(Protocol):
         ...
 
     def kill(self) -> None:
-        """Ends the engine's processes at once, stopped ones too. `shutdown` has to follow."""
+        """Kills the engine's processes, including stopped ones. `shutdown` has to follow."""
         ...
 
     async def shutdown(self) -> None:

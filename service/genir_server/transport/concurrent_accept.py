@@ -5,8 +5,8 @@ are four turns of the event loop between the two. A turn is as long as the messa
 that were ready when it began: with hundreds of busy streams new calls wait for seconds in
 grpc-core, out of sight of admission, while those that were there first are served at full speed.
 
-All of this is grpcio's own (`_cython/_cygrpc/aio/server.pyx.pxi`) and not promised by it, so it is
-used only with versions that it was tried with. With others calls are taken in as grpc.aio does it.
+This uses private parts of grpcio (`_cython/_cygrpc/aio/server.pyx.pxi`), so it is used only if the
+installed version has them as `genir_server.patch_table` lists them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from genir.v1 import ir_service_pb2_grpc as service_grpc
+from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-TRIED_WITH = ("1.85.",)
-"""Beginnings of the versions of grpcio whose loop over calls is the one that is known here."""
 
 METHODS = ("/genir.v1.IRService/GenerateIR", "/genir.v1.IRService/StreamIR")
 """Those of which many come at once."""
@@ -57,11 +54,11 @@ def accept_concurrently(
         interceptors: those of the server that these calls have to pass. Its
             `maximum_concurrent_rpcs` they do not; admission is what bounds calls here.
     """
-    if not grpc.__version__.startswith(TRIED_WITH):
+    if not applies("concurrent accept"):
         log.warning(
-            "new calls are taken in one by one, which is slow beside hundreds of streams",
+            "new calls are accepted one at a time, which is slow beside hundreds of streams",
             grpcio=grpc.__version__,
-            tried_with=TRIED_WITH,
+            reason=outcomes()["concurrent accept"],
         )
         return
     handlers = _Handlers()
@@ -99,6 +96,8 @@ async def _accept(
     handlers: _Handlers,
     interceptors: tuple[grpc.aio.ServerInterceptor, ...],
 ) -> None:
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
     loop = asyncio.get_running_loop()
     # A server that has stopped must not be asked: there is nothing left behind it.
     while core.is_running():

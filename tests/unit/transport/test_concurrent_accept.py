@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from genir.v1 import ir_service_pb2
+from genir_server.patch_table import fits
+from genir_server.patch_table.table import PATCHES, Touch
 from genir_server.transport import concurrent_accept as accepting
 from tests.support.in_process_server import REQUEST, STREAM_REQUEST, digest
 from tests.support.in_process_server import refusal as refused
@@ -71,15 +74,17 @@ async def test_calls_are_taken_in_together_however_long_a_turn_of_the_event_loop
     assert await turns_between_the_first_and_the_last_of_many_calls() < CALLS
 
 
-async def test_with_a_grpcio_that_is_not_known_they_are_taken_in_as_it_does_it(
+async def test_unknown_grpcio_version_disables_concurrent_accept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(accepting, "TRIED_WITH", ("0.",))
+    entry = PATCHES["concurrent accept"]
+    changed = replace(entry, touches=(Touch("grpc._cython.cygrpc:_renamed", "read"),))
+    monkeypatch.setitem(PATCHES, "concurrent accept", changed)
     assert await turns_between_the_first_and_the_last_of_many_calls() >= CALLS
 
 
 def test_the_installed_grpcio_is_one_that_it_was_tried_with() -> None:
-    assert grpc.__version__.startswith(accepting.TRIED_WITH)
+    assert fits.applies("concurrent accept")
 
 
 async def test_calls_taken_in_beside_the_servers_own_loop_pass_what_calls_have_to_pass(

@@ -1,9 +1,9 @@
-"""A fault in vLLM's verification of drafts on a CPU, found and repaired at run time.
+"""Repairs the verification of drafts in vLLM's CPU build.
 
-The sampler keeps temperature, top_k and top_p once for each request and expands them to one for
-each draft. The CPU build of vLLM 0.32.0 expands into a copy that is thrown away, so that drafts are
-verified at temperatures that are whatever the memory held. (Its kernel for GPUs is right.) vLLM has
-a registry by which a platform replaces kernels; the repaired one goes in there.
+The sampler keeps temperature, top_k and top_p once per request and expands them to one per draft
+token. The CPU build of vLLM 0.32.0 writes the expanded values into a copy that is discarded, so
+drafts are verified with uninitialized values. (The GPU kernel is right.) vLLM has a registry for
+kernels that a platform replaces, and the repaired kernel goes in there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 from typing import TYPE_CHECKING
 
 import torch
+
+from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +34,11 @@ def expand(  # noqa: PLR0917  # The kernel's own signature.
     """Repeats each value as often as its request has drafts.
 
     Args:
-        output: one place for each draft of the batch; is overwritten.
+        output: one element for each draft of the batch; is overwritten.
         values: one for each request.
-        cumulative_counts: drafts of each request and all before it.
+        cumulative_counts: number of drafts of each request and all before it.
         replace_from: a value that is written as `replace_to` instead.
-        replace_to: see there.
+        replace_to: see `replace_from`.
         MAX_NUM_TOKENS: not used.
 
     """
@@ -46,40 +48,48 @@ def expand(  # noqa: PLR0917  # The kernel's own signature.
 
 
 def ensure_expand_kernel() -> None:
-    """Leaves this process with a kernel that expands rightly: vLLM's own where it does.
+    """Replaces the kernel in this process if vLLM's own gives wrong results on this CPU.
 
     Raises:
-        RuntimeError: vLLM's is wrong and cannot be replaced.
+        RuntimeError: vLLM's kernel is wrong and cannot be replaced.
 
     """
     from vllm.platforms import current_platform
-    from vllm.v1.sample.rejection_sampler import expand_batch_to_tokens
 
     if not current_platform.is_cpu():
-        # The tensors would be on the wrong device, and the kernel there is another one.
+        # Other platforms have another kernel, and the tensors below would be on the wrong device.
         return
-    if expands_rightly(expand_batch_to_tokens):
+    if not applies("draft sampling on CPUs"):
+        raise RuntimeError(
+            "this vLLM's verification of drafts cannot be checked "
+            f"({outcomes()['draft sampling on CPUs']}): start with --jump-forward off"
+        )
+    from vllm.v1.sample.rejection_sampler import expand_batch_to_tokens
+
+    if expands_correctly(expand_batch_to_tokens):
         return
     from vllm.triton_utils.dispatcher import register_kernels
 
     register_kernels({KERNEL: expand})
-    if not expands_rightly(expand_batch_to_tokens):
+    if not expands_correctly(expand_batch_to_tokens):
         raise RuntimeError(
             "vLLM's verification of drafts is wrong on this CPU and cannot be repaired:"
             " start with --jump-forward off"
         )
-    logger.info("vLLM's kernel that expands sampling parameters was wrong and is replaced")
+    logger.info("replaced vLLM's kernel that expands sampling parameters: its results are wrong")
 
 
-def expands_rightly(expand_batch_to_tokens: Callable[..., torch.Tensor]) -> bool:
-    """Whether the sampler's own function gives the right answer for a small batch."""
+def expands_correctly(expand_batch_to_tokens: Callable[..., torch.Tensor]) -> bool:
+    """Whether the sampler's own function gives the right result for a small batch."""
     counts = torch.tensor([2, 2, 5, 6], dtype=torch.int32)
     temperatures = torch.tensor([0.0, 0.25, 0.75, 1.5])
     limits = torch.tensor([7, 8, 9, 10], dtype=torch.int32)
-    heated = expand_batch_to_tokens(temperatures, counts, 6, replace_from=0, replace_to=1)
-    limited = expand_batch_to_tokens(limits, counts, 6)
-    right = (
-        heated.tolist() == [1.0, 1.0, 0.75, 0.75, 0.75, 1.5],
-        limited.tolist() == [7, 7, 9, 9, 9, 10],
+    expanded_temperatures = expand_batch_to_tokens(
+        temperatures, counts, 6, replace_from=0, replace_to=1
     )
-    return all(right)
+    expanded_limits = expand_batch_to_tokens(limits, counts, 6)
+    correct = (
+        expanded_temperatures.tolist() == [1.0, 1.0, 0.75, 0.75, 0.75, 1.5],
+        expanded_limits.tolist() == [7, 7, 9, 9, 9, 10],
+    )
+    return all(correct)

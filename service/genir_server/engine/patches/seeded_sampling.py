@@ -1,28 +1,35 @@
-"""A fault in vLLM's seeded sampling on a CPU, repaired at run time.
+"""Repairs seeded sampling in vLLM's CPU build.
 
-While a prompt is read in several steps, vLLM samples after each and throws the sample away. It then
-turns a seeded request's random generator back by moving an offset that generators on a CPU do not
-have, and the error ends the engine (vLLM 0.32.0). Here the generators of such requests are put
-aside during sampling, so that there is nothing to turn back.
+When a prompt is processed in several steps, vLLM samples after each of them and discards the
+sample. It then rewinds the random generator of a seeded request by an offset, which generators on a
+CPU do not have; the error ends the engine (vLLM 0.32.0). This patch hides the generators of such
+requests while vLLM samples, so that there is nothing to rewind.
 
-`genir_server.engine.patches.worker_extension` has every worker do so.
+`genir_server.engine.patches.worker_extension` applies it in every worker.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any
+
+from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
 
-def with_generators_aside(sample_tokens: Callable[..., Any]) -> Callable[..., Any]:
+_NAME = "seeded sampling on CPUs"
+
+
+def hide_discarded_generators(sample_tokens: Callable[..., Any]) -> Callable[..., Any]:
     """The method `sample_tokens` of vLLM's model runner, without the fault.
 
     Args:
         sample_tokens: takes the runner, whose `input_batch.generators` maps a request's row to its
-            generator and whose `discard_request_mask` tells the rows that get no token.
+            generator, and whose `discard_request_mask` marks the rows whose sample is discarded.
 
     """
 
@@ -32,19 +39,22 @@ def with_generators_aside(sample_tokens: Callable[..., Any]) -> Callable[..., An
         if not generators:
             return sample_tokens(runner, *args, **kwargs)
         discarded = runner.discard_request_mask.np
-        aside = {row: generator for row, generator in generators.items() if discarded[row]}
-        for row in aside:
+        hidden = {row: generator for row, generator in generators.items() if discarded[row]}
+        for row in hidden:
             del generators[row]
         try:
             return sample_tokens(runner, *args, **kwargs)
         finally:
-            generators.update(aside)
+            generators.update(hidden)
 
     return repaired
 
 
 def repair_seeded_sampling() -> None:
-    """Repairs it in this process."""
+    """Applies the patch in this process."""
+    if not applies(_NAME):
+        logger.warning("seeded requests with long prompts may fail: %s", outcomes()[_NAME])
+        return
     from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
-    CPUModelRunner.sample_tokens = with_generators_aside(CPUModelRunner.sample_tokens)
+    CPUModelRunner.sample_tokens = hide_discarded_generators(CPUModelRunner.sample_tokens)

@@ -1,21 +1,22 @@
-"""`top_p` on a CPU without sorting the whole vocabulary.
+"""Applies `top_p` on a CPU without sorting the whole vocabulary.
 
-vLLM sorts all the logits of every request at every step to find the likeliest tokens that make up
-`top_p` of the probability, which is a large part of a small model's step on a CPU. A language model
-that writes under a grammar nearly always has them among its 64 likeliest tokens, which are found in
-a fraction of the time (``python -m bench.performance.sampling``). What is kept is the same; only
-where 1,024 are not enough, or 64 hold less than half, is everything sorted after all.
+In every step vLLM sorts all logits of every request to find the most likely tokens that make up
+`top_p` of the probability. That is a large part of a small model's step on a CPU. A model that
+writes under a grammar nearly always has these tokens among its 64 most likely ones, which are found
+in a fraction of the time (``python -m bench.performance.sampling``). The result is the same. A row
+is sorted only if 1,024 tokens do not suffice, or if 64 hold less than half of `top_p`.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import math
 from typing import TYPE_CHECKING
 
 import torch
+
+from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,51 +26,51 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CANDIDATES = (64, 1024)
-_PARAMETERS = ("logits", "k", "p", "allow_cpu_sync")
+_FUNCTION = "apply_top_k_top_p_pytorch"
 
 
 def keep_nucleus(logits: torch.Tensor, p: torch.Tensor, by_sorting: Masking) -> torch.Tensor:
-    """Sets to minus infinity what is not among the likeliest tokens that make up `p`.
+    """Sets the logits outside the nucleus, the most likely tokens that make up `p`, to -infinity.
 
-    A token stays when all that are likelier have less than `p` together, so one always does.
+    A token is kept if all more likely tokens together have less than `p`. So at least one is kept.
 
     Args:
         logits: a row for each request; is overwritten.
-        p: one for each row, above 0; a row with 1 stays as it is.
-        by_sorting: does the same to the rows that it is given, whatever they are.
+        p: one value for each row, above 0; a row with 1 is left unchanged.
+        by_sorting: does the same by sorting; used for the rows that need it.
 
     Returns:
         `logits`.
 
     """
     pending = torch.nonzero(p < 1).flatten()
-    hopeless = pending[:0]
+    flat = pending[:0]
     for count in _CANDIDATES:
         if not len(pending) or count >= logits.shape[-1]:
             break
-        rows, most = logits[pending], p[pending]
-        values, places = rows.topk(count, dim=-1)
+        rows, wanted = logits[pending], p[pending]
+        values, indices = rows.topk(count, dim=-1)
         probabilities = (values - rows.logsumexp(dim=-1, keepdim=True)).exp_()
-        together = probabilities.cumsum(dim=-1)
-        whole = together[:, -1]
-        found = whole >= most
-        values.masked_fill_(together - probabilities >= most.unsqueeze(1), -math.inf)
-        kept = rows[found].fill_(-math.inf).scatter_(-1, places[found], values[found])
+        cumulative = probabilities.cumsum(dim=-1)
+        total = cumulative[:, -1]
+        found = total >= wanted
+        values.masked_fill_(cumulative - probabilities >= wanted.unsqueeze(1), -math.inf)
+        kept = rows[found].fill_(-math.inf).scatter_(-1, indices[found], values[found])
         logits[pending[found]] = kept
-        # Where the likeliest have not even half of it, more of them will not do either.
-        far = whole < most / 2
-        hopeless = torch.cat((hopeless, pending[far]))
+        # If the candidates have less than half of `p`, more candidates will not suffice either.
+        far = total < wanted / 2
+        flat = torch.cat((flat, pending[far]))
         pending = pending[~found & ~far]
-    left = torch.cat((hopeless, pending))
+    left = torch.cat((flat, pending))
     if len(left):
         logits[left] = by_sorting(logits[left], p[left])
     return logits
 
 
-def without_sorting(usual: Masking) -> Masking:
-    """The function of vLLM that applies `top_k` and `top_p`, sorting only where it must."""
+def without_sorting(vllm_function: Masking) -> Masking:
+    """VLLM's function that applies `top_k` and `top_p`, sorting only where it must."""
 
-    @functools.wraps(usual)
+    @functools.wraps(vllm_function)
     def masked(
         logits: torch.Tensor,
         k: torch.Tensor | None,
@@ -77,19 +78,20 @@ def without_sorting(usual: Masking) -> Masking:
         allow_cpu_sync: bool = False,  # vLLM's own signature.
     ) -> torch.Tensor:
         if p is None or k is not None:
-            return usual(logits, k, p, allow_cpu_sync)
-        return keep_nucleus(logits, p, lambda rows, most: usual(rows, None, most, allow_cpu_sync))
+            return vllm_function(logits, k, p, allow_cpu_sync)
+        return keep_nucleus(
+            logits, p, lambda rows, wanted: vllm_function(rows, None, wanted, allow_cpu_sync)
+        )
 
     return masked
 
 
 def sample_without_sorting() -> None:
-    """Has this process's sampler do so, where it is made as it is known to be."""
+    """Applies the patch in this process."""
+    if not applies("top_p on CPUs"):
+        logger.warning("vLLM sorts the vocabulary for top_p: %s", outcomes()["top_p on CPUs"])
+        return
     from vllm.v1.sample.ops import topk_topp_sampler
 
-    name = "apply_top_k_top_p_pytorch"
-    usual = getattr(topk_topp_sampler, name, None)
-    if usual is None or tuple(inspect.signature(usual).parameters) != _PARAMETERS:
-        logger.info("vLLM's sampler is another than the one known: it sorts for top_p")
-        return
-    setattr(topk_topp_sampler, name, without_sorting(usual))
+    usual = getattr(topk_topp_sampler, _FUNCTION)
+    setattr(topk_topp_sampler, _FUNCTION, without_sorting(usual))

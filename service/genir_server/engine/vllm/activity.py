@@ -1,4 +1,4 @@
-"""How busy the engine core says it is, kept from the statistics that it sends with each step."""
+"""Keeps the engine core's counts of requests, which it sends with every step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class ActivityRecorder:
-    """The newest of the engine core's own counts.
+    """The engine core's latest counts.
 
-    It has the shape of vLLM's `StatLoggerBase`; `factory` is what ``AsyncLLM(stat_loggers=…)``
-    takes. The engine core sends statistics with every step, and makes one more step after a request
-    is aborted, so that the counts return to 0 when it has nothing left to do.
+    Has the interface of vLLM's `StatLoggerBase`; `factory` goes into ``AsyncLLM(stat_loggers=…)``.
+    The engine core sends its counts with every step, and makes one more step after a request is
+    aborted, so they return to 0 when it has nothing left to do.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ActivityRecorder:
         self.last_step_time: float | None = None
 
     def factory(self, vllm_config: VllmConfig, engine_index: int = 0) -> ActivityRecorder:  # noqa: ARG002
-        """This recorder, whichever engine vLLM asks for: there is one."""
+        """This recorder: there is only one engine."""
         return self
 
     def record(
@@ -34,7 +34,7 @@ class ActivityRecorder:
         mm_cache_stats: MultiModalCacheStats | None = None,  # noqa: ARG002
         engine_idx: int = 0,  # noqa: ARG002
     ) -> None:
-        """Takes in what the engine core sent with a step."""
+        """Stores the counts that came with a step."""
         if scheduler_stats is None:
             return
         self.running = scheduler_stats.num_running_reqs
@@ -42,10 +42,10 @@ class ActivityRecorder:
         self.last_step_time = time.time()
 
     def log_engine_initialized(self) -> None:
-        """Says nothing: the server's log does."""
+        """Logs nothing: the server does."""
 
     def log(self) -> None:
-        """Says nothing: the counts are asked for."""
+        """Logs nothing: the counts are read from the attributes."""
 
     def record_sleep_state(self, is_awake: int, level: int) -> None:
-        """Nothing: the server never puts the engine to sleep."""
+        """Does nothing: the server never puts the engine to sleep."""

@@ -1,6 +1,6 @@
-"""From `EngineConfig` to vLLM's engine arguments and back to what vLLM made of them.
+"""Turns `EngineConfig` into vLLM's engine arguments, and checks the resulting configuration.
 
-Imports vllm, so nothing but `vllm_start` imports it.
+Imports vllm, so only `start` imports it, and late.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
+from genir_server.engine.embedded_model import embedded_dtype
+from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import EngineStartError
-from genir_server.engine.vllm.cpu_dtype import embedded_dtype
 from genir_server.engine.vllm.start_fault import one_line
 
 if TYPE_CHECKING:
@@ -33,25 +34,22 @@ OWN_SETTINGS = {
     "scheduling_policy": None,
     "disable_log_stats": None,
 }
-"""Arguments of vLLM that may not be passed through, and the server's setting that is for them."""
-
-WORKER_EXTENSION = "genir_server.engine.patches.worker_extension.WorkerExtension"
-"""What vLLM loads in its workers on a CPU, unless an operator names another."""
+"""vLLM's arguments that cannot be passed through, and the server's setting to use instead."""
 
 _TEXT = {"str", "<class 'str'>", "str | None"}
 
 
 def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> AsyncEngineArgs:
-    """The arguments that vLLM is started with.
+    """VLLM's engine arguments.
 
     Args:
-        config: what the operator chose.
-        model_path: the folder or name of the model, known by now for the embedded one too.
-        on_cpu: whether vLLM will run on a CPU.
+        config: the operator's choices.
+        model_path: folder or name of the model; for the embedded model too.
+        on_cpu: whether vLLM runs on a CPU.
 
     Raises:
-        EngineStartError: an argument passed through is unknown to vLLM or not open to that, or
-            a model's or an adapter's folder does not exist.
+        EngineStartError: an argument is unknown to vLLM or cannot be passed through, or the folder
+            of the model or of an adapter does not exist.
 
     """
     arguments: dict[str, Any] = {
@@ -60,9 +58,9 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         "scheduling_policy": "priority",
         "structured_outputs_config": _structured_outputs(config),
         "enable_prefix_caching": True,
-        # No lines of numbers in the log every ten seconds; `ActivityRecorder` still gets them.
+        # No statistics in the log every ten seconds; `ActivityRecorder` still receives them.
         "disable_log_stats": True,
-        # A progress bar does not fit a log of records.
+        # A progress bar does not fit a structured log.
         "use_tqdm_on_load": False,
     }
     if config.max_model_len is not None:
@@ -70,7 +68,7 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
     elif config.model is None:
         arguments["max_model_len"] = EMBEDDED_MAX_MODEL_LEN
     if on_cpu or config.model is None:
-        # Compiling takes longer than a small model or a short-lived demonstration gets back.
+        # Compiling takes longer than it saves with a small model or in a short run.
         arguments["enforce_eager"] = True
     if on_cpu and config.model is None:
         arguments["dtype"] = embedded_dtype()
@@ -87,32 +85,31 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
 
 
 def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
-    """The whole configuration of vLLM, with the structured-output backend read back and compared.
+    """VLLM's whole configuration, after checking that it has the requested backend.
 
     Raises:
         EngineStartError: vLLM refuses the arguments, cannot read the model, or would use another
-            backend or scheduling policy than was asked for.
+            backend or scheduling policy.
 
     """
     from vllm.usage.usage_lib import UsageContext
 
     try:
         made = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
-    except Exception as error:  # vLLM raises whatever its parts raise.
+    except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(f"vLLM cannot load {arguments.model}: {one_line(error)}") from error
-    asked = config.structured_output_backend
-    if made.structured_outputs_config.backend != asked:
+    wanted = config.structured_output_backend
+    if made.structured_outputs_config.backend != wanted:
         raise EngineStartError(
-            f"the structured-output backend {asked} was asked for, but vLLM is configured for"
+            f"the structured-output backend {wanted} was requested, but vLLM is configured for"
             f" {made.structured_outputs_config.backend}: this version of vLLM does not fit"
         )
     if str(made.scheduler_config.policy) != "priority":
         raise EngineStartError(
             "vLLM is not configured for scheduling by priority: this version of vLLM does not fit"
         )
-    # vLLM's check of its own arguments forbids this together with "auto", but both backends that
-    # "auto" tries first, xgrammar and guidance, read it; and without it a model may write
-    # whitespace for ever.
+    # vLLM refuses this argument together with "auto", although both backends that "auto" tries
+    # first, xgrammar and guidance, read it. Without it a model may write whitespace forever.
     made.structured_outputs_config.disable_any_whitespace = True
     return made
 
@@ -156,7 +153,7 @@ def _passed_through(config: EngineConfig) -> dict[str, Any]:
 
 
 def _typed(value: object, annotation: str) -> object:
-    """A value as vLLM wants it: a flag or a variable gives text, where a number may be meant."""
+    """Converts a value to the argument's type: a flag or a variable gives text for a number."""
     if not isinstance(value, str) or "Literal" in annotation or annotation in _TEXT:
         return value
     try:

@@ -1,4 +1,4 @@
-"""Requests of `genir_server.engine.protocol` to vLLM's types, and what vLLM answers back."""
+"""Converts requests of `genir_server.engine.protocol` to vLLM's types, and its outputs back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import FinishReason, TextDelta
-from genir_server.engine.patches.grammar_cache import mark_checked
+from genir_server.engine.patches.checked_schemas import mark_checked
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -17,14 +17,14 @@ _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "abort": FinishReason.ABORT,
-    # What becomes of a request whose grammar ran into a limit of its own and then refuses the token
-    # that the model chose: the constraint did not hold, and the core says so.
+    # A grammar that reaches one of its own limits refuses the token that the model chose, and vLLM
+    # ends the request with this reason. The output then does not satisfy the schema.
     "error": FinishReason.ABORT,
 }
 
 
 def sampling_params(request: EngineRequest) -> SamplingParams:
-    """How vLLM is told to sample, under which schema, and how often to say what it wrote."""
+    """VLLM's parameters for a request: sampling, schema, and how often it yields an output."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -37,31 +37,33 @@ def sampling_params(request: EngineRequest) -> SamplingParams:
         structured_outputs=structured_outputs,
         output_kind=RequestOutputKind.DELTA,
         stream_interval=request.tokens_per_delta,
-        # Made for this request alone, so that vLLM need not copy it.
+        # The object belongs to this request alone, so vLLM need not copy it.
         skip_clone=True,
     )
 
 
-def engine_delta(output: RequestOutput, *, queue_told: bool) -> TextDelta:
-    """What is new in an output of vLLM's.
+def engine_delta(output: RequestOutput, *, queue_reported: bool) -> TextDelta:
+    """The delta for one output of vLLM.
 
     Args:
         output: the output, of kind DELTA.
-        queue_told: whether an earlier delta of the request had its `queue_seconds`.
+        queue_reported: whether an earlier delta of the request had its `queue_seconds`.
 
     Raises:
-        RuntimeError: the engine gave the request up for a reason that is not known here.
+        RuntimeError: the engine ended the request for an unknown reason.
 
     """
     completion = output.outputs[0]
-    if queue_told and not output.finished:
-        # Nearly all are of this kind, and have nothing else that is new.
+    if queue_reported and not output.finished:
+        # Most deltas are of this kind and carry nothing else.
         return TextDelta(completion.text, len(completion.token_ids))
     finish_reason = None
     if output.finished:
         finish_reason = _FINISH_REASONS.get(str(completion.finish_reason))
         if finish_reason is None:
-            raise RuntimeError(f"the engine gave the request up ({completion.finish_reason})")
+            raise RuntimeError(
+                f"the engine ended the request for an unknown reason ({completion.finish_reason})"
+            )
     metrics = output.metrics
     queue_seconds = None
     if metrics is not None and metrics.scheduled_ts > 0 and metrics.queued_ts > 0:

@@ -1,9 +1,9 @@
-"""The engine: vLLM's `AsyncLLM`, seen through `genir_server.engine.protocol`.
+"""The engine: vLLM's `AsyncLLM` behind `genir_server.engine.protocol`.
 
-The structured-output backend is looked at three times: what is asked for is set explicitly, it is
-read back from vLLM's configuration before anything is loaded (`vllm_arguments`), and after the
-first constrained request the engine core is asked which object makes its token masks
-(`engine_process`); `VllmEngine.effective_backend` is that last answer.
+The structured-output backend is verified in three places. It is set explicitly; it is read back
+from vLLM's configuration before anything is loaded (`arguments`); and after the first constrained
+request the engine core reports which object computes its token masks (`child_process`).
+`VllmEngine.effective_backend` is that report.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
+from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
@@ -20,7 +21,11 @@ from genir_server.engine.protocol import (
     EngineRejectedError,
     EngineRequest,
 )
-from genir_server.engine.vllm.child_process import BACKEND_UTILITY, JUMP_FORWARD_UTILITY
+from genir_server.engine.vllm.child_process import (
+    BACKEND_UTILITY,
+    JUMP_FORWARD_UTILITY,
+    PATCHES_UTILITY,
+)
 from genir_server.engine.vllm.convert import engine_delta, sampling_params
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.processes import EngineProcesses
@@ -38,15 +43,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 3.0
-"""How long the engine's processes get to end by themselves before they are killed. Nothing is lost
-with them, and vLLM's CPU worker has been seen to take more than ten seconds."""
+"""Seconds until the engine's processes are killed if they have not ended by themselves. Nothing is
+lost with them, and vLLM's CPU worker sometimes takes more than ten seconds."""
 
 COUNTS_SECONDS = 1.0
-"""How long the engine core gets at the end to say what jump-forward saved."""
+"""Seconds that the engine core has to report the counts of jump-forward at shutdown."""
 
 
 class VllmEngine:
-    """A running vLLM engine. Made by `vllm_start.start_vllm_engine`."""
+    """A running vLLM engine. Created by `start.start_vllm_engine`."""
 
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
         from vllm.lora.request import LoRARequest
@@ -69,7 +74,7 @@ class VllmEngine:
             max_token_bytes=max(
                 (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
             ),
-            # vLLM's own rule for every kind of speculative decoding.
+            # vLLM refuses min_p with any kind of speculative decoding.
             unsupported_sampling=frozenset(
                 {"min_p"} if llm.vllm_config.speculative_config is not None else ()
             ),
@@ -87,12 +92,12 @@ class VllmEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What is fixed now that the engine is up."""
+        """The engine's properties, fixed from its start on."""
         return self._info
 
     @property
     def effective_backend(self) -> str:
-        """The backend that the engine core said it uses; "" before its first token."""
+        """The backend that the engine core reported; "" before the first token."""
         return self._effective_backend
 
     @property
@@ -106,14 +111,14 @@ class VllmEngine:
         )
 
     async def wait_dead(self, seconds: float) -> bool:
-        """Waits until the engine is dead, `seconds` at most; see `Engine.wait_dead`."""
+        """Waits until the engine is dead, at most `seconds`; see `Engine.wait_dead`."""
         llm = self._llm
         if llm is None or self.dead:
             return True
         lost = asyncio.create_task(self._processes.wait_lost(seconds))
         try:
-            # vLLM's own task ends when the core says that it has failed, before its process does,
-            # and when AsyncLLM has.
+            # vLLM's own task ends when AsyncLLM fails, and when the engine core reports a failure,
+            # which is before its process ends.
             handler = llm.output_handler
             await asyncio.wait(
                 {lost, handler} if handler is not None else {lost},
@@ -124,19 +129,19 @@ class VllmEngine:
         return self.dead
 
     def activity(self) -> EngineActivity:
-        """The engine core's own counts, plus what is on its way there."""
+        """The engine core's own counts, plus the requests that are on their way to it."""
         if self._llm is None:
             return EngineActivity(0, 0, self._activity.last_step_time)
         running = self._activity.running
-        on_the_way = self._llm.output_processor.get_num_unfinished_requests() - running
+        in_transit = self._llm.output_processor.get_num_unfinished_requests() - running
         return EngineActivity(
             running=running,
-            waiting=max(self._activity.waiting, on_the_way),
+            waiting=max(self._activity.waiting, in_transit),
             last_step_time=self._activity.last_step_time,
         )
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a conversation, opened for the assistant's answer.
+        """The token ids of a conversation, ending where the assistant's answer begins.
 
         Raises:
             ValueError: the template refuses the conversation; the message says why.
@@ -149,7 +154,7 @@ class VllmEngine:
         return await self._tokenizer.tokenize(text)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
-        """Runs a request and yields what the model writes; see `Engine.generate`."""
+        """Runs a request and yields its deltas; see `Engine.generate`."""
         from vllm import TokensPrompt
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine import exceptions as engine_exceptions
@@ -162,7 +167,7 @@ class VllmEngine:
             lora_request = self._lora_requests.get(request.lora_adapter)
             if lora_request is None:
                 raise EngineRejectedError(f"no LoRA adapter is named {request.lora_adapter}")
-        finished = queue_told = False
+        finished = queue_reported = False
         try:
             stream = llm.generate(
                 TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
@@ -176,8 +181,8 @@ class VllmEngine:
                     if not self._effective_backend:
                         await self._observe_backend(llm)
                     finished = output.finished
-                    delta = engine_delta(output, queue_told=queue_told)
-                    queue_told = queue_told or delta.queue_seconds is not None
+                    delta = engine_delta(output, queue_reported=queue_reported)
+                    queue_reported = queue_reported or delta.queue_seconds is not None
                     yield delta
         except engine_exceptions.EngineDeadError as error:
             finished = True
@@ -191,15 +196,15 @@ class VllmEngine:
                 raise EngineRejectedError(str(error.__cause__)) from error
             raise
         finally:
-            # AsyncLLM aborts by itself when it is cancelled, but not if that happens while it is
-            # still handing the request over.
+            # When cancelled, AsyncLLM aborts the request itself, except while it is still handing
+            # the request over to the engine core.
             if not finished:
                 await self._abort(llm, request.request_id)
 
     async def jump_forward_counts(self) -> dict[str, int]:
-        """The fields of `jump_forward_scheduler.JumpForwardCounts`, as they stand.
+        """The current fields of `jump_forward.scheduler.JumpForwardCounts`, by name.
 
-        Empty where jump-forward is not in use, or the engine is not there to ask.
+        Empty if jump-forward is not in use or the engine does not answer.
         """
         llm = self._llm
         if llm is None or not self._info.jump_forward or llm.errored:
@@ -207,12 +212,23 @@ class VllmEngine:
         try:
             counts = await llm.engine_core.call_utility_async(JUMP_FORWARD_UTILITY)
         except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
-            logger.warning("the counts of jump-forward are not known: %s", error)
+            logger.warning("the counts of jump-forward are unknown: %s", error)
             return {}
         return dict(counts)
 
+    async def patch_outcomes(self) -> dict[str, str]:
+        """What `patch_table.fits.outcomes` gives in the engine core and in the workers."""
+        llm = self._llm
+        if llm is None:
+            return {}
+        found: dict[str, str] = dict(await llm.engine_core.call_utility_async(PATCHES_UTILITY))
+        if llm.vllm_config.parallel_config.worker_extension_cls == WORKER_EXTENSION:
+            for outcomes in await llm.collective_rpc(PATCHES_UTILITY):
+                found |= outcomes
+        return found
+
     async def answer(self) -> None:
-        """Returns when the engine core has answered, between two steps of its loop."""
+        """Waits for an answer of the engine core, which it gives between two steps."""
         llm = self._llm
         if llm is None or self.dead:
             raise EngineDeadError("the engine is not running")
@@ -224,7 +240,7 @@ class VllmEngine:
             raise
 
     def kill(self) -> None:
-        """Ends the engine's processes at once, stopped ones too; see `Engine.kill`."""
+        """Kills the engine's processes, including stopped ones; see `Engine.kill`."""
         self._processes.kill()
 
     async def shutdown(self) -> None:
@@ -238,30 +254,32 @@ class VllmEngine:
             return
 
         async def abort() -> None:
-            # An engine that dies meanwhile has nothing left to abort.
+            # If the engine dies meanwhile, nothing is left to abort.
             with suppress(Exception):
                 await llm.abort(request_id)
 
-        # Whoever is being cancelled here may be cancelled again before the abort is sent.
+        # The calling task may be cancelled again before the abort is sent.
         await asyncio.shield(_keep(asyncio.create_task(abort())))
 
     async def _observe_backend(self, llm: AsyncLLM) -> None:
         if self._observation is None:
-            self._observation = _keep(asyncio.create_task(self._ask_for_backend(llm)))
+            self._observation = _keep(asyncio.create_task(self._request_backend(llm)))
         await asyncio.shield(self._observation)
 
-    async def _ask_for_backend(self, llm: AsyncLLM) -> None:
+    async def _request_backend(self, llm: AsyncLLM) -> None:
         try:
             backend = await llm.engine_core.call_utility_async(BACKEND_UTILITY)
         except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
-            logger.warning("the structured-output backend in use is not known: %s", error)
+            logger.warning("the structured-output backend in use is unknown: %s", error)
             return
         finally:
             self._observation = None
         self._effective_backend = backend
-        asked = self._info.configured_backend
-        if asked not in ("auto", backend):
-            logger.error("the engine uses the backend %s, not %s as configured", backend, asked)
+        configured = self._info.configured_backend
+        if configured not in ("auto", backend):
+            logger.error(
+                "the engine uses the backend %s, not %s as configured", backend, configured
+            )
         else:
             logger.info("the engine core uses the structured-output backend %s", backend)
 
@@ -275,19 +293,19 @@ class VllmEngine:
             async with asyncio.timeout(COUNTS_SECONDS):
                 if counts := await self.jump_forward_counts():
                     logger.info("jump-forward: %s", counts)
-        # AsyncLLM's own shutdown would leave whoever waits for a token waiting for ever.
+        # AsyncLLM's own shutdown would leave pending requests waiting forever.
         llm.output_processor.propagate_error(VllmEngineDeadError())
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
-        # A worker that was stopped, or whose core was killed, hears of none of this.
+        # A stopped worker, or one whose engine core was killed, does not notice the shutdown.
         self._processes.kill()
         if not await asyncio.to_thread(self._processes.wait, SHUTDOWN_SECONDS):
-            logger.error("a process of the engine is left behind: it could not be killed")
+            logger.error("a process of the engine could not be killed and is left behind")
         self._tokenizer.close()
-        # vLLM closes its sockets in the event loop's next turn and leaves their context open.
+        # vLLM closes its sockets in the event loop's next iteration and leaves their context open.
         await asyncio.sleep(0)
         with suppress(TimeoutError):
             await asyncio.wait_for(run_in_own_thread(llm.engine_core.resources.ctx.term), 1.0)
-        # Nothing of it may be used from here on: the context is gone.
+        # Without its context, AsyncLLM must not be used any more.
         self._llm = None
 
 
@@ -295,7 +313,7 @@ _kept: set[asyncio.Task[None]] = set()
 
 
 def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """Holds a task until it is done: the event loop itself does not."""
+    """Keeps a reference to a task until it is done: the event loop does not."""
     _kept.add(task)
     task.add_done_callback(_kept.discard)
     return task

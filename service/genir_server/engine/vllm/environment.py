@@ -1,4 +1,4 @@
-"""The environment variables that vLLM reads when it is imported, set before that."""
+"""Sets the environment variables that vLLM reads when it is imported."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _FEW_CPUS = 2
 
 
 def threads_environment() -> dict[str, str]:
-    """What lets vLLM's model have every CPU where there are few.
+    """Lets vLLM's model use every CPU if there are at most two.
 
-    Left to itself it keeps one free of the model's threads, which is half of two. On two cores,
-    both make the embedded model a third faster.
+    By default vLLM keeps one CPU free, which is half of two. The embedded model is a third faster
+    with both.
     """
     few = len(os.sched_getaffinity(0)) <= _FEW_CPUS
     return {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0"} if few else {}
 
 
 def installed_vllm() -> tuple[str, bool]:
-    """The version of the installed vLLM, and whether it is a build for CPUs.
+    """The version of the installed vLLM, and whether it is a CPU build.
 
     Raises:
         EngineStartError: no vLLM is installed.
@@ -41,11 +41,14 @@ def installed_vllm() -> tuple[str, bool]:
 
 
 def prepare_environment(*, sized: bool = False) -> bool:
-    """Sets what vLLM's import and its processes need, where the operator has not; True for CPU.
+    """Sets the variables for vLLM and its processes that the operator has not set.
 
     Args:
-        sized: whether the KV cache's size is given to the engine by its argument, which vLLM passes
-            over where the variable is set.
+        sized: whether an engine argument gives the KV cache's size. vLLM ignores that argument if
+            the variable is set.
+
+    Returns:
+        Whether vLLM runs on a CPU.
 
     Raises:
         EngineStartError: no vLLM is installed.
@@ -57,13 +60,13 @@ def prepare_environment(*, sized: bool = False) -> bool:
         "VLLM_CONFIGURE_LOGGING": "0",
         # A forked engine process would inherit the server's sockets, locks and threads.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        # PyTorch's C++ parts write their warnings past every logger.
+        # PyTorch's C++ code writes warnings without using a logger.
         "TORCH_CPP_LOG_LEVEL": "ERROR",
-        # A server calls nobody unasked.
+        # The server makes no outgoing connections on its own.
         "VLLM_NO_USAGE_STATS": "1",
     }
     if cpu_build:
-        # The build `vllm-cpu` does not find its own metadata, from which it would know.
+        # The package `vllm-cpu` looks for the metadata of `vllm` to learn its platform, and fails.
         defaults["VLLM_TARGET_DEVICE"] = "cpu"
     on_cpu = os.environ.get("VLLM_TARGET_DEVICE", defaults.get("VLLM_TARGET_DEVICE")) == "cpu"
     if on_cpu and not sized:

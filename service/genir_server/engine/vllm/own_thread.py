@@ -1,4 +1,4 @@
-"""Running a blocking call in a thread of its own."""
+"""Runs a blocking call in a new thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _T = TypeVar("_T")
 
 
 async def run_in_own_thread(function: Callable[[], _T]) -> _T:
-    """Like `asyncio.to_thread`, in a thread of its own that ends with the call.
+    """Like `asyncio.to_thread`, but in a new thread that ends with the call.
 
-    The signal mask that the call sets must not stay behind in a thread that others use.
+    The start of an engine changes its thread's signal mask, which must not happen to a pool's
+    thread.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()

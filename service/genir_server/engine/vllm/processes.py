@@ -1,4 +1,4 @@
-"""The processes that an engine consists of, remembered so that none outlives it."""
+"""Tracks the processes of an engine, to notice their death and to leave none behind."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _VLLM_NAME = "VLLM::"
-_LOOK_SECONDS = 0.1
-"""How often a process is looked at that has no descriptor to wake anybody."""
+_POLL_SECONDS = 0.1
+"""Seconds between two checks of a process that has no pidfd."""
 
 
 class EngineProcesses:
-    """The engine core's processes and all that they have started.
+    """The engine core's processes and their descendants.
 
-    They are looked up while the engine is well: once the core is dead, nobody can tell any more
-    which orphaned workers were its own. psutil tells a process from a later one of the same id.
+    They are listed while the engine is alive, because the orphaned workers of a dead engine core
+    cannot be told from others. psutil tells a process from a later one with the same id.
 
     Args:
         core_pids: process ids of the engine core.
@@ -33,92 +33,92 @@ class EngineProcesses:
         for pid in core_pids:
             with suppress(psutil.NoSuchProcess):
                 self._processes.add(psutil.Process(pid))
-        self._look_again()
-        # Asked at every call, so it has to be cheap: one system call, where psutil would read and
-        # parse a file for each process.
-        self._ends: list[int] = []
-        self._end_of_any = select.poll()
+        self._add_descendants()
+        # `lost` is called for every request, so it polls pidfds with one system call. psutil would
+        # read and parse a file for each process.
+        self._pidfds: list[int] = []
+        self._poll = select.poll()
         self._lost = False
-        self._unfollowed: list[psutil.Process] = []
-        for process in filter(_is_vital, self._processes):
-            self._follow(process)
+        self._without_pidfd: list[psutil.Process] = []
+        for process in filter(_is_needed, self._processes):
+            self._watch(process)
 
     def lost(self) -> bool:
-        """Whether one that the engine cannot do without is gone.
+        """Whether a process that the engine needs has died.
 
-        vLLM's core notices a dead worker by itself, but takes more than a second to say so.
+        vLLM's engine core notices a dead worker too, but takes more than a second to report it.
         """
-        # A descriptor of a process is readable from its death on, also while it is a zombie.
+        # A pidfd is readable from the process's death on, also while it is a zombie.
         if not self._lost:
-            self._lost = bool(self._end_of_any.poll(0)) or not all(map(_runs, self._unfollowed))
+            self._lost = bool(self._poll.poll(0)) or not all(map(_runs, self._without_pidfd))
         return self._lost
 
     async def wait_lost(self, seconds: float) -> bool:
-        """Waits until `lost`, but no longer than `seconds`; gives what it is then.
+        """Waits until `lost`, but no longer than `seconds`; returns `lost`.
 
-        The end of a process wakes the event loop, so that nobody has to ask many times a second.
+        The death of a process wakes the event loop, so this does not poll.
         """
         if self.lost():
             return True
-        if self._unfollowed:
-            seconds = min(seconds, _LOOK_SECONDS)
+        if self._without_pidfd:
+            seconds = min(seconds, _POLL_SECONDS)
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        # Descriptors of its own: `wait` closes the others, in a thread.
-        ends: list[int] = []
+        # Duplicates, because `wait` closes the originals in another thread.
+        duplicates: list[int] = []
         try:
-            # Without a descriptor to spare, or one more watch, it is still asked again.
+            # If no descriptor or watch is left, the caller polls again after `seconds`.
             with suppress(OSError):
-                for end in tuple(self._ends):
-                    ends.append(os.dup(end))
-                    loop.add_reader(ends[-1], ended.set)
+                for pidfd in tuple(self._pidfds):
+                    duplicates.append(os.dup(pidfd))
+                    loop.add_reader(duplicates[-1], ended.set)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await ended.wait()
         finally:
-            for end in ends:
-                loop.remove_reader(end)
-                os.close(end)
+            for pidfd in duplicates:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
         return self.lost()
 
     def kill(self) -> None:
-        """Sends SIGKILL to all of them, which ends stopped ones too. Does not block."""
-        self._look_again()
+        """Sends SIGKILL to all processes, which also ends stopped ones. Does not block."""
+        self._add_descendants()
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def wait(self, seconds: float) -> bool:
-        """Waits until none is left; False when `seconds` passed first. Blocks."""
+        """Waits until all have ended; False if `seconds` pass first. Blocks."""
         _, alive = psutil.wait_procs(list(self._processes), timeout=seconds)
         self._lost = True
-        while self._ends:
-            end = self._ends.pop()
-            self._end_of_any.unregister(end)
-            os.close(end)
+        while self._pidfds:
+            pidfd = self._pidfds.pop()
+            self._poll.unregister(pidfd)
+            os.close(pidfd)
         return not alive
 
-    def _follow(self, process: psutil.Process) -> None:
+    def _watch(self, process: psutil.Process) -> None:
         try:
-            end = os.pidfd_open(process.pid)
+            pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
             self._lost = True
             return
         except OSError:
-            # A kernel before 5.3, or a sandbox without the call.
-            self._unfollowed.append(process)
+            # The kernel is older than 5.3, or a sandbox forbids the call.
+            self._without_pidfd.append(process)
             return
-        self._ends.append(end)
-        self._end_of_any.register(end, select.POLLIN)
+        self._pidfds.append(pidfd)
+        self._poll.register(pidfd, select.POLLIN)
 
-    def _look_again(self) -> None:
+    def _add_descendants(self) -> None:
         for process in tuple(self._processes):
             with suppress(psutil.NoSuchProcess):
                 self._processes.update(process.children(recursive=True))
 
 
-def _is_vital(process: psutil.Process) -> bool:
-    """Whether vLLM has named the process: its helpers, which may end, keep Python's name."""
+def _is_needed(process: psutil.Process) -> bool:
+    """Whether vLLM has set the process's title. Its helpers, which may end, keep Python's."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.name().startswith(_VLLM_NAME))
     return False
@@ -126,6 +126,6 @@ def _is_vital(process: psutil.Process) -> bool:
 
 def _runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        # A killed child stays as a zombie until its parent looks at it.
+        # A killed child stays a zombie until its parent reaps it.
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False

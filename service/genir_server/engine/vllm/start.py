@@ -1,8 +1,8 @@
-"""Starting vLLM beside a running event loop.
+"""Starts vLLM beside a running event loop.
 
-Starting takes half a minute, half of it vLLM's import here, and the rest in other processes. What
-this process has to do for it runs in a thread, so the server goes on answering meanwhile;
-`AsyncLLM` starts its own tasks when the event loop first asks it for something.
+A start takes about half a minute: half of it for vLLM's import in this process, the rest in other
+processes. A thread does this process's part, so the server stays responsive. `AsyncLLM` starts its
+own tasks when the event loop first calls it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from genir_server.engine.cpu_fork import fork_server as core_template
-from genir_server.engine.cpu_fork.library_preload import preload_libraries
+from genir_server.engine.cpu_fork.fork_server import fork_engine_core, start_fork_server
 from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.engine.patches.grammar_cache import trust_checked_schemas
+from genir_server.engine.patches.checked_schemas import skip_checked_schemas
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.activity import ActivityRecorder
 from genir_server.engine.vllm.child_process import EngineProcessConfig
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm.environment import installed_vllm, prepare_environment
+from genir_server.engine.vllm.library_preload import preload_libraries
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.start_fault import StartFault, one_line
+from genir_server.patch_table.fits import applies, outcomes, summary
+from genir_server.patch_table.table import PATCHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,26 +41,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_FORKING = ("fork server", "forked engine core", "forked worker")
 _KV_CACHE_BYTES = "kv_cache_memory_bytes"
 
 THREAD_STACK_BYTES = 64 << 20
-"""Stack of the threads in which vLLM checks schemas; the usual 8 MiB overflow, which kills the
-process, on a deeply nested one."""
+"""Stack size of the threads in which vLLM checks schemas. A deeply nested schema overflows the
+default of 8 MiB, which kills the process."""
 
 
 async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
-    """Starts vLLM and returns once it takes requests. Does not block the event loop.
+    """Starts vLLM and returns once it accepts requests. Does not block the event loop.
 
-    Cancelling it does not stop a start that is under way: the engine is then shut down as soon as
-    it is up.
+    If it is cancelled, the start continues, and the engine is shut down as soon as it has started.
 
     Raises:
-        EngineStartError: with one line that tells an operator what to change.
+        EngineStartError: the engine cannot start; one line says what to change.
 
     """
     model_path = config.model
     if model_path is None:
-        # Unpacking is slow; a wrong installation should be named before it.
+        # Unpacking is slow, so a missing vLLM is reported first.
         installed_vllm()
         model_path = str(await ensure_embedded_model(config.cache_dir))
     activity = ActivityRecorder()
@@ -73,56 +75,76 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
             await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
         raise
     engine = VllmEngine(llm, config, activity)
-    # The first thing asked of it from the event loop starts the task that notices its death.
+    # The first call from the event loop starts the task that notices the engine's death.
     await llm.get_supported_tasks()
-    _settle()
+    _reduce_cost_per_token()
+    logger.info("%s", summary(outcomes() | await engine.patch_outcomes(), _off(config, engine)))
     return engine
 
 
-def _settle() -> None:
-    """Makes cheap, for this process, what vLLM does with each token: its own processes do the same.
+def _off(config: EngineConfig, engine: VllmEngine) -> dict[str, str]:
+    """The patches that a setting or the platform turns off, and why."""
+    from vllm.platforms import current_platform
 
-    It reads environment variables, and leaves garbage to a collector that would look through all of
-    vLLM's modules again and again.
+    on_cpu = current_platform.is_cpu()
+    sampling = ("seeded sampling on CPUs", "top_p on CPUs")
+    off = dict.fromkeys(
+        sampling, "--engine-args worker_extension_cls" if on_cpu else "only on CPUs"
+    )
+    if not on_cpu:
+        off |= dict.fromkeys((*_FORKING, "draft sampling on CPUs"), "only on CPUs")
+    elif not config.fork_engine:
+        off |= dict.fromkeys(_FORKING, "--no-fork-engine")
+    if not engine.info.jump_forward:
+        off |= dict.fromkeys(("jump-forward", "draft sampling on CPUs"), "jump-forward is off")
+    return off
+
+
+def _reduce_cost_per_token() -> None:
+    """Removes work that vLLM does for every token in this process; its own processes do the same.
+
+    vLLM reads environment variables, and creates garbage, for which the collector would search all
+    of vLLM's modules.
     """
-    from vllm.envs import enable_envs_cache
+    if applies("environment cache"):
+        from vllm.envs import enable_envs_cache
 
-    enable_envs_cache()
+        enable_envs_cache()
     gc.collect()
     gc.freeze()
 
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
     on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
-    # How it goes on an accelerator has not been tried.
-    from_template = on_cpu and config.fork_engine
     preload_libraries()
-    # Applies to threads made from here on, in this whole process: vLLM's among them.
+    # Applies to all threads that this process creates from now on, including vLLM's.
     threading.stack_size(THREAD_STACK_BYTES)
-    # The tracker's start unblocks SIGINT in the thread that starts it, so that comes first.
-    multiprocessing.resource_tracker.ensure_running()
-    # Ctrl-C in a terminal goes to the whole process group. The server drains then, for which it
-    # needs its engine; a process starts with the signal mask of the thread that started it.
+    if applies("resource tracker"):
+        # Its start unblocks SIGINT in the thread that starts it, so it has to come first.
+        multiprocessing.resource_tracker.ensure_running()
+    # Ctrl-C in a terminal goes to the whole process group. The server then drains and needs its
+    # engine. A new process inherits the signal mask of the thread that starts it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    if from_template:
-        core_template.begin_template()
+    # Forking has not been tested on accelerators.
+    forking = on_cpu and config.fork_engine and start_fork_server()
 
-    with _no_collections():
+    with _no_garbage_collection():
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.executor import Executor
 
         from genir_server.engine.vllm.arguments import engine_arguments
 
-    _look_at_environment_again()
+    _check_required_patches()
+    _read_environment_again()
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
     vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
-    trust_checked_schemas()
+    skip_checked_schemas()
     fault = StartFault()
     vllm_config.additional_config = EngineProcessConfig(
         vllm_config.additional_config, config.configure_process_logging, fault.path
     )
-    # Prompts go in as plain token ids on purpose: that way the schema is checked in a thread of
-    # vLLM's, and not on the event loop.
+    # Prompts are passed as plain token ids on purpose: vLLM then checks the schema in one of its
+    # threads and not on the event loop.
     logging.getLogger("vllm.v1.engine.input_processor").addFilter(
         lambda record: "Passing raw prompts" not in record.getMessage()
     )
@@ -137,11 +159,11 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         )
 
     try:
-        # Memory nodes are bound by a program that vLLM starts instead of the core's own.
-        if from_template and not vllm_config.parallel_config.numa_bind:
-            return core_template.with_forked_core(construct)
+        # With numa_bind, vLLM starts the engine core through another program.
+        if forking and not vllm_config.parallel_config.numa_bind:
+            return fork_engine_core(construct)
         return construct()
-    except Exception as error:  # vLLM raises whatever its parts raise.
+    except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
         ) from error
@@ -150,8 +172,8 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
-    """Keeps the garbage collector from looking through modules again and again while they load."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Pauses the garbage collector, which would search all modules repeatedly while they load."""
     gc.disable()
     try:
         yield
@@ -159,31 +181,47 @@ def _no_collections() -> Iterator[None]:
         gc.enable()
 
 
-def _look_at_environment_again() -> None:
-    """Undoes what `_settle` did for an engine before this one."""
-    from vllm.envs import disable_envs_cache
+def _check_required_patches() -> None:
+    """Checks the patches without which the server cannot run.
 
-    disable_envs_cache()
+    Raises:
+        EngineStartError: the installed version does not fit one of them.
+
+    """
+    for patch in PATCHES.values():
+        if patch.required and not applies(patch.name):
+            raise EngineStartError(
+                f"this version of vLLM is not supported ({outcomes()[patch.name]}): "
+                f"install {patch.tested_with}"
+            )
+
+
+def _read_environment_again() -> None:
+    """Ends the cache of environment variables that an earlier engine's start left."""
+    if applies("environment cache"):
+        from vllm.envs import disable_envs_cache
+
+        disable_envs_cache()
 
 
 def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:
-    """The configuration of vLLM, with jump-forward where that is wanted and can be had."""
+    """VLLM's configuration, with jump-forward if it is wanted and possible."""
     from genir_server.engine.jump_forward import config as jump_forward
     from genir_server.engine.vllm.arguments import engine_configuration
 
-    reason = jump_forward.refusal(config, arguments, on_cpu=on_cpu)
+    reason = jump_forward.off_reason(config, arguments, on_cpu=on_cpu)
     if not reason:
         try:
             jumping = jump_forward.with_jump_forward(arguments, prompt_lookup=config.prompt_lookup)
             made = engine_configuration(jumping, config)
         except EngineStartError as error:
-            # Whatever else is wrong, vLLM will say again.
+            # If the cause is another one, vLLM reports it again below.
             reason = str(error)
         else:
             jump_forward.lift_drafting_limit(made)
             logger.info(
-                "jump-forward is on: forced tokens cost no step of their own%s",
-                ", and repetitions are guessed" if config.prompt_lookup else "",
+                "jump-forward is on%s",
+                ", with prompt lookup" if config.prompt_lookup else "",
             )
             return made
     logger.log(

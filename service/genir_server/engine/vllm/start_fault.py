@@ -1,9 +1,9 @@
-"""How the reason of a failed start gets out of the process that failed.
+"""Carries the cause of a failed start from the process that failed to the server.
 
-vLLM tells its parent only that one of its processes did not start, "see root cause above", and the
-root cause is a stack trace among other processes' lines. The file that a `StartFault` stands for is
-where the engine's processes leave the first fault in one line while it exists; once the engine is
-up, or has failed, it is gone, and faults are logged with their traces again.
+vLLM reports only that one of its processes did not start ("see root cause above"); the cause is a
+stack trace among other processes' log lines. While an engine starts there is a file, `StartFault`,
+in which its processes write the first fault in one line. After the start the file is removed, and
+faults are logged with their stack traces again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from genir_server.patch_table.fits import applies
+
 _LOGGERS = ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor")
 
 
 class StartFault:
-    """The server's end: a file that is there while an engine starts."""
+    """The server's side: a file that exists while an engine starts."""
 
     def __init__(self) -> None:
         handle, path = tempfile.mkstemp(prefix="genir-engine-start-")
@@ -27,18 +29,20 @@ class StartFault:
         self.path = path
 
     def read(self) -> str:
-        """The fault in one line; empty when none was left."""
+        """The fault in one line; "" if there is none."""
         with suppress(OSError):
             return Path(self.path).read_text(errors="replace").strip()
         return ""
 
     def close(self) -> None:
-        """Removes the file: what fails from now on fails in an engine that is up."""
+        """Removes the file, after which faults are logged with stack traces."""
         Path(self.path).unlink(missing_ok=True)
 
 
-def leave_start_faults(path: str) -> None:
-    """The other end: has this process leave its fault at `path`, once, instead of a stack trace."""
+def write_start_faults(path: str) -> None:
+    """The engine process's side: writes the first fault to `path` instead of a stack trace."""
+    if not applies("start fault"):
+        return
 
     def keep(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -54,7 +58,7 @@ def leave_start_faults(path: str) -> None:
     print_trace = traceback.print_exc
 
     def print_exc(*arguments: object, **keywords: object) -> None:
-        # What multiprocessing calls for a process that ends with an exception.
+        # multiprocessing calls this when a process ends with an exception.
         if not Path(path).exists():
             print_trace(*arguments, **keywords)  # type: ignore[arg-type]
 
@@ -62,10 +66,10 @@ def leave_start_faults(path: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The gist of an error in one line, for an operator."""
+    """The essential line of an error, for an operator."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "validation error" in lines[0]:
-        # pydantic counts its errors first and names the faults below.
+        # pydantic first counts its errors and then lists them.
         lines = [line for line in lines[1:] if not line.startswith("For further information")]
         lines = [" ".join(lines[:2])]
     return lines[0].split(" [type=")[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Turns conversations and text into token ids, away from the event loop."""
+"""Turns conversations and text into token ids, in threads beside the event loop."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
 )
-"""For models without a chat template of their own."""
+"""Used for models that have no chat template."""
 
 
 class ChatTokenizer:
     """A model's tokenizer and chat template behind a small pool of threads.
 
     Args:
-        tokenizer: a Hugging Face tokenizer. It is copied: the Rust tokenizers may not be used by
-            two threads at once ("Already borrowed"), and vLLM goes on using this one.
+        tokenizer: a Hugging Face tokenizer. It is copied for each thread, because a Rust tokenizer
+            must not be used by two threads at once ("Already borrowed") and vLLM uses this one.
 
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._template = None if getattr(tokenizer, "chat_template", None) else PLAIN_TEMPLATE
-        self._free: queue.SimpleQueue[PreTrainedTokenizerBase] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[PreTrainedTokenizerBase] = queue.SimpleQueue()
         for _ in range(THREADS):
-            self._free.put(copy.deepcopy(tokenizer))
+            self._idle.put(copy.deepcopy(tokenizer))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="genir-tokenizer")
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a conversation, opened for the assistant's answer.
+        """The token ids of a conversation, ending where the assistant's answer begins.
 
         Raises:
             ValueError: the template refuses the conversation; the message says why.
@@ -53,11 +53,11 @@ class ChatTokenizer:
         return await loop.run_in_executor(self._threads, self._render_chat, turns)
 
     async def tokenize(self, text: str) -> list[int]:
-        """The token ids of raw text, with those that the model wants around any text."""
+        """The token ids of raw text, including the model's special tokens around a text."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._tokenize, text)
 
     def close(self) -> None:
-        """Ends the threads; what they are doing is finished, what waits for them is not."""
+        """Ends the threads. Calls that are running finish; calls that are waiting are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _render_chat(self, turns: list[dict[str, str]]) -> list[int]:
@@ -84,8 +84,8 @@ class ChatTokenizer:
 
     @contextmanager
     def _tokenizer(self) -> Iterator[PreTrainedTokenizerBase]:
-        tokenizer = self._free.get()
+        tokenizer = self._idle.get()
         try:
             yield tokenizer
         finally:
-            self._free.put(tokenizer)
+            self._idle.put(tokenizer)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def escape(token: str | int) -> str:
-    """A token as part of a pointer."""
+    """One token as it stands in a pointer."""
     text = str(token)
     if "~" in text or "/" in text:
         return text.replace("~", "~0").replace("/", "~1")
@@ -17,12 +17,12 @@ def escape(token: str | int) -> str:
 
 
 def unescape(token: str) -> str:
-    """The key or index that a token of a pointer stands for."""
+    """What a token of a pointer names."""
     return token.replace("~1", "/").replace("~0", "~")
 
 
 def child(pointer: str, *tokens: str | int) -> str:
-    """The pointer to something inside the place of `pointer`."""
+    """The pointer to something below `pointer`."""
     for token in tokens:
         pointer = f"{pointer}/{escape(token)}"
     return pointer
@@ -37,7 +37,7 @@ def split(pointer: str) -> list[str]:
     """The tokens of a pointer.
 
     Raises:
-        ValueError: it is neither empty nor begins with a slash.
+        ValueError: it is not empty and does not begin with a slash.
 
     """
     if not pointer:
@@ -48,10 +48,10 @@ def split(pointer: str) -> list[str]:
 
 
 def lookup(value: object, pointer: str) -> object:
-    """The part of `value` that a pointer refers to.
+    """What a pointer names inside `value`.
 
     Raises:
-        KeyError: there is no such part.
+        KeyError: nothing is there.
 
     """
     try:

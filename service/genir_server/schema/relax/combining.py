@@ -25,7 +25,7 @@ def reference(
     extra: list[EngineSchema],
 ) -> None:
     """Adds what a reference names."""
-    if keyword in node.meta_references:
+    if keyword in node.foreign:
         context.unchecked(node, keyword, "the meta-schema is not given to the engine")
         return
     target = node.target(keyword)

@@ -43,7 +43,7 @@ def negate(document: Document, pointer: str, levels: int = _LEVELS) -> Negation:
     node = document.nodes[pointer]
     if isinstance(node.value, bool):
         return Negation(not node.value, exact=True)
-    if levels == 0 or node.meta_references:
+    if levels == 0 or node.foreign:
         return _UNKNOWN
     if document.draft <= Draft.DRAFT7 and "$ref" in node.value:
         return _reference(document, node, "$ref", levels)

@@ -1,3 +1,5 @@
+"""The processes of an engine: their death is noticed, and none is left behind."""
+
 from __future__ import annotations
 
 import asyncio
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def named(name: str) -> None:
-    """Sleeps under a name, as vLLM's processes have one."""
-    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123 - a file of the kernel's
+    """Sleeps under the title of one of vLLM's processes."""
+    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123 - a kernel file
         comm.write(name)
     time.sleep(60)
 
@@ -53,7 +55,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_process_that_dies_is_lost_before_anybody_looks_at_it(core: BaseProcess) -> None:
+def test_dead_process_is_lost_before_it_is_reaped(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     assert not processes.lost()
@@ -65,7 +67,7 @@ def test_a_process_that_dies_is_lost_before_anybody_looks_at_it(core: BaseProces
     assert psutil.Process(core.pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_one_that_is_stopped_is_not_lost_and_can_be_killed(core: BaseProcess) -> None:
+def test_stopped_process_is_not_lost_and_can_be_killed(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     os.kill(core.pid, signal.SIGSTOP)
@@ -78,7 +80,7 @@ def test_one_that_is_stopped_is_not_lost_and_can_be_killed(core: BaseProcess) ->
     assert processes.wait(1)
 
 
-def test_one_that_was_never_there_is_passed_over() -> None:
+def test_unknown_process_id_is_ignored() -> None:
     processes = EngineProcesses([2**22 + 1])
     assert not processes.lost()
     processes.kill()
@@ -86,7 +88,7 @@ def test_one_that_was_never_there_is_passed_over() -> None:
 
 
 @pytest.mark.usefixtures("kernel")
-async def test_the_end_of_a_process_wakes_who_waits_for_it(core: BaseProcess) -> None:
+async def test_death_of_a_process_wakes_the_waiter(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     before = open_files()
@@ -97,17 +99,17 @@ async def test_the_end_of_a_process_wakes_who_waits_for_it(core: BaseProcess) ->
     os.kill(core.pid, signal.SIGKILL)
     await waiting
     assert time.monotonic() - began < 5
-    assert await processes.wait_lost(60), "who comes later does not wait"
+    assert await processes.wait_lost(60), "a later waiter does not wait"
     assert open_files() == before
 
 
 async def until_lost(processes: EngineProcesses) -> None:
-    # An old kernel wakes nobody; then the wait is short.
+    # On an old kernel nothing wakes the waiter; then the wait is short.
     while not await processes.wait_lost(60):
         pass
 
 
-async def test_who_no_longer_waits_leaves_nothing_behind(core: BaseProcess) -> None:
+async def test_cancelled_waiter_closes_its_descriptors(core: BaseProcess) -> None:
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     before = open_files()

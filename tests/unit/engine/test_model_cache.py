@@ -1,4 +1,4 @@
-"""A model is made once, whole or not at all, however many ask for it."""
+"""A model folder is built once, completely or not at all, however many processes want it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _make(folder: Path) -> None:
     make_once(folder, _count_and_fill)
 
 
-def test_the_built_folder_is_kept(tmp_path: Path) -> None:
+def test_built_folder_is_reused(tmp_path: Path) -> None:
     folder = make_once(tmp_path / "cache" / "model-1", _fill)
     assert (folder / "weights").read_text() == "w"
     assert make_once(folder, lambda _: pytest.fail("built twice")) == folder
 
 
-def test_every_user_may_read_what_was_built(tmp_path: Path) -> None:
+def test_built_folder_is_readable_by_every_user(tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         _fill(folder)
         (folder / "weights").chmod(0o600)
@@ -41,7 +41,7 @@ def test_every_user_may_read_what_was_built(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (folder, folder / "sub")} == {0o755}
 
 
-def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_build_leaves_no_folder(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         _fill(folder)
         raise OSError("disk full")
@@ -52,13 +52,13 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     assert make_once(tmp_path / "model-1", _fill).is_dir()
 
 
-def test_what_a_killed_build_left_is_cleared_away(tmp_path: Path) -> None:
+def test_leftover_of_a_killed_build_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".model-1.making-abc").mkdir()
     make_once(tmp_path / "model-1", _fill)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["model-1"]
 
 
-def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
+def test_concurrent_processes_build_once(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_make, args=(tmp_path / "model-1",)) for _ in range(3)]
     for process in processes:
@@ -77,7 +77,7 @@ def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
         ({}, str(Path.home() / ".cache" / "genir")),
     ],
 )
-def test_where_the_cache_is(
+def test_cache_folder_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
     for name in ("GENIR_CACHE_DIR", "XDG_CACHE_HOME"):
