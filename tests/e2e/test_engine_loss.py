@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -74,7 +75,7 @@ def engine_of(server: TinyServer) -> list[psutil.Process]:
 
 def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> None:
     engine = engine_of(server)
-    template = engine[0].parent()
+    fork_server = engine[0].parent()
     with ReadinessWatch(server.target) as watch, streams(server.target, 8, **LONG) as running:
         seen = [len(stream.text) for stream in running]
         killed_at = time.monotonic()
@@ -87,10 +88,10 @@ def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> N
         assert stream.ended_at - killed_at < ALLOWED_SECONDS
         assert len(stream.text) >= length > 0
     assert_back(server, engine)
-    # What was imported for the lost one was there for the other.
-    assert template is not None
-    assert template.pid != server.process.pid
-    assert engine_of(server)[0].parent() == template
+    # The new engine was forked from the same fork server.
+    assert fork_server is not None
+    assert fork_server.pid != server.process.pid
+    assert engine_of(server)[0].parent() == fork_server
 
 
 def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:
@@ -144,10 +145,13 @@ def test_when_told_so_the_server_exits_and_leaves_nothing(
         server.wait_ready()
         everything = server.descendants()
         worker = server.engine_process("Worker")
-        # What the core was forked from has to go too.
+        # The fork server has to end too.
         assert server.engine_process("EngineCore").ppid() != server.process.pid
         if predicted_environment() and sys.version_info < (3, 14):
             assert server.log_lines(FORKED)
+        (applied,) = re.findall("patches applied: ([^;]*); not applied: ", server.log)
+        assert "concurrent accept" in applied
+        assert "grammar cache" in applied
         with HealthWatch(server.target, "liveness") as liveness:
             with streams(server.target, 4) as running:
                 assert [status for _, status in liveness.seen] == [SERVING]

@@ -98,7 +98,7 @@ def test_copies_of_a_grammar_are_independent() -> None:
 
 @pytest.fixture
 def restored_vllm() -> Iterator[Any]:
-    """VLLM's guidance module; its functions are restored after the test."""
+    """The guidance module of vLLM; its functions are restored after the test."""
     prepare_environment()
     from vllm.v1.structured_output import backend_guidance
 

@@ -126,7 +126,7 @@ async def ensure_embedded_model(cache: Path | None = None) -> Path:
 
 
 def embedded_dtype() -> str:
-    """VLLM's ``dtype`` for the embedded model on a CPU: "auto" (bfloat16), or "float32" if faster.
+    """The faster ``dtype`` for the embedded model on a CPU: "auto" (bfloat16) or "float32".
 
     oneDNN, which multiplies matrices for PyTorch, has bfloat16 kernels from AVX-512 on
     (https://uxlfoundation.github.io/oneDNN/dev_guide_data_types.html). Without them float32 is

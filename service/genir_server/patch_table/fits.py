@@ -43,7 +43,7 @@ def summary(outcomes: Mapping[str, str], off: Mapping[str, str]) -> str:
         off: the reason for each patch that a setting or the platform turned off.
 
     """
-    reasons = {name: outcomes.get(name, off.get(name, "not needed here")) for name in PATCHES}
+    reasons = dict.fromkeys(PATCHES, "not needed here") | dict(outcomes) | dict(off)
     applied = [name for name, reason in reasons.items() if not reason]
     others = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
     return f"patches applied: {_list(applied)}; not applied: {_list(others)}"

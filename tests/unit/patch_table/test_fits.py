@@ -108,9 +108,11 @@ def test_a_broken_entry_is_reported_as_not_fitting(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_summary_names_applied_patches_and_why_others_are_not() -> None:
-    outcomes = {"jump-forward": "", "grammar cache": "vllm:X has no y"}
-    line = fits.summary(outcomes, {"fork server": "--no-fork-engine"})
-    assert line.startswith("patches applied: jump-forward; not applied: ")
+    outcomes = {"top_p on CPUs": "", "jump-forward": "", "grammar cache": "vllm:X has no y"}
+    off = {"fork server": "--no-fork-engine", "jump-forward": "jump-forward is off"}
+    line = fits.summary(outcomes, off)
+    assert line.startswith("patches applied: top_p on CPUs; not applied: ")
+    assert "jump-forward (jump-forward is off)" in line
     assert "grammar cache (vllm:X has no y)" in line
     assert "fork server (--no-fork-engine)" in line
     assert "\n" not in line

@@ -68,7 +68,7 @@ def keep_nucleus(logits: torch.Tensor, p: torch.Tensor, by_sorting: Masking) -> 
 
 
 def without_sorting(vllm_function: Masking) -> Masking:
-    """VLLM's function that applies `top_k` and `top_p`, sorting only where it must."""
+    """The function of vLLM that applies `top_k` and `top_p`, sorting only where it must."""
 
     @functools.wraps(vllm_function)
     def masked(

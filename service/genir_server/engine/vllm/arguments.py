@@ -40,7 +40,7 @@ _TEXT = {"str", "<class 'str'>", "str | None"}
 
 
 def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> AsyncEngineArgs:
-    """VLLM's engine arguments.
+    """The engine arguments for vLLM.
 
     Args:
         config: the operator's choices.
@@ -85,7 +85,7 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
 
 
 def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
-    """VLLM's whole configuration, after checking that it has the requested backend.
+    """The whole configuration of vLLM, after checking that it has the requested backend.
 
     Raises:
         EngineStartError: vLLM refuses the arguments, cannot read the model, or would use another

@@ -24,7 +24,7 @@ _FINISH_REASONS = {
 
 
 def sampling_params(request: EngineRequest) -> SamplingParams:
-    """VLLM's parameters for a request: sampling, schema, and how often it yields an output."""
+    """The parameters of a request for vLLM: sampling, schema, how often it yields an output."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

@@ -221,10 +221,14 @@ class VllmEngine:
         llm = self._llm
         if llm is None:
             return {}
-        found: dict[str, str] = dict(await llm.engine_core.call_utility_async(PATCHES_UTILITY))
-        if llm.vllm_config.parallel_config.worker_extension_cls == WORKER_EXTENSION:
-            for outcomes in await llm.collective_rpc(PATCHES_UTILITY):
-                found |= outcomes
+        found: dict[str, str] = {}
+        try:
+            found |= await llm.engine_core.call_utility_async(PATCHES_UTILITY)
+            if llm.vllm_config.parallel_config.worker_extension_cls == WORKER_EXTENSION:
+                for outcomes in await llm.collective_rpc(PATCHES_UTILITY):
+                    found |= outcomes
+        except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
+            logger.warning("the patches in the engine's processes are unknown: %s", error)
         return found
 
     async def answer(self) -> None:

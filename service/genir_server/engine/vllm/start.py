@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FORKING = ("fork server", "forked engine core", "forked worker")
+_SAMPLING = ("seeded sampling on CPUs", "top_p on CPUs")
 _KV_CACHE_BYTES = "kv_cache_memory_bytes"
 
 THREAD_STACK_BYTES = 64 << 20
@@ -86,15 +87,13 @@ def _off(config: EngineConfig, engine: VllmEngine) -> dict[str, str]:
     """The patches that a setting or the platform turns off, and why."""
     from vllm.platforms import current_platform
 
-    on_cpu = current_platform.is_cpu()
-    sampling = ("seeded sampling on CPUs", "top_p on CPUs")
-    off = dict.fromkeys(
-        sampling, "--engine-args worker_extension_cls" if on_cpu else "only on CPUs"
-    )
-    if not on_cpu:
-        off |= dict.fromkeys((*_FORKING, "draft sampling on CPUs"), "only on CPUs")
-    elif not config.fork_engine:
+    off: dict[str, str] = {}
+    if not config.fork_engine:
         off |= dict.fromkeys(_FORKING, "--no-fork-engine")
+    if {"worker_extension_cls", "worker-extension-cls"} & config.engine_args.keys():
+        off |= dict.fromkeys(_SAMPLING, "--engine-args worker_extension_cls")
+    if not current_platform.is_cpu():
+        off |= dict.fromkeys((*_FORKING, *_SAMPLING, "draft sampling on CPUs"), "only on CPUs")
     if not engine.info.jump_forward:
         off |= dict.fromkeys(("jump-forward", "draft sampling on CPUs"), "jump-forward is off")
     return off
@@ -191,7 +190,7 @@ def _check_required_patches() -> None:
     for patch in PATCHES.values():
         if patch.required and not applies(patch.name):
             raise EngineStartError(
-                f"this version of vLLM is not supported ({outcomes()[patch.name]}): "
+                f"an installed package has an unsupported version ({outcomes()[patch.name]}): "
                 f"install {patch.tested_with}"
             )
 
@@ -205,7 +204,7 @@ def _read_environment_again() -> None:
 
 
 def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:
-    """VLLM's configuration, with jump-forward if it is wanted and possible."""
+    """The configuration of vLLM, with jump-forward if it is wanted and possible."""
     from genir_server.engine.jump_forward import config as jump_forward
     from genir_server.engine.vllm.arguments import engine_configuration
 
