@@ -108,7 +108,8 @@ _PATCHES = (
         tested_with=VLLM,
         reason="AsyncLLM does not say which processes it has, leaves waiting requests unanswered "
         "when it shuts down, and keeps its sockets' context open.",
-        upstream=_ISSUE + "48745",
+        upstream=f"{NOT_FOUND} for requests that are pending at shutdown; {_ISSUE}48745 is about "
+        "the same shutdown",
         remove_when="AsyncLLM has a public shutdown that ends pending requests and lists its "
         "processes.",
         setting="none: without it a dead engine is noticed too late.",
@@ -209,7 +210,7 @@ _PATCHES = (
         tested_with=VLLM,
         reason="vLLM refuses disable_any_whitespace with the backend auto, although xgrammar and "
         "guidance both read it. Without it a model may write whitespace forever.",
-        upstream=_PULL + "42414",
+        upstream=_ISSUE + "42110",
         remove_when="vLLM accepts disable_any_whitespace with auto.",
         setting="--structured-output-backend guidance needs no change of the field.",
         required=True,
@@ -232,7 +233,7 @@ _PATCHES = (
         tested_with=VLLM,
         reason="genir has compiled the schema in a worker process; vLLM would compile it again in "
         "the server's process for each request.",
-        upstream=_PULL + "49504",
+        upstream=f"{NOT_FOUND} for the validation; {_PULL}49504 caches a part of it",
         remove_when="vLLM caches the result of its validation.",
         setting="none: it changes no result.",
     ),
