@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -124,3 +127,31 @@ def test_foreign_thread_prevents_forking_a_worker(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threading, "enumerate", list)
     assert forked_worker.foreign_thread()
     assert "thread" in forked_worker.obstacle(start_environment(os.environ))
+
+
+def test_stopping_without_a_fork_server_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from genir_server.engine.cpu_fork.fork_server import stop_fork_server
+    from genir_server.patch_table import fits
+
+    killed: list[object] = []
+    monkeypatch.setattr(fits, "_outcomes", {})
+    monkeypatch.setattr(os, "kill", lambda *arguments: killed.append(arguments))
+    stop_fork_server()
+    assert not killed
+
+
+def test_fork_server_is_stopped_with_its_socket_folder() -> None:
+    script = textwrap.dedent("""
+        import multiprocessing, os, time
+        from pathlib import Path
+        from multiprocessing import forkserver
+        from genir_server.engine.cpu_fork import fork_server
+        fork_server._PRELOAD = "json"
+        assert fork_server.start_fork_server()
+        folder = Path(forkserver._forkserver._forkserver_address).parent
+        pid = forkserver._forkserver._forkserver_pid
+        fork_server.stop_fork_server()
+        assert not folder.exists()
+        assert os.waitpid(pid, 0)[1] == 9
+    """)
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=True)

@@ -15,7 +15,7 @@ import signal
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from genir_server.patch_table.fits import applies, outcomes
 
@@ -50,14 +50,17 @@ def start_fork_server() -> bool:
 
 def stop_fork_server() -> None:
     """Kills the fork server, and with it the engine cores forked from it; does nothing if none."""
+    if outcomes().get("fork server") != "":
+        # It was never started.
+        return
     # Python has no public way to learn the process id.
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001
+    server: Any = forkserver._forkserver  # noqa: SLF001
+    pid, address = server._forkserver_pid, server._forkserver_address  # noqa: SLF001
     if pid is None:
         return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     # Python removes the socket's folder in an exit handler, which the server does not run.
-    address = getattr(forkserver._forkserver, "_forkserver_address", None)  # noqa: SLF001
     folder = Path(address).parent if isinstance(address, str) else None
     if folder is not None and folder.name.startswith("pymp-"):
         shutil.rmtree(folder, ignore_errors=True)
