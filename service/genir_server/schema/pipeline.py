@@ -252,7 +252,7 @@ class Pipeline:
         bounds: NarrowingBounds,
     ) -> _Compiled | None:
         """The narrowed form of a relaxed schema; None if nothing is narrowed or it fails."""
-        schema, notices = narrow(relaxed, bounds, oracle.compiles, oracle.matches)
+        schema, notices = narrow(relaxed, bounds, oracle)
         if not notices:
             return None
         text = _text(schema)

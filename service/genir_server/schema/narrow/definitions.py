@@ -1,4 +1,4 @@
-"""Definitions that narrowing adds to an engine schema: values that may be anything, but bounded."""
+"""Definitions that narrowing adds to an engine schema."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _FREE = "free"
 
 
 class AddedDefinitions:
-    """What is added, and references to it.
+    """The added definitions, and references to them.
 
     Args:
-        taken: names of the definitions that are there already.
-        bounds: how far a value that may be anything is bounded.
+        taken: names that already exist in `$defs`.
+        bounds: bounds of a value that may be anything.
 
     """
 
     def __init__(self, taken: Iterable[str], bounds: NarrowingBounds) -> None:
         self._bounds = bounds
         self._uses_free = False
-        # Schemas that stand in several places, by the names of their definitions.
+        # Schemas used in several places, by the names of their definitions.
         self._shared: Schema = {}
         self._name = _FREE
         while any(name.startswith(self._name) for name in taken):
@@ -38,7 +38,7 @@ class AddedDefinitions:
         return {"$ref": f"#/$defs/{self._name}{self._bounds.free_depth}"}
 
     def shared(self, schema: object) -> object:
-        """What stands for a schema in several places, without a copy in each."""
+        """A reference to a schema that is used in several places, instead of copies."""
         if not isinstance(schema, dict) or not schema:
             return schema
         name = f"{self._name}-rest{len(self._shared)}"
@@ -46,13 +46,13 @@ class AddedDefinitions:
         return {"$ref": f"#/$defs/{name}"}
 
     def all(self) -> Schema:
-        """The definitions that were referred to, by name."""
+        """The definitions that were used, by name."""
         return {**self._shared, **(self._free_definitions() if self._uses_free else {})}
 
     def _free_definitions(self) -> Schema:
         bounds = self._bounds
-        most = 10**bounds.integer_digits - 1
-        number: Schema = {"type": "number", "minimum": -most, "maximum": most}
+        largest = 10**bounds.integer_digits - 1
+        number: Schema = {"type": "number", "minimum": -largest, "maximum": largest}
         if bounds.over_own_bounds:
             number |= {"minimum": 0, "multipleOf": float(f"1e-{bounds.fraction_digits}")}
         options: list[object] = [

@@ -1,4 +1,4 @@
-"""Tells the parts of an engine schema that alone decide about a value from those that share it."""
+"""Finds the parts of an engine schema, and which of them share a value with other parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Schema = dict[str, object]
 
 IN_PLACE = ("$ref", "allOf", "anyOf")
-"""Keywords that let other parts of the schema speak about the same value."""
+"""Keywords that apply other parts of the schema to the same value."""
 
 _BESIDE_REFERENCE = {"$ref", "$defs"}
 
@@ -23,12 +23,12 @@ def find_parts(
     Args:
         root: the schema.
         named: its `$defs`.
-        origins: JSON Pointers into the caller's own schema, by the id of a part. Parts without
-            one, which no caller wrote, are told by the pointer of the part around them.
+        origins: JSON Pointers into the caller's schema, by the id of a part. A part without one
+            has the pointer of the part around it.
 
     Returns:
         The parts with their pointers, and the ids of those that share a value with another part
-        somewhere: where a bound could contradict what the other part demands.
+        somewhere. A bound on these could contradict the other part.
 
     """
     found: list[tuple[Schema, str]] = []
@@ -61,7 +61,7 @@ def _parts(schema: Schema, *, whole: bool) -> Iterator[tuple[Schema, bool]]:
             for part in parts:
                 if isinstance(part, dict):
                     yield part, alone and keyword == "anyOf"
-    # What several parts say about one property may come from several places.
+    # Several parts may have schemas for the same property.
     inner = whole and not any(keyword in schema for keyword in IN_PLACE)
     for part in _children(schema):
         if isinstance(part, dict):

@@ -1,8 +1,8 @@
-"""Turns a caller's schema into one that the engine can enforce and that accepts no less.
+"""Turns a caller's schema into one that the engine can enforce and that accepts every valid value.
 
-`relax` is the way in. The result is written in the few keywords that llguidance enforces, with
-all references pointing into one flat `$defs`; every keyword that is not enforced as it stands is
-reported as a notice.
+The entry point is `relax`. The result uses only keywords that llguidance enforces, and all its
+references point into one flat `$defs`. Every keyword that is not enforced as it stands is reported
+as a notice.
 """
 
 from genir_server.schema.relax.convert import Relaxed, relax

@@ -1,4 +1,4 @@
-"""Keywords about arrays, written in the words of 2020-12."""
+"""Converts keywords about arrays to those of draft 2020-12."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
-_MOST_ITEMS = 1_000
-_MOST_DISTINCT = 4
-_TIGHTER_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas")
+_MAX_ITEMS = 1_000
+_MAX_DISTINCT = 4
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas")
 
 
 def _items(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
@@ -50,10 +50,10 @@ def _prefix_items(
 def _unique_items(
     context: Context, node: Node, _: dict[str, object], extra: list[EngineSchema]
 ) -> None:
-    most = node.keywords.get("maxItems")
+    max_items = node.keywords.get("maxItems")
     if node.keywords["uniqueItems"] is not True:
         return
-    if isinstance(most, int | float) and most <= 1:
+    if isinstance(max_items, int | float) and max_items <= 1:
         return
     arrays = _distinct_arrays(context, node)
     if arrays is None:
@@ -73,22 +73,22 @@ def _only_arrays(node: Node) -> bool:
 
 
 def _distinct_arrays(context: Context, node: Node) -> list[list[object]] | None:
-    """Every array of distinct items, when the items have few values; None when there are many."""
+    """All arrays of distinct items, if the items have few values; otherwise None."""
     values = _item_values(context, node)
-    if values is None or len(values) > _MOST_DISTINCT:
+    if values is None or len(values) > _MAX_DISTINCT:
         return None
-    least, most = node.keywords.get("minItems", 0), node.keywords.get("maxItems", len(values))
-    if not isinstance(least, int | float) or not isinstance(most, int | float):
+    low, high = node.keywords.get("minItems", 0), node.keywords.get("maxItems", len(values))
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
         return None
     return [
         list(chosen)
-        for length in range(int(least), min(int(most), len(values)) + 1)
+        for length in range(int(low), min(int(high), len(values)) + 1)
         for chosen in permutations(values, length)
     ]
 
 
 def _item_values(context: Context, node: Node) -> list[object] | None:
-    """The distinct values of every item, when an `enum` alone names them."""
+    """The distinct values of an item, if an `enum` lists them."""
     target = node.target("items")
     modern = context.document.draft is Draft.DRAFT202012
     if target is None or (modern and "prefixItems" in node.keywords):
@@ -105,16 +105,16 @@ def _item_values(context: Context, node: Node) -> list[object] | None:
 def _contains(
     context: Context, node: Node, _: dict[str, object], extra: list[EngineSchema]
 ) -> None:
-    least = node.keywords.get("minContains", 1)
+    min_contains = node.keywords.get("minContains", 1)
     if context.document.draft < Draft.DRAFT201909:
-        least = 1
-    if isinstance(least, int | float) and least >= 1:
+        min_contains = 1
+    if isinstance(min_contains, int | float) and min_contains >= 1:
         extra.append(
-            {"minItems": int(least)}
+            {"minItems": int(min_contains)}
             if _only_arrays(node)
-            else {"anyOf": [{"type": _OTHERS}, {"type": "array", "minItems": int(least)}]}
+            else {"anyOf": [{"type": _OTHERS}, {"type": "array", "minItems": int(min_contains)}]}
         )
-    if least != 0 or "maxContains" in node.keywords:
+    if min_contains != 0 or "maxContains" in node.keywords:
         context.unchecked(node, "contains", "the engine cannot count such items")
 
 
@@ -125,7 +125,7 @@ def _unevaluated_items(
     keywords = node.keywords
     if target is None or context.document.nodes[target].value is True:
         return
-    if any(keyword in keywords for keyword in (*_TIGHTER_IN_PLACE, "contains")):
+    if any(keyword in keywords for keyword in (*_IN_PLACE, "contains")):
         context.unchecked(node, "unevaluatedItems", "the engine cannot tell which items are left")
     elif not ({"items", "additionalItems"} & keywords.keys()) or (
         isinstance(keywords.get("items"), list) and "additionalItems" not in keywords
@@ -144,12 +144,12 @@ def _count(keyword: str) -> Callable[..., None]:
 def _max_items(
     context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
 ) -> None:
-    most = node.keywords["maxItems"]
-    if isinstance(most, int | float) and most > _MOST_ITEMS:
-        context.capped[id(schema)] = int(most)
-        context.unchecked(node, "maxItems", "the engine has no room for so many items")
+    max_items = node.keywords["maxItems"]
+    if isinstance(max_items, int | float) and max_items > _MAX_ITEMS:
+        context.capped[id(schema)] = int(max_items)
+        context.unchecked(node, "maxItems", "the engine does not support so many items")
     else:
-        schema["maxItems"] = whole(most)
+        schema["maxItems"] = whole(max_items)
 
 
 CONVERTERS: dict[str, Callable[..., None]] = {

@@ -1,8 +1,8 @@
-"""References inside cycles that have other keywords beside them.
+"""Finds references in cycles that have other keywords beside them.
 
-The engine follows a reference in a cycle only where it stands alone. So a schema that holds such
-a reference beside other keywords gets a definition of its own, in which what the reference names
-is written out, one level deep; inside of that, references stand alone again.
+The engine supports a reference in a cycle only without other keywords. So a schema with such a
+reference beside other keywords gets a definition of its own, in which the reference is replaced by
+its target, one level deep. The references inside have no other keywords again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMBINERS = frozenset({"allOf", "anyOf", "oneOf"})
 
 
 def mixed_references(document: Document) -> set[str]:
-    """Pointers of schemas that combine a reference to something in their own cycle with more."""
+    """Pointers of schemas that have a reference into their own cycle beside other keywords."""
     component = cycles(document)
     found: set[str] = set()
     for pointer, node in document.nodes.items():
@@ -33,7 +33,7 @@ def mixed_references(document: Document) -> set[str]:
                 named = [inner.target for inner in target.edges if inner.keyword in REFERENCES]
             else:
                 continue
-            # Alternatives alone, and a reference alone, meet nothing else.
+            # Only alternatives, or only a reference: nothing else applies to the value.
             alone = len(asserting) == 1 and (edge.keyword != "allOf" or len(edges) == 1)
             if not alone and any(component[name] == component[pointer] for name in named):
                 found.add(pointer)

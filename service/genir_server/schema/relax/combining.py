@@ -1,4 +1,4 @@
-"""References and keywords that combine schemas for one value."""
+"""Converts references and keywords that combine schemas for one value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 
-_TOO_RECURSIVE = "the engine cannot intersect what refers to itself with other keywords"
+_CYCLE_BESIDE_KEYWORDS = "the engine cannot combine a cycle with other keywords"
+_TOO_RECURSIVE = "the engine cannot combine a recursive schema with other keywords"
 
 
 def reference(
@@ -24,22 +25,22 @@ def reference(
     schema: dict[str, object],
     extra: list[EngineSchema],
 ) -> None:
-    """Adds what a reference names."""
-    if keyword in node.foreign:
-        context.unchecked(node, keyword, "the meta-schema is not given to the engine")
+    """Adds the target of a reference."""
+    if keyword in node.meta_references:
+        context.unchecked(node, keyword, "the engine does not get the meta-schema")
         return
     target = node.target(keyword)
     if target is None:
         return
     if keyword == "$dynamicRef" and len(context.document.dynamic_targets(_text(node, keyword))) > 1:
-        context.unchecked(node, keyword, "the engine does not follow references at run time")
+        context.unchecked(node, keyword, "the engine does not support dynamic references")
         return
     if target in context.recursive and not _alone(node, keyword):
         context.unchecked(node, keyword, _TOO_RECURSIVE)
         return
     if node.pointer in context.mixed:
         if context.options.cut_circular:
-            context.unchecked(node, keyword, "the engine cannot mix a cycle with other keywords")
+            context.unchecked(node, keyword, _CYCLE_BESIDE_KEYWORDS)
         else:
             extra.append(context.use_beside(target))
         return
@@ -68,12 +69,12 @@ def _all_of(context: Context, node: Node, schema: dict[str, object], _: list[Eng
 
 
 def _alone(node: Node, keyword: str) -> bool:
-    """Whether no other keyword of a schema says anything about validity."""
+    """Whether the schema has no other keyword that matters for validity."""
     return not node.keywords.keys() - ANNOTATIONS - {keyword}
 
 
 def _without_recursion(context: Context, node: Node) -> list[EngineSchema]:
-    """The parts of `allOf`, but those that lead into a cycle and would meet others."""
+    """The parts of `allOf`, without those that lead into a cycle beside other parts."""
     targets = [edge.target for edge in node.edges if edge.keyword == "allOf"]
     kept = [target for target in targets if target not in context.recursive]
     if not kept and _alone(node, "allOf"):
@@ -84,14 +85,14 @@ def _without_recursion(context: Context, node: Node) -> list[EngineSchema]:
 
 
 def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> EngineSchema:
-    """A part of a combination in a cycle, with a reference in it written out or left out."""
+    """A part of a combination in a cycle, with its reference replaced by the target or dropped."""
     if not isinstance(part, dict) or set(part) != {"$ref"}:
         return part
     pointer = context.pointer_of(part)
     if pointer is None:
         return part
     if context.options.cut_circular:
-        context.unchecked(node, keyword, "the engine cannot mix a cycle with other keywords")
+        context.unchecked(node, keyword, _CYCLE_BESIDE_KEYWORDS)
         return True
     return context.use_beside(pointer)
 
@@ -112,7 +113,7 @@ def _any_of(
 
 
 def _one_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
-    # Left as it is until every schema is converted; `exclusive.resolve` turns it into anyOf.
+    # `exclusive.resolve` turns it into anyOf once every schema is converted.
     schema["oneOf"] = _parts(context, node, "oneOf")
 
 

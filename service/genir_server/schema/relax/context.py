@@ -1,4 +1,4 @@
-"""What all rewriters of one schema share."""
+"""What all converters of one schema share."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ EngineSchema = dict[str, object] | bool
 
 
 class Oracle(Protocol):
-    """Answers what only the libraries know. Lives in the worker process."""
+    """Questions that only the libraries can answer. Lives in the worker process."""
 
     def compiles(self, schema: EngineSchema) -> bool:
-        """Whether the engine's grammar compiler takes a small schema by itself."""
+        """Whether the grammar compiler accepts a small schema by itself."""
         ...
 
     def matches(self, pattern: str, text: str) -> bool:
-        """Whether a regular expression is found in a text, in the sense of JSON Schema."""
+        """Whether a regular expression matches inside a text, as JSON Schema defines it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which coarser relaxations are taken, after the engine refused the finer ones.
+    """Which coarser relaxations are used, after the grammar compiler refused the finer ones.
 
     Attributes:
-        open_circular: a `$ref` beside other keywords that takes part in a cycle is written out.
-        cut_circular: a `$ref` beside other keywords that takes part in a cycle is dropped.
+        open_circular: a `$ref` beside other keywords in a cycle is replaced by its target.
+        cut_circular: a `$ref` beside other keywords in a cycle is dropped.
         plain_counts: `minProperties` and `maxProperties` are dropped.
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
-        plain_recursion: what leads into a cycle is dropped where other keywords apply as well.
+        plain_recursion: a schema that leads into a cycle is dropped where other keywords apply too.
         unsatisfiable: names of definitions that no value satisfies, as the compiler found out.
 
     """
@@ -53,20 +53,20 @@ class Options:
 
 @dataclass(slots=True)
 class Context:
-    """One relaxation under way.
+    """The state of one relaxation.
 
     Attributes:
         document: the caller's schema.
-        oracle: what the libraries say.
-        options: which coarser relaxations are taken.
-        names: name in `$defs` by pointer, for every schema that a reference names.
+        oracle: answers of the libraries.
+        options: which coarser relaxations are used.
+        names: name in `$defs` by pointer, for every target of a reference.
         converted: engine schema by pointer.
-        notices: what has been reported so far, by pointer and keyword.
-        mixed: pointers of schemas that hold a reference of their own cycle beside other keywords.
+        notices: the notices so far, by pointer and keyword.
+        mixed: pointers of schemas with a reference into their own cycle beside other keywords.
         recursive: pointers of schemas that lead into a cycle; empty unless `plain_recursion`.
-        opened: parts to be replaced by what is at a pointer, once that is converted.
+        opened: parts that are filled with the schema at a pointer, once that is converted.
         capped: maximum numbers of items too large for the engine, by the `id` of the schema.
-        divisors: `multipleOf` that the engine enforces for numbers from 0 up only, likewise.
+        divisors: `multipleOf` that the engine enforces only for numbers from 0 up, likewise.
         formats: names of formats that a wide pattern stands for, likewise.
 
     """
@@ -94,11 +94,11 @@ class Context:
         self.note(node, keyword, Enforcement.CHECKED_AFTER_DECODING, detail)
 
     def rewritten(self, node: Node, keyword: str, detail: str = "") -> None:
-        """Reports a keyword that is enforced exactly in other words."""
+        """Reports a keyword that other keywords enforce exactly."""
         self.note(node, keyword, Enforcement.REWRITTEN, detail)
 
     def use(self, pointer: str) -> EngineSchema:
-        """The engine schema that stands for `pointer` where another schema holds it."""
+        """The engine schema for `pointer`, for use inside another schema."""
         name = self.names.get(pointer)
         if name in self.options.unsatisfiable:
             return False
@@ -107,7 +107,7 @@ class Context:
         return self.converted[pointer]
 
     def use_beside(self, pointer: str) -> EngineSchema:
-        """Like `use`, for a place where other keywords apply as well."""
+        """Like `use`, for a place where other keywords apply too."""
         if not self.options.open_circular or pointer not in self.names:
             return self.use(pointer)
         part: dict[str, object] = {}
@@ -115,7 +115,7 @@ class Context:
         return part
 
     def resolve(self, schema: EngineSchema) -> EngineSchema:
-        """What a schema that is nothing but a reference stands for."""
+        """The target of a schema that is only a reference; any other schema unchanged."""
         for _ in range(16):
             if isinstance(schema, bool) or len(schema) != 1 or "$ref" not in schema:
                 return schema
@@ -126,7 +126,7 @@ class Context:
         return True
 
     def pointer_of(self, reference: dict[str, object]) -> str | None:
-        """The caller's pointer of what an engine schema's `$ref` names."""
+        """The pointer, in the caller's schema, of the target of an engine schema's `$ref`."""
         return self._pointers().get(str(reference.get("$ref")))
 
     def _pointers(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Converts every subschema, innermost first, and puts the engine schema together."""
+"""Converts every subschema, innermost first, and assembles the engine schema."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from genir_server.schema.relax.simplify import simplify
 if TYPE_CHECKING:
     from genir_server.schema.read.document import Document, Node
 
-_MOST_NOTICES = 200
-_LONGEST_NAME = 40
+_MAX_NOTICES = 200
+_MAX_NAME_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """An engine schema that accepts whatever the caller's schema accepts.
+    """An engine schema that accepts every value that the caller's schema accepts.
 
     Attributes:
-        schema: the engine schema, with the definitions it needs in `$defs`.
+        schema: the engine schema, with its definitions in `$defs`.
         notices: keywords that it does not enforce as they stand.
         origins: the caller's pointer for each part of `schema`, by the part's `id`.
-        capped: maximum numbers of items that are left out, by the part's `id`.
+        capped: `maxItems` that are left out because they are too large, by the part's `id`.
         divisors: `multipleOf` that are left out because of negative numbers, by the part's `id`.
         formats: names of formats that a wide pattern stands for, by the part's `id`.
 
@@ -57,7 +57,7 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     if context.options.plain_recursion:
         context.recursive = recursive_schemas(document)
     _name_definitions(context)
-    # Deeper pointers first: a schema's parts stand below it in the text.
+    # Deeper pointers first, so that the parts of a schema are converted before it.
     ordered = sorted(document.nodes.values(), key=lambda node: -node.pointer.count("/"))
     for node in ordered:
         context.converted[node.pointer] = _convert(context, node)
@@ -88,7 +88,7 @@ def _name_definitions(context: Context) -> None:
                 tokens = split(target)
                 last = tokens[-1] if tokens else "root"
                 name = "".join(c for c in last if c.isascii() and (c.isalnum() or c in "_-"))
-                name = name[:_LONGEST_NAME] or "definition"
+                name = name[:_MAX_NAME_CHARACTERS] or "definition"
                 if name in taken:
                     name = f"{name}_{len(taken)}"
                 taken.add(name)
@@ -124,7 +124,7 @@ def _convert(context: Context, node: Node) -> EngineSchema:
 
 
 def _note_unknown(context: Context, node: Node, keyword: str) -> None:
-    """Says that a keyword of another draft means nothing in this one."""
+    """Reports a keyword that has a meaning only in another draft."""
     draft = context.document.draft.label
     detail = f"draft {draft} gives this keyword no meaning"
     context.note(node, keyword, Enforcement.ANNOTATION, detail)
@@ -159,4 +159,4 @@ def _notices(context: Context) -> tuple[SchemaNotice, ...]:
         Enforcement.ANNOTATION: 3,
     }
     notices = sorted(context.notices.values(), key=lambda notice: order[notice.enforcement])
-    return tuple(notices[:_MOST_NOTICES])
+    return tuple(notices[:_MAX_NOTICES])

@@ -1,4 +1,4 @@
-"""Proves that no value satisfies two engine schemas at once."""
+"""Proves that no value satisfies two engine schemas at the same time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from genir_server.schema.relax.negation import literal_key
 if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
-_LEVELS = 4
-_MOST_OPTIONS = 12
+_MAX_LEVELS = 4
+_MAX_OPTIONS = 12
 _TYPES = {
     "null": {"null"},
     "boolean": {"boolean"},
@@ -24,9 +24,9 @@ _ALL = frozenset().union(*_TYPES.values())
 
 
 def disjoint(
-    context: Context, first: EngineSchema, second: EngineSchema, levels: int = _LEVELS
+    context: Context, first: EngineSchema, second: EngineSchema, levels: int = _MAX_LEVELS
 ) -> bool:
-    """Whether it is certain that no value satisfies both. Looks a fixed number of levels deep."""
+    """Whether certainly no value satisfies both schemas. Looks `levels` levels deep."""
     first, second = context.resolve(first), context.resolve(second)
     if first is False or second is False:
         return True
@@ -46,14 +46,14 @@ def _parts_apart(
         options = first.get(keyword)
         if (
             isinstance(options, list)
-            and 0 < len(options) <= _MOST_OPTIONS
+            and 0 < len(options) <= _MAX_OPTIONS
             and all(disjoint(context, option, second, levels - 1) for option in options)
         ):
             return True
     parts = first.get("allOf")
     if (
         isinstance(parts, list)
-        and len(parts) <= _MOST_OPTIONS
+        and len(parts) <= _MAX_OPTIONS
         and any(disjoint(context, part, second, levels - 1) for part in parts)
     ):
         return True
@@ -87,7 +87,7 @@ def _apart(
 
 
 def possible_types(schema: dict[str, object]) -> frozenset[str]:
-    """The types that a schema's own keywords leave; numbers with a fraction are `fraction`."""
+    """The types that a schema's own keywords allow; numbers with a fraction are `fraction`."""
     types = _ALL
     declared = schema.get("type")
     if isinstance(declared, str):
@@ -123,13 +123,15 @@ def _values(schema: dict[str, object]) -> frozenset[str] | None:
     return None
 
 
-def _beyond(first: dict[str, object], second: dict[str, object], least: str, most: str) -> bool:
-    low, high = first.get(least), second.get(most)
+def _beyond(
+    first: dict[str, object], second: dict[str, object], minimum: str, maximum: str
+) -> bool:
+    low, high = first.get(minimum), second.get(maximum)
     return isinstance(low, int | float) and isinstance(high, int | float) and low > high
 
 
 def _numbers_apart(first: dict[str, object], second: dict[str, object]) -> bool:
-    """Whether all of `first` lies above all of `second`."""
+    """Whether all numbers of `first` are above all numbers of `second`."""
     low, low_open = _edge(first, "minimum", "exclusiveMinimum")
     high, high_open = _edge(second, "maximum", "exclusiveMaximum")
     if low is None or high is None:
@@ -156,15 +158,15 @@ def _edge(schema: dict[str, object], closed: str, opened: str) -> tuple[float | 
 def _objects_apart(
     context: Context, first: dict[str, object], second: dict[str, object], levels: int
 ) -> bool:
-    demanded = [*_names(first), *_names(second)]
-    for name in dict.fromkeys(demanded):
-        mine, theirs = _property(context, first, name), _property(context, second, name)
-        if disjoint(context, mine, theirs, levels - 1):
+    required = [*_required(first), *_required(second)]
+    for name in dict.fromkeys(required):
+        in_first, in_second = _property(context, first, name), _property(context, second, name)
+        if disjoint(context, in_first, in_second, levels - 1):
             return True
     return False
 
 
-def _names(schema: dict[str, object]) -> list[str]:
+def _required(schema: dict[str, object]) -> list[str]:
     names = schema.get("required")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 

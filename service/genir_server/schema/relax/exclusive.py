@@ -1,4 +1,4 @@
-"""`oneOf`: shows that its alternatives exclude one another, or makes them do so."""
+"""Converts `oneOf` to `anyOf`: proves its alternatives disjoint, or makes them disjoint."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
-_MOST_COMPARED = 150
-_MOST_EXCLUSIONS = 6
+_MAX_COMPARED = 150
+_MAX_EXCLUSIONS = 6
 
 
 def resolve(context: Context) -> None:
@@ -31,28 +31,28 @@ def _resolve(context: Context, node: Node, schema: dict[str, object]) -> EngineS
         for target in targets
         if context.resolve(context.use(target)) is not False
     ]
-    options = _exclusive(context, node, pairs)
+    options = _disjoint_alternatives(context, node, pairs)
     if node.pointer in context.mixed:
         options = [beside(context, node, "oneOf", option) for option in options]
-    # In the same place, so that the order of properties stays.
+    # At the same position among the keywords, which keeps the order of properties.
     result: dict[str, object] = {}
     for keyword, value in schema.items():
         if keyword == "oneOf":
-            instead, said = _instead(options, combined="anyOf" in schema)
+            new_keyword, new_value = _replacement(options, combined="anyOf" in schema)
         else:
-            instead, said = keyword, value
-        if instead == "allOf":
-            result["allOf"] = [*_list(result.get("allOf")), *_list(said)]
-        elif instead:
-            result[instead] = said
-    # Schemas that others hold are held by identity, so this one keeps its own.
+            new_keyword, new_value = keyword, value
+        if new_keyword == "allOf":
+            result["allOf"] = [*_list(result.get("allOf")), *_list(new_value)]
+        elif new_keyword:
+            result[new_keyword] = new_value
+    # Other schemas refer to this object, so it is changed in place.
     schema.clear()
     schema.update(result)
     return schema
 
 
-def _instead(options: list[EngineSchema], *, combined: bool) -> tuple[str, object]:
-    """The keyword and value that stand for alternatives; no keyword when anything fits."""
+def _replacement(options: list[EngineSchema], *, combined: bool) -> tuple[str, object]:
+    """The keyword and value that replace `oneOf`; no keyword if any value is valid."""
     if not options:
         return "allOf", [False]
     if any(option is True for option in options):
@@ -64,11 +64,11 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _exclusive(
+def _disjoint_alternatives(
     context: Context, node: Node, pairs: list[tuple[str, EngineSchema]]
 ) -> list[EngineSchema]:
     options = [schema for _, schema in pairs]
-    if len(pairs) > _MOST_COMPARED:
+    if len(pairs) > _MAX_COMPARED:
         context.unchecked(node, "oneOf", "there are too many alternatives to compare")
         return options
     overlapping = [
@@ -79,21 +79,21 @@ def _exclusive(
     ]
     if not overlapping:
         return options
-    if len(overlapping) <= _MOST_EXCLUSIONS and not context.options.plain_conditions:
-        excluding = _excluding(context, pairs, overlapping)
-        if excluding is not None:
-            context.rewritten(node, "oneOf", "alternatives that overlap exclude one another")
-            return excluding
+    if len(overlapping) <= _MAX_EXCLUSIONS and not context.options.plain_conditions:
+        disjoint_options = _made_disjoint(context, pairs, overlapping)
+        if disjoint_options is not None:
+            context.rewritten(node, "oneOf", "overlapping alternatives are made disjoint")
+            return disjoint_options
     context.unchecked(node, "oneOf", "the alternatives may overlap")
     return options
 
 
-def _excluding(
+def _made_disjoint(
     context: Context,
     pairs: list[tuple[str, EngineSchema]],
     overlapping: list[tuple[int, int]],
 ) -> list[EngineSchema] | None:
-    """Each alternative without what it shares with others; None when that cannot be said."""
+    """Each alternative without its overlap with others; None if that cannot be expressed."""
     needed = {index for pair in overlapping for index in pair}
     complements = {index: negate(context.document, pairs[index][0]) for index in needed}
     if not all(complement.exact for complement in complements.values()):

@@ -18,8 +18,8 @@ def one_of(texts: list[str]) -> str:
 def all_strings_but(texts: list[str]) -> str:
     """An anchored regular expression that matches every string but the texts.
 
-    Written without look-ahead: along the tree of the texts' common beginnings, a string leaves
-    the tree at some character, or ends at a place where none of the texts ends.
+    Without look-ahead: the texts form a tree of prefixes. Any other string either leaves the tree
+    at some character, or ends at a prefix that is not one of the texts.
     """
     ends: set[str] = set(texts)
     following: dict[str, set[str]] = {"": set()}
@@ -28,20 +28,20 @@ def all_strings_but(texts: list[str]) -> str:
             following.setdefault(text[:index], set()).add(character)
         following.setdefault(text, set())
     expression: dict[str, str] = {}
-    # Longest beginnings first: each needs those that are one character longer.
-    for beginning in sorted(following, key=lambda text: (-len(text), text)):
-        options = [] if beginning in ends else [""]
-        characters = sorted(following[beginning])
+    # Longest prefixes first: each one needs those that are one character longer.
+    for prefix in sorted(following, key=lambda text: (-len(text), text)):
+        options = [] if prefix in ends else [""]
+        characters = sorted(following[prefix])
         anything = r"[\s\S]*"
         if characters:
             options.append("[^" + "".join(map(_escaped_character, characters)) + "]" + anything)
             options.extend(
-                _escaped_character(character) + expression.pop(beginning + character)
+                _escaped_character(character) + expression.pop(prefix + character)
                 for character in characters
             )
         else:
             options.append(r"[\s\S]+")
-        expression[beginning] = "(?:" + "|".join(options) + ")"
+        expression[prefix] = "(?:" + "|".join(options) + ")"
     return f"^{expression['']}$"
 
 

@@ -1,8 +1,8 @@
 """The complement of a schema, in keywords that the engine enforces.
 
-A complement that cannot be expressed is widened, so that a result always accepts every value
-that the negated schema refuses; it says whether it is exact. Complements look a fixed number of
-levels deep, so that they neither recurse nor grow with the caller's data.
+A complement that cannot be expressed is widened, so the result always accepts every value that the
+negated schema refuses. It says whether it is exact. Complements look a fixed number of levels deep,
+so that recursion and size are bounded.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from genir_server.schema.read.document import Document, Node
     from genir_server.schema.relax.context import EngineSchema
 
-_LEVELS = 6
-_MOST_EXCLUDED_CHARACTERS = 1_000
-_LONGEST_EXCLUDED = 80
+_MAX_LEVELS = 6
+_MAX_EXCLUDED_CHARACTERS = 1_000
+_MAX_EXCLUDED_LENGTH = 80
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -38,12 +38,12 @@ class Negation:
 _UNKNOWN = Negation(schema=True, exact=False)
 
 
-def negate(document: Document, pointer: str, levels: int = _LEVELS) -> Negation:
+def negate(document: Document, pointer: str, levels: int = _MAX_LEVELS) -> Negation:
     """The complement of the schema at `pointer`."""
     node = document.nodes[pointer]
     if isinstance(node.value, bool):
         return Negation(not node.value, exact=True)
-    if levels == 0 or node.foreign:
+    if levels == 0 or node.meta_references:
         return _UNKNOWN
     if document.draft <= Draft.DRAFT7 and "$ref" in node.value:
         return _reference(document, node, "$ref", levels)
@@ -56,7 +56,7 @@ def negate(document: Document, pointer: str, levels: int = _LEVELS) -> Negation:
 
 
 def either(parts: list[Negation]) -> Negation:
-    """What at least one of the parts accepts."""
+    """The union of the parts."""
     schemas = [part.schema for part in parts if part.schema is not False]
     exact = all(part.exact for part in parts)
     if any(schema is True for schema in schemas):
@@ -67,7 +67,7 @@ def either(parts: list[Negation]) -> Negation:
 
 
 def both(parts: list[Negation]) -> Negation:
-    """What all of the parts accept."""
+    """The intersection of the parts."""
     schemas = [part.schema for part in parts if part.schema is not True]
     exact = all(part.exact for part in parts)
     if any(schema is False for schema in schemas):
@@ -78,7 +78,7 @@ def both(parts: list[Negation]) -> Negation:
 
 
 def _keyword(document: Document, node: Node, keyword: str, levels: int) -> Negation | None:
-    """The complement of one keyword; None when the keyword asserts nothing."""
+    """The complement of one keyword; None if the keyword has no effect on validity."""
     value = node.keywords[keyword]
     if keyword in _SIMPLE:
         return _SIMPLE[keyword](node, value)
@@ -119,7 +119,7 @@ def _properties(document: Document, node: Node, levels: int) -> Negation:
 def _type(_: Node, value: object) -> Negation:
     types = {value} if isinstance(value, str) else set(cast("list[str]", value))
     rest = [name for name in _TYPES if name not in types]
-    # "every number but the integers" cannot be said.
+    # "Numbers that are no integers" cannot be expressed.
     exact = "integer" not in types or "number" in types
     return Negation({"type": rest} if rest else False, exact=exact)
 
@@ -144,7 +144,7 @@ def _const(_: Node, value: object) -> Negation:
 
 
 def excluding(values: list[object]) -> Negation:
-    """Every value but these."""
+    """The complement of some constants."""
     if any(isinstance(value, dict | list) for value in values):
         return _UNKNOWN
     strings = [value for value in values if isinstance(value, str)]
@@ -169,7 +169,7 @@ def excluding(values: list[object]) -> Negation:
     exact = True
     if strings:
         total = sum(map(len, strings))
-        if total > _MOST_EXCLUDED_CHARACTERS or max(map(len, strings)) > _LONGEST_EXCLUDED:
+        if total > _MAX_EXCLUDED_CHARACTERS or max(map(len, strings)) > _MAX_EXCLUDED_LENGTH:
             options.append({"type": "string"})
             exact = False
         else:
@@ -259,7 +259,7 @@ _ASSERTIONS = frozenset(
 
 
 def literal_key(value: object) -> str:
-    """A text that is equal for equal JSON values."""
+    """A string that is equal for equal JSON values."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, sort_keys=True)

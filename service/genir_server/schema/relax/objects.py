@@ -1,4 +1,4 @@
-"""Keywords about objects."""
+"""Converts keywords about objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "not")
-_MOST_TRIGGERS = 4
+_MAX_TRIGGERS = 4
 
 
 def _properties(
     context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
 ) -> None:
-    # The engine itself makes a property meet the patterns that its name matches.
+    # The engine itself applies patternProperties to named properties.
     schema["properties"] = {
         str(edge.key): context.use(edge.target)
         for edge in node.edges
@@ -54,9 +54,9 @@ def _pattern_properties(
         merged = _merged(patterns)
         if len(merged) < len(patterns) and _compile(context, merged):
             schema["patternProperties"] = merged
-            context.rewritten(node, "patternProperties", "patterns of equal schemas are joined")
+            context.rewritten(node, "patternProperties", "patterns with equal schemas are merged")
             return
-    # Any name may now carry what any pattern or additionalProperties allows.
+    # Every name now allows what any pattern or additionalProperties allows.
     options = list(patterns.values())
     rest = node.target("additionalProperties")
     options.append(True if rest is None else context.use(rest))
@@ -106,7 +106,7 @@ def _required(_: Context, node: Node, schema: dict[str, object], __: list[Engine
 
 
 def _counts(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
-    """Both `minProperties` and `maxProperties`, whichever comes first."""
+    """Converts `minProperties` and `maxProperties` together, for the first of them."""
     if {"minProperties", "maxProperties"} & schema.keys():
         return
     keywords = node.keywords
@@ -116,8 +116,8 @@ def _counts(context: Context, node: Node, schema: dict[str, object], _: list[Eng
         if isinstance(value := keywords.get(keyword), int | float)
     }
     required = keywords.get("required")
-    demanded = len(set(required)) if isinstance(required, list) else 0
-    if counts.get("minProperties", 0) <= demanded:
+    required_count = len(set(required)) if isinstance(required, list) else 0
+    if counts.get("minProperties", 0) <= required_count:
         counts.pop("minProperties", None)
     properties = keywords.get("properties")
     named = properties if isinstance(properties, dict) else {}
@@ -137,8 +137,9 @@ def _counts(context: Context, node: Node, schema: dict[str, object], _: list[Eng
         return
     for keyword in counts:
         context.unchecked(node, keyword, "the engine cannot count these properties")
-    least = counts.get("minProperties", 0)
-    if least >= 1 and context.oracle.compiles({**skeleton, "minProperties": 1}):
+    if counts.get("minProperties", 0) >= 1 and context.oracle.compiles(
+        {**skeleton, "minProperties": 1}
+    ):
         schema["minProperties"] = 1
 
 
@@ -176,7 +177,7 @@ def _rewrite_names(
 
 
 def _name_pattern(names: dict[str, object]) -> str | None:
-    """A regular expression for the names that a schema accepts; None when there is none."""
+    """A regular expression for the names that a schema accepts; None if there is none."""
     constraints = {key: value for key, value in names.items() if key != "type"}
     texts = [constraints["const"]] if "const" in constraints else constraints.get("enum")
     if names.get("type", "string") != "string":
@@ -184,8 +185,8 @@ def _name_pattern(names: dict[str, object]) -> str | None:
     if set(constraints) == {"pattern"}:
         return str(constraints["pattern"])
     if constraints and set(constraints) <= {"minLength", "maxLength"}:
-        most = constraints.get("maxLength", "")
-        return rf"^[\s\S]{{{constraints.get('minLength', 0)},{most}}}$"
+        low, high = constraints.get("minLength", 0), constraints.get("maxLength", "")
+        return rf"^[\s\S]{{{low},{high}}}$"
     if len(constraints) == 1 and isinstance(texts, list):
         strings = [text for text in texts if isinstance(text, str)]
         return literals.one_of(strings) if strings else None
@@ -196,14 +197,14 @@ def _dependent(context: Context, node: Node, keyword: str, extra: list[EngineSch
     triggers = node.keywords[keyword]
     if not isinstance(triggers, dict) or not triggers:
         return
-    if context.options.plain_conditions or len(triggers) > _MOST_TRIGGERS:
+    if context.options.plain_conditions or len(triggers) > _MAX_TRIGGERS:
         context.unchecked(node, keyword, "there are too many conditions for the engine")
         return
-    for name, demanded in triggers.items():
-        if isinstance(demanded, list):
-            if not demanded:
+    for name, dependency in triggers.items():
+        if isinstance(dependency, list):
+            if not dependency:
                 continue
-            then: EngineSchema = {"required": list(dict.fromkeys([name, *demanded]))}
+            then: EngineSchema = {"required": list(dict.fromkeys([name, *dependency]))}
         else:
             target = node.target(keyword, name)
             then = _all([{"required": [name]}, context.use(str(target))])
@@ -214,7 +215,7 @@ def _dependent(context: Context, node: Node, keyword: str, extra: list[EngineSch
 
 
 def _for_objects(node: Node, schema: EngineSchema) -> EngineSchema:
-    """Narrows a part to objects where the whole admits nothing else, which the engine likes."""
+    """Adds `type: object` to a part where the schema has it, which the engine compiles better."""
     if node.keywords.get("type") == "object" and isinstance(schema, dict):
         return {"type": "object", **schema}
     return schema

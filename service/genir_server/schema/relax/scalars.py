@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 
-_FAR = 10**15
+_MAX_BOUND = 10**15
 
 
 def whole(value: object) -> object:
-    """A number that has no fraction as an integer, which is how normal form writes it."""
+    """A float without a fraction as an integer, as normal form writes it."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -41,10 +41,10 @@ def _edge(keyword: str, direction: int) -> Callable[..., None]:
         context: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]
     ) -> None:
         value = node.keywords[keyword]
-        far = isinstance(value, int | float) and direction * value >= _FAR
-        if far and not isinstance(value, bool):
-            # Beyond what the engine can count to, and hardly a bound at all.
-            context.unchecked(node, keyword, "the engine does not count that far")
+        too_large = isinstance(value, int | float) and direction * value >= _MAX_BOUND
+        if too_large and not isinstance(value, bool):
+            # The engine cannot enforce it, and such a bound excludes hardly anything.
+            context.unchecked(node, keyword, "the engine does not support bounds this large")
         else:
             schema[keyword] = whole(value)
 
@@ -59,9 +59,9 @@ def _multiple_of(
     if any(isinstance(edge, int | float) and type(edge) is not bool and edge >= 0 for edge in low):
         schema["multipleOf"] = whole(value)
     else:
-        # The engine takes no negative number for a multiple of anything.
+        # The engine accepts no negative number as a multiple.
         context.divisors[id(schema)] = value
-        context.unchecked(node, "multipleOf", "the engine knows no negative multiples")
+        context.unchecked(node, "multipleOf", "the engine does not support negative multiples")
 
 
 def _type(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
@@ -94,7 +94,10 @@ def _const(_: Context, node: Node, schema: dict[str, object], extra: list[Engine
 
 
 def _misses_integer(node: Node, value: object) -> bool:
-    """Whether a value is a fraction where only integers may be: the engine's compiler stumbles."""
+    """Whether a value is a fraction where `type` allows only integers.
+
+    The grammar compiler fails on such a schema.
+    """
     if not isinstance(value, float) or value.is_integer():
         return False
     types = node.keywords.get("type", "number")
@@ -111,7 +114,7 @@ def _pattern(
     ):
         _add(schema, extra, "pattern", pattern)
     else:
-        context.unchecked(node, "pattern", "the engine cannot follow this regular expression")
+        context.unchecked(node, "pattern", "the engine does not support this regular expression")
 
 
 def _format(
@@ -124,10 +127,12 @@ def _format(
         _add(schema, extra, "pattern", EXACT_PATTERNS[name])
         context.rewritten(node, "format", f"{name} as a regular expression")
     elif name in WIDE_PATTERNS:
-        # Narrowing makes an exact one of it.
+        # Narrowing replaces it by an exact pattern.
         part = _add(schema, extra, "pattern", WIDE_PATTERNS[name])
         context.formats[id(part)] = name
-        context.unchecked(node, "format", f"the engine lets through what only looks like {name}")
+        context.unchecked(
+            node, "format", f"the engine also allows texts that only look like {name}"
+        )
     elif name in STANDARD_FORMATS:
         context.unchecked(node, "format", f"the engine does not know the format {name}")
     else:
@@ -137,7 +142,10 @@ def _format(
 def _add(
     schema: dict[str, object], extra: list[EngineSchema], keyword: str, value: object
 ) -> dict[str, object]:
-    """Adds a keyword to a schema, or to a part beside it if it has that keyword; gives which."""
+    """Adds a keyword to the schema, or to a new part in `extra` if the schema already has it.
+
+    Returns the one that got the keyword.
+    """
     part = schema
     if keyword in schema:
         part = {}

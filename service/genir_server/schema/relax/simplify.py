@@ -1,6 +1,6 @@
-"""Takes away what an engine schema says twice.
+"""Removes redundant keywords from engine schemas.
 
-Besides being smaller, such schemas spare the engine intersections, some of which it cannot do.
+This makes them smaller and avoids intersections, some of which the engine cannot compute.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def _types(context: Context, schema: EngineSchema) -> frozenset[str]:
 
 
 def _drop_repeated_properties(context: Context, schema: dict[str, object]) -> None:
-    """Lets a property be whatever a pattern says, where it says the very same."""
+    """Drops the schema of a property if a matching pattern has the same one."""
     properties, patterns = schema.get("properties"), schema.get("patternProperties")
     if not isinstance(properties, dict) or not isinstance(patterns, dict):
         return
     for name, part in properties.items():
-        said = [also for pattern, also in patterns.items() if context.oracle.matches(pattern, name)]
-        if isinstance(part, dict) and any(literal_key(also) == literal_key(part) for also in said):
+        matching = [
+            schema for pattern, schema in patterns.items() if context.oracle.matches(pattern, name)
+        ]
+        if isinstance(part, dict) and any(literal_key(m) == literal_key(part) for m in matching):
             properties[name] = True
