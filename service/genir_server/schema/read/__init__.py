@@ -1,1 +1,1 @@
-"""Reads a schema's text into a document: draft, vocabulary, references, pointers."""
+"""Reads a schema's text into a document: draft, vocabulary, references, JSON Pointers."""

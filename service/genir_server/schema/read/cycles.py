@@ -1,4 +1,4 @@
-"""Which schemas of a document are in one cycle."""
+"""Finds the cycles among the schemas of a document."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def cycles(document: Document) -> dict[str, str]:
-    """A name for the cycle that each schema is part of; schemas in no cycle have their own.
+    """A name for the cycle of each schema, by pointer; a schema in no cycle has its own name.
 
-    Two walks, as Kosaraju found: the first orders schemas by when the walk leaves them, the
-    second goes against the edges in the opposite order.
+    Kosaraju's algorithm: the first walk orders schemas by when it leaves them, the second follows
+    the edges backwards in the opposite order.
     """
     backwards: dict[str, list[str]] = {pointer: [] for pointer in document.nodes}
     for pointer, node in document.nodes.items():

@@ -1,4 +1,4 @@
-"""A schema as a graph: its subschemas, what they hold and what their references name."""
+"""A schema as a graph: subschemas, and the edges to those that they contain or refer to."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _META_SCHEMA_HOSTS = ("http://json-schema.org/draft-", "https://json-schema.org/
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From a schema to one that it applies.
+    """A link from a schema to one that it applies.
 
     Attributes:
         keyword: the keyword that applies it.
-        key: the entry of the keyword's object or array; None when the keyword holds one schema.
+        key: the entry of the keyword's object or array; None if the keyword has one schema.
         target: pointer of the schema that is applied.
-        in_place: whether it applies to the same value, not to a part of it.
+        in_place: whether it applies to the same value, rather than to a part of it.
 
     """
 
@@ -52,11 +52,11 @@ class Node:
     """One schema in the document.
 
     Attributes:
-        pointer: where it stands in the caller's text.
+        pointer: where it is in the caller's text.
         value: the schema.
-        base: the URI against which its references resolve.
+        base: the base URI of its references.
         edges: the schemas it applies, in the order of its keywords.
-        foreign: keywords whose reference names a meta-schema, which is known but not here.
+        meta_references: keywords that refer to a meta-schema outside the document.
 
     """
 
@@ -64,7 +64,7 @@ class Node:
     value: dict[str, object] | bool
     base: str
     edges: list[Edge] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
+    meta_references: list[str] = field(default_factory=list)
 
     @property
     def keywords(self) -> dict[str, object]:
@@ -72,7 +72,7 @@ class Node:
         return self.value if isinstance(self.value, dict) else {}
 
     def target(self, keyword: str, key: str | int | None = None) -> str | None:
-        """Pointer of the schema that a keyword applies; None when there is none."""
+        """Pointer of the schema that a keyword applies; None if there is none."""
         for edge in self.edges:
             if edge.keyword == keyword and edge.key == key:
                 return edge.target
@@ -85,12 +85,12 @@ class Document:
     Attributes:
         root: the parsed schema.
         draft: the draft it is written in.
-        nodes: what the root reaches, by pointer, in the order in which a depth-first walk that
-            follows references meets it.
+        nodes: what the root reaches, by pointer, in the order of a depth-first walk that
+            follows references.
 
     Raises:
-        SchemaRefusedError: a reference leads outside (SCHEMA_UNSUPPORTED) or nowhere
-            (SCHEMA_INVALID).
+        SchemaRefusedError: a reference points outside the schema (SCHEMA_UNSUPPORTED) or has no
+            target (SCHEMA_INVALID).
 
     """
 
@@ -108,7 +108,7 @@ class Document:
         self._reach()
 
     def _scan(self, pointer: str, value: object, base: str) -> None:
-        """Registers identifiers and base URIs of a schema and of all below it."""
+        """Registers the identifiers and base URIs of a schema and of all its subschemas."""
         pending = [(pointer, value, base)]
         while pending:
             where, schema, base = pending.pop()
@@ -170,10 +170,10 @@ class Document:
             if keyword in REFERENCES and known(keyword, self.draft):
                 reference = schema[keyword]
                 if not isinstance(reference, str):
-                    raise invalid(f"{keyword} is a string", child(node.pointer, keyword))
+                    raise invalid(f"{keyword} must be a string", child(node.pointer, keyword))
                 target = self._resolve(reference, node, keyword)
                 if target is None:
-                    node.foreign.append(keyword)
+                    node.meta_references.append(keyword)
                 else:
                     yield Edge(keyword, None, target, in_place=True)
             elif keyword not in DEFINITIONS and known(keyword, self.draft):
@@ -182,7 +182,7 @@ class Document:
                     yield Edge(keyword, key, target, in_place=in_place)
 
     def _resolve(self, reference: str, node: Node, keyword: str) -> str | None:
-        """The pointer that a reference names; None for a meta-schema."""
+        """The pointer to the target of a reference; None for a meta-schema."""
         where = child(node.pointer, keyword)
         uri, fragment = urldefrag(_joined(node.base, reference))
         fragment = unquote(fragment)
@@ -190,17 +190,15 @@ class Document:
             if uri.startswith(_META_SCHEMA_HOSTS):
                 return None
             raise unsupported(
-                f"$ref {reference[:100]!r} leads outside of the schema and nothing is fetched;"
-                " put what it names into $defs",
+                f"$ref {reference[:100]!r} points outside the schema, and nothing is fetched:"
+                " put its target into $defs",
                 where,
             )
         start = self._resources[uri]
         if fragment and not fragment.startswith("/"):
             found = self._anchors.get((uri, fragment))
             if found is None:
-                raise invalid(
-                    f"{keyword} {reference[:100]!r} names an anchor that is not there", where
-                )
+                raise invalid(f"{keyword} {reference[:100]!r} refers to an unknown anchor", where)
             return found
         target = start + fragment
         if target.endswith("/"):
@@ -209,21 +207,21 @@ class Document:
             value = lookup(self.root, target)
         except KeyError:
             raise invalid(
-                f"{keyword} {reference[:100]!r} names nothing in the schema", where
+                f"{keyword} {reference[:100]!r} has no target in the schema", where
             ) from None
         if not isinstance(value, dict | bool):
             raise invalid(
-                f"{keyword} {reference[:100]!r} names something that is not a schema", where
+                f"{keyword} {reference[:100]!r} refers to something that is not a schema", where
             )
         if target not in self._bases:
-            # A place that no keyword marks as a schema, so the meta-schema did not look at it.
+            # No keyword makes this place a schema, so the meta-schema has not checked it.
             if isinstance(value, dict):
                 drafts.check(value, self.draft, target)
             self._scan(target, value, uri)
         return target
 
     def dynamic_targets(self, reference: str) -> list[str]:
-        """Pointers of all that a `$dynamicRef` may come to name."""
+        """Pointers of all possible targets of a `$dynamicRef`."""
         return self._dynamic_anchors.get(urldefrag(reference).fragment, [])
 
 
@@ -237,7 +235,7 @@ def _joined(base: str, reference: str) -> str:
 
 
 def _subschemas(pointer: str, schema: dict[str, object]) -> Iterator[_Part]:
-    """What a schema holds: keyword, entry, pointer and subschema."""
+    """The direct subschemas of a schema: keyword, entry, pointer and subschema."""
     for keyword, value in schema.items():
         if isinstance(value, dict) and keyword in MAPS_OF_SUBSCHEMAS:
             for key, sub in value.items():

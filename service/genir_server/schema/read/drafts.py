@@ -1,4 +1,4 @@
-"""Finds the draft that a schema is written in and checks the schema against it."""
+"""Detects the draft of a schema and checks the schema against the meta-schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {
     "https://json-schema.org/draft/2019-09/schema": Draft.DRAFT201909,
     "https://json-schema.org/draft/2020-12/schema": Draft.DRAFT202012,
 }
-_LONGEST_MESSAGE = 300
+_MAX_MESSAGE_CHARACTERS = 300
 _MESSAGE_HEAD = 60
 _MESSAGE_TAIL = 120
 _LATEST = "http://json-schema.org/schema"
@@ -35,13 +35,13 @@ VALIDATORS: dict[Draft, type[jsonschema_rs.Validator]] = {
 
 
 def detect(schema: dict[str, object] | bool) -> Draft:
-    """The draft of a schema that passes its meta-schema.
+    """The draft of a schema, which is checked against its meta-schema.
 
     `$schema` decides. Without one it is the newest draft whose meta-schema the schema passes.
 
     Raises:
-        SchemaRefusedError: SCHEMA_INVALID with the place and what is wrong there, or
-            SCHEMA_UNSUPPORTED for a `$schema` that is none of the five.
+        SchemaRefusedError: SCHEMA_INVALID with the place and the error, or SCHEMA_UNSUPPORTED for
+            a `$schema` that is none of the five.
 
     """
     if isinstance(schema, bool):
@@ -64,7 +64,7 @@ def detect(schema: dict[str, object] | bool) -> Draft:
 
 
 def check(schema: dict[str, object], draft: Draft, where: str) -> None:
-    """Checks a subschema that stands where no keyword says that it is one.
+    """Checks a subschema in a place that no keyword makes a schema.
 
     Raises:
         SchemaRefusedError: SCHEMA_INVALID.
@@ -77,7 +77,7 @@ def check(schema: dict[str, object], draft: Draft, where: str) -> None:
 
 def _named(name: object) -> Draft:
     if not isinstance(name, str):
-        raise invalid("$schema is a string", "/$schema")
+        raise invalid("$schema must be a string", "/$schema")
     bare = name.strip().rstrip("#")
     if bare == _LATEST:
         return Draft.DRAFT202012
@@ -85,7 +85,7 @@ def _named(name: object) -> Draft:
         if re.sub("^https?", "", bare) == re.sub("^https?", "", known):
             return draft
     raise unsupported(
-        f"$schema is {name[:100]!r}; drafts 4, 6, 7, 2019-09 and 2020-12 are understood",
+        f"$schema is {name[:100]!r}; drafts 4, 6, 7, 2019-09 and 2020-12 are supported",
         "/$schema",
     )
 
@@ -102,8 +102,8 @@ def _fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationE
 
 def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefusedError:
     path, message = fault.instance_path, fault.message
-    # A meta-schema offers alternatives, such as one schema or a list of them. The fault is then
-    # that none fits; what is wrong stands in whichever of them came furthest.
+    # A meta-schema has alternatives, such as a schema or a list of schemas. The error is then that
+    # none matches; the useful message is the one from deepest inside an alternative.
     pending = [fault.kind]
     while pending:
         for alternative in getattr(pending.pop(), "context", ()):
@@ -116,7 +116,7 @@ def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefu
 
 
 def _shortened(message: str) -> str:
-    """A message that begins with the value at fault, without most of a long one."""
-    if len(message) <= _LONGEST_MESSAGE:
+    """A message that begins with the invalid value, which may be long: its beginning and end."""
+    if len(message) <= _MAX_MESSAGE_CHARACTERS:
         return message
     return f"{message[:_MESSAGE_HEAD]} … {message[-_MESSAGE_TAIL:]}"

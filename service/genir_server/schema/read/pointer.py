@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def escape(token: str | int) -> str:
-    """One token as it stands in a pointer."""
+    """A token as part of a pointer."""
     text = str(token)
     if "~" in text or "/" in text:
         return text.replace("~", "~0").replace("/", "~1")
@@ -17,12 +17,12 @@ def escape(token: str | int) -> str:
 
 
 def unescape(token: str) -> str:
-    """What a token of a pointer names."""
+    """The key or index that a token of a pointer stands for."""
     return token.replace("~1", "/").replace("~0", "~")
 
 
 def child(pointer: str, *tokens: str | int) -> str:
-    """The pointer to something below `pointer`."""
+    """The pointer to something inside the place of `pointer`."""
     for token in tokens:
         pointer = f"{pointer}/{escape(token)}"
     return pointer
@@ -37,7 +37,7 @@ def split(pointer: str) -> list[str]:
     """The tokens of a pointer.
 
     Raises:
-        ValueError: it is not empty and does not begin with a slash.
+        ValueError: it is neither empty nor begins with a slash.
 
     """
     if not pointer:
@@ -48,10 +48,10 @@ def split(pointer: str) -> list[str]:
 
 
 def lookup(value: object, pointer: str) -> object:
-    """What a pointer names inside `value`.
+    """The part of `value` that a pointer refers to.
 
     Raises:
-        KeyError: nothing is there.
+        KeyError: there is no such part.
 
     """
     try:

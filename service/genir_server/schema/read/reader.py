@@ -1,7 +1,6 @@
 """Reads a schema's text strictly.
 
-`json.loads` recurses in C with a guard of its own, but it is only ever given text whose nesting
-was measured before, iteratively.
+`json.loads` is recursive, so the nesting of the text is measured first, iteratively.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 _TYPE_NAMES = {list: "an array", str: "a string", int: "a number", float: "a number"}
 
-_MOST_DIGITS = 400
+_MAX_DIGITS = 400
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _STRUCTURE_AND_COMMAS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(text: str, limits: SchemaLimits) -> dict[str, object] | bool:
-    """The schema that `text` holds.
+    """The schema in `text`.
 
-    Refuses what readers disagree about: keys that occur twice, NaN and Infinity, numbers beyond
-    what a double holds, and halves of surrogate pairs.
+    Refuses what JSON parsers disagree about: repeated keys, NaN and Infinity, numbers beyond a
+    double, and unpaired surrogates.
 
     Raises:
         SchemaRefusedError: SCHEMA_INVALID or SCHEMA_TOO_COMPLEX.
@@ -38,7 +37,7 @@ def read(text: str, limits: SchemaLimits) -> dict[str, object] | bool:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise invalid("The schema's text holds half of a surrogate pair.") from None
+        raise invalid("The schema's text contains an unpaired surrogate.") from None
     if size > limits.schema_bytes:
         raise too_complex(
             "The schema's text is too long", "schema_bytes", limits.schema_bytes, size
@@ -58,11 +57,11 @@ def read(text: str, limits: SchemaLimits) -> dict[str, object] | bool:
         ) from None
     if not isinstance(value, dict | bool):
         kind = _TYPE_NAMES.get(type(value), "null")
-        raise invalid(f"A schema is an object, true or false, not {kind}.")
+        raise invalid(f"A schema must be an object, true or false, not {kind}.")
     return value
 
 
-def _check_nesting(text: str, most: int) -> None:
+def _check_nesting(text: str, max_depth: int) -> None:
     depth = deepest = 0
     for match in _STRUCTURE.finditer(text):
         first = match.group()[0]
@@ -70,31 +69,31 @@ def _check_nesting(text: str, most: int) -> None:
             depth += 1
             if depth > deepest:
                 deepest = depth
-                if depth == most + 1:
-                    where = match.start()
+                if depth == max_depth + 1:
+                    first_too_deep = match.start()
         elif first in "]}":
             depth -= 1
-    if deepest > most:
-        line = text.count("\n", 0, where) + 1
-        column = where - text.rfind("\n", 0, where)
+    if deepest > max_depth:
+        line = text.count("\n", 0, first_too_deep) + 1
+        column = first_too_deep - text.rfind("\n", 0, first_too_deep)
         raise too_complex(
             f"The schema is nested too deeply (line {line}, column {column})",
             "nesting",
-            most,
+            max_depth,
             deepest,
-            _pointer_to(text, where),
+            _pointer_to(text, first_too_deep),
         )
 
 
 def _pointer_to(text: str, end: int) -> str:
-    """The pointer to the value that begins at `end` of a text, which need not be JSON."""
+    """The pointer to the value that begins at `end`. The text need not be JSON."""
     path: list[str | int] = []
     for match in _STRUCTURE_AND_COMMAS.finditer(text, 0, end):
         part = match.group()
         if part in "[{":
             path.append(0 if part == "[" else "")
         elif part in "]}":
-            # A text that is not JSON may close what it never opened.
+            # A text that is not JSON may have too many closing brackets.
             del path[-1:]
         elif not path:
             continue
@@ -102,13 +101,13 @@ def _pointer_to(text: str, end: int) -> str:
             if isinstance(last := path[-1], int):
                 path[-1] = last + 1
         elif isinstance(path[-1], str):
-            # The last string before a value that holds others is that value's name.
+            # The last string before a bracket is the key of what the bracket opens.
             path[-1] = part
     return join(_name(part) if isinstance(part, str) else part for part in path)
 
 
 def _name(token: str) -> str:
-    """What a JSON string says, or the string as it stands when it says nothing sendable."""
+    """The value of a JSON string, or its text if it has no valid value."""
     try:
         name = str(json.loads(token))
         name.encode()
@@ -123,7 +122,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise invalid(f"The key {_shown(key)} occurs twice in one object of the schema.")
+                raise invalid(f"The key {_shown(key)} occurs twice in an object of the schema.")
             seen.add(key)
     for key, item in pairs:
         _check_text(key)
@@ -138,11 +137,11 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _check_text(text: str) -> None:
     if not text.isascii() and _SURROGATE.search(text):
-        raise invalid(f"The string {_shown(text)} holds half of a surrogate pair.")
+        raise invalid(f"The string {_shown(text)} contains an unpaired surrogate.")
 
 
 def _constant(name: str) -> NoReturn:
-    raise invalid(f"The schema holds {name}, which is not JSON.")
+    raise invalid(f"The schema contains {name}, which is not JSON.")
 
 
 def _float(text: str) -> float:
@@ -153,7 +152,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
+    if len(text) > _MAX_DIGITS:
         raise invalid(f"The number {text[:40]}… of {len(text)} digits is too large.")
     value = int(text)
     try:

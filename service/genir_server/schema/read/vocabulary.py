@@ -1,4 +1,4 @@
-"""The keywords of each draft: where subschemas stand and which keywords a draft knows."""
+"""The keywords of each draft: which contain subschemas, and which drafts know them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Draft(IntEnum):
-    """The drafts of JSON Schema that are understood, in order of age."""
+    """The supported drafts of JSON Schema, oldest first."""
 
     DRAFT4 = 4
     DRAFT6 = 6
@@ -16,7 +16,7 @@ class Draft(IntEnum):
 
     @property
     def label(self) -> str:
-        """How people write it: 4, 6, 7, 2019-09 or 2020-12."""
+        """The usual name: 4, 6, 7, 2019-09 or 2020-12."""
         return {2019: "2019-09", 2020: "2020-12"}.get(self.value, str(self.value))
 
 
@@ -50,7 +50,7 @@ DEFINITIONS = frozenset({"$defs", "definitions"})
 IN_PLACE = frozenset(
     {"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"}
 )
-"""Keywords whose subschemas apply to the same value as the schema that holds them."""
+"""Keywords whose subschemas apply to the same value as the schema around them."""
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
@@ -103,7 +103,7 @@ _UNTIL = {
 
 
 def known(keyword: str, draft: Draft) -> bool:
-    """Whether a draft gives the keyword the meaning that this package knows."""
+    """Whether the keyword has its usual meaning in a draft."""
     return _SINCE.get(keyword, Draft.DRAFT4) <= draft <= _UNTIL.get(keyword, Draft.DRAFT202012)
 
 
