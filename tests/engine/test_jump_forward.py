@@ -180,30 +180,32 @@ CHOICES = [
     *("create_user", "create_group", "create_role", "creation", "cream", "delete_user"),
     *("delete_group", "update_user", "update_role", "upload", "list", "listen"),
 ]
-SAMPLES = 600
+SAMPLES = 300
 DIGITS = "Choose some: 0001011100"
 """Contains all sequences of three binary digits, so prompt lookup can start at the fourth."""
 
 
+FORCED: dict[str, Any] = {
+    "type": "array",
+    "items": {"enum": CHOICES},
+    "minItems": 2,
+    "maxItems": 2,
+}
+LOOKUP: dict[str, Any] = {"type": "string", "pattern": "^[01]{7}$"}
+PLAIN = Sampling(temperature=1.0, top_p=1.0)
+CUT = Sampling(temperature=0.6, top_p=0.9, top_k=40)
+PENALTY = Sampling(temperature=0.2, top_p=1.0, presence_penalty=1.0)
+
+
 @pytest.mark.parametrize(
-    "sampling",
+    ("schema", "uses_lookup", "sampling"),
     [
-        Sampling(temperature=1.0, top_p=1.0),
-        Sampling(temperature=0.6, top_p=0.9, top_k=40),
-        Sampling(temperature=0.2, top_p=1.0, presence_penalty=1.0),
+        (FORCED, False, PLAIN),
+        (FORCED, False, PENALTY),
+        (LOOKUP, True, CUT),
+        (LOOKUP, True, PENALTY),
     ],
-    ids=["plain", "cut", "penalty"],
-)
-@pytest.mark.parametrize(
-    ("schema", "uses_lookup"),
-    [
-        (
-            {"type": "array", "items": {"enum": CHOICES}, "minItems": 2, "maxItems": 2},
-            False,
-        ),
-        ({"type": "string", "pattern": "^[01]{7}$"}, True),
-    ],
-    ids=["forced", "lookup"],
+    ids=["forced-plain", "forced-penalty", "lookup-cut", "lookup-penalty"],
 )
 async def test_distribution_is_the_same_at_other_temperatures(
     pair: Pair, sampling: Sampling, schema: dict[str, Any], uses_lookup: bool
