@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: requests, refusals taken apart, waiting for idleness."""
+"""Requests, parsed refusals, and waiting for an idle server, for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SMALL_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A status other than OK, with its details unpacked."""
+    """A status other than OK with its parsed details."""
 
     code: grpc.StatusCode
     message: str
@@ -49,7 +49,7 @@ class Refusal:
 
 
 def spec(prompt: str = "Name a thing.", schema: object = None, **fields: Any) -> Any:
-    """A GenerationSpec; `schema` may be a mapping or text."""
+    """A GenerationSpec. `schema` is a mapping or JSON text."""
     if schema is not None:
         fields["json_schema"] = schema if isinstance(schema, str) else json.dumps(schema)
     return generation_pb2.GenerationSpec(prompt=prompt, **fields)
@@ -58,13 +58,13 @@ def spec(prompt: str = "Name a thing.", schema: object = None, **fields: Any) ->
 def generate(
     stub: ir_service_pb2_grpc.IRServiceStub, *arguments: Any, **fields: Any
 ) -> ir_service_pb2.GenerateIRResponse:
-    """Calls GenerateIR with the spec that the arguments make."""
+    """Calls GenerateIR with a spec made from the arguments."""
     request = ir_service_pb2.GenerateIRRequest(spec=spec(*arguments, **fields))
     return stub.GenerateIR(request, timeout=CALL_SECONDS)
 
 
 def refused(stub: ir_service_pb2_grpc.IRServiceStub, *arguments: Any, **fields: Any) -> Refusal:
-    """Calls GenerateIR and takes the refusal apart; an OK answer fails the test."""
+    """Calls GenerateIR and returns its refusal. Fails the test on OK."""
     return refusal_of(ir_service_pb2.GenerateIRRequest(spec=spec(*arguments, **fields)), stub)
 
 
@@ -79,7 +79,7 @@ def refusal_of(
 
 
 def refusal_from(error: Any) -> Refusal:
-    """Unpacks an RpcError; every status of this service must have these details."""
+    """Parses an RpcError. Fails the test if the details that every status has are missing."""
     status = rpc_status.from_call(error)
     assert status is not None, f"no details: {error}"
     details: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def refusal_from(error: Any) -> Refusal:
 
 
 def wait_until_idle(client: IRClient, seconds: float = IDLE_SECONDS) -> ServerHealth:
-    """Waits until the engine has nothing running and nothing waiting."""
+    """Waits until no call is in flight and the engine has no request."""
     deadline = time.monotonic() + seconds
     while True:
         health = client.health()

@@ -1,4 +1,4 @@
-"""Both clients behind one asynchronous face, so that each test runs against each of them."""
+"""One asynchronous interface for both clients, so that every test runs with each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Caller(Protocol):
-    """What both clients can do."""
+    """The methods of both clients."""
 
     async def generate(self, prompt: Any, **arguments: Any) -> IRResult[Any]: ...
     async def events(self, prompt: Any, **arguments: Any) -> list[StreamEvent[Any]]: ...

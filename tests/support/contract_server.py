@@ -1,7 +1,7 @@
-"""A real gRPC server that speaks `genir.v1` and answers what a test tells it to.
+"""A gRPC server for `genir.v1` whose responses a test scripts.
 
-It stands in for the service where only the behaviour of the client is looked at: what it sends, how
-it reads answers and refusals, when it tries again, when it cancels.
+Client tests use it to check what the client sends, how it reads responses and refusals, and when it
+retries or cancels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SERVICE = "genir.v1.IRService"
 
 @dataclass
 class Call:
-    """One call that the server got."""
+    """One call that the server received."""
 
     request: Message
     context: grpc.ServicerContext
@@ -52,11 +52,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status with the details that the service sends."""
+    """A status with the details of the service."""
 
     code: grpc.StatusCode
     reason: str
-    message: str = "because the test says so"
+    message: str = "scripted refusal"
     fields: Sequence[tuple[str, str]] = ()
     retry_after: float | None = None
     details: Sequence[Message] = ()
@@ -155,7 +155,7 @@ def play(
     refusal: Refusal | None = None,
     hang: bool = False,
 ) -> StreamScript:
-    """A stream of these messages that then ends with OK, with a refusal, or not by itself."""
+    """A stream of these messages. It ends with OK or `refusal`, or hangs until cancelled."""
 
     def script(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
         yield from messages
@@ -208,7 +208,7 @@ def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
 
 
 class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
-    """Answers each call with the next script; the last one stays in force."""
+    """Answers each call with the next script. The last script repeats."""
 
     def __init__(self) -> None:
         self.streams: deque[StreamScript] = deque([success()])
@@ -259,7 +259,7 @@ def _next(scripts: deque[ScriptT]) -> ScriptT:
 
 
 class ContractServer:
-    """A server on a free port of the loopback address, with the standard health service."""
+    """A server on a free loopback port, with the standard health service."""
 
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.service = ScriptedService()

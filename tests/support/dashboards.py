@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-# Prefixes of metrics that are not ours but in the same answer.
+# Prefixes of metrics from other sources on the same endpoint.
 FOREIGN = ("vllm:", "process_")
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

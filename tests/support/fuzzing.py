@@ -1,4 +1,4 @@
-"""Inputs that no sane caller sends: arbitrary bytes, damaged messages, and arbitrary fields."""
+"""Invalid input: arbitrary bytes, damaged messages, and arbitrary field values."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _SCHEMA = st.one_of(
         ]
     ),
 )
-# Names of fields whose values would nearly never be plausible otherwise.
+# Values for fields whose random values would almost never be valid.
 _HINTS: dict[str, st.SearchStrategy[Any]] = {
     "json_schema": _SCHEMA,
     "json_schemas": _SCHEMA,
@@ -80,7 +80,7 @@ _HINTS: dict[str, st.SearchStrategy[Any]] = {
     "model": st.one_of(st.sampled_from(["", "tiny"]), _TEXT),
     "max_tokens": st.one_of(st.integers(1, 24), _INT32),
     "request_id": st.one_of(st.just(""), _TEXT),
-    # A forced warm-up writes up to 2,048 tokens; what damages a good one's bytes forces enough.
+    # A forced warm-up generates up to 2,048 tokens. Damaged messages force enough of them.
     "force": st.just(False),
 }
 
@@ -119,7 +119,7 @@ def _values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 
 def _plausible(changes: Message) -> generation_pb2.GenerationSpec:
-    """A good request with some fields replaced, so that many get as far as the engine."""
+    """A valid request with some fields replaced, so that many reach the engine."""
     spec = generation_pb2.GenerationSpec(prompt="hi", json_schema=SMALL_SCHEMA, max_tokens=16)
     spec.MergeFrom(changes)  # type: ignore[arg-type]
     return spec
@@ -160,7 +160,7 @@ _LEGAL: st.SearchStrategy[Any] = _legal_fields.map(
 specs: st.SearchStrategy[Any] = st.one_of(
     _LEGAL, _FEW.map(_plausible), _ARBITRARY.map(_plausible), _LEGAL, _ARBITRARY
 )
-"""Specs of every kind: odd but legal, good but for one field, good but for many, and arbitrary."""
+"""Valid but unusual specs, specs with one or many changed fields, and arbitrary specs."""
 
 _CHECKS = messages(ir_service_pb2.CheckSchemaRequest.DESCRIPTOR, ir_service_pb2.CheckSchemaRequest)
 _TOO_MANY = [SMALL_SCHEMA] * (RequestLimits().max_warmup_schemas + 1)
@@ -188,14 +188,14 @@ calls: st.SearchStrategy[tuple[str, bytes]] = st.one_of(
     _calls_of("CheckSchema", _CHECKS),
     _calls_of("Warmup", _WARM_UPS),
 )
-"""Calls of every method that takes a schema, each as often as the others."""
+"""Calls of every method with a schema, all equally often."""
 
 
 class Damage:
-    """Damages bytes, always the same way for the same seed."""
+    """Damages bytes. The same seed gives the same damage."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - no secret.
+        self._random = random.Random(seed)  # noqa: S311 - not a secret.
 
     def inputs(self) -> tuple[str, bytes]:
         """Path of a method and bytes to send there."""
@@ -220,7 +220,7 @@ class Damage:
                 case 4 if at < len(data):
                     data[at] = self._random.choice((0, 0x7F, 0x80, 0xFF))
                 case _:
-                    # A length or a number that goes on beyond every limit.
+                    # A varint longer than any valid one.
                     data[at:at] = b"\xff" * self._random.randint(1, 11)
         return bytes(data)
 

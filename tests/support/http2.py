@@ -1,4 +1,4 @@
-"""A caller that speaks HTTP/2 frame by frame, to do what no gRPC library would."""
+"""An HTTP/2 client that sends single frames, for requests that no gRPC library makes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONNECT_SECONDS = 5.0
 
 
 class RawCaller:
-    """One connection, with an HTTP/2 state machine that lets almost everything pass."""
+    """One connection with a lenient HTTP/2 state machine."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
@@ -57,7 +57,7 @@ class RawCaller:
     def start(
         self, path: str, metadata: Sequence[tuple[str, str]] = (), *, end: bool = False
     ) -> int:
-        """Begins a call; gives its stream."""
+        """Begins a call. Returns its stream id."""
         stream: int = self.h2.get_next_available_stream_id()
         headers = [
             (":method", "POST"),
@@ -76,18 +76,18 @@ class RawCaller:
         self.h2.send_data(stream, b"\0" + len(data).to_bytes(4, "big") + data, end_stream=end)
 
     def flush(self) -> None:
-        """Writes what is pending; a server that has closed is no error."""
+        """Writes pending data. A closed connection is no error."""
         self.write(self.h2.data_to_send())
 
     def write(self, data: bytes) -> None:
-        """Writes bytes as they are."""
+        """Writes raw bytes."""
         try:
             self.socket.sendall(data)
         except OSError:
             self.closed = True
 
     def events(self, seconds: float) -> list[Event]:
-        """What arrives within some seconds; ends early when the server closes."""
+        """The events within that time. Returns early when the server closes or a stream ends."""
         found: list[Event] = []
         ends = time.monotonic() + seconds
         while not self.closed and (left := ends - time.monotonic()) > 0:
@@ -103,7 +103,7 @@ class RawCaller:
             try:
                 found += self.h2.receive_data(data)
             except ProtocolError:
-                # h2 takes nothing more after GOAWAY, not even what came with it.
+                # h2 accepts nothing after GOAWAY, not even data received with it.
                 self.gone = True
                 break
             self.flush()
@@ -113,19 +113,19 @@ class RawCaller:
         return found
 
     def all_events(self, seconds: float) -> list[Event]:
-        """What arrives until nothing has for some seconds, on however many streams."""
+        """All events until none arrives for that time, on all streams."""
         found: list[Event] = []
         while more := self.events(seconds):
             found += more
         return found
 
     def wait_closed(self, seconds: float) -> bool:
-        """Whether the server closes within some seconds. Answers nothing that it sends."""
+        """Whether the server closes within that time. Sends no reply meanwhile."""
         self.closed = self.closed or closes(self.socket, seconds)
         return self.closed
 
     def status(self, seconds: float) -> tuple[int, str] | None:
-        """The gRPC status that arrives within some seconds, and its message."""
+        """The gRPC status and message that arrive within that time."""
         for event in self.events(seconds):
             if isinstance(event, ResponseReceived | TrailersReceived):
                 headers = {bytes(name): bytes(value) for name, value in event.headers or ()}
@@ -135,13 +135,13 @@ class RawCaller:
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """One HTTP/2 frame (RFC 9113, section 4.1), whatever it says."""
+    """One HTTP/2 frame (RFC 9113, section 4.1) with any content."""
     head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
     return head + stream.to_bytes(4, "big") + payload
 
 
 def field(name: bytes, size: int) -> bytes:
-    """A header field in HPACK (RFC 7541, section 6.2.2); its value has `size` bytes, 127 and up."""
+    """HPACK header field (RFC 7541, section 6.2.2) whose value has `size` bytes, 127 or more."""
     length, left = b"\x7f", size - 127
     while left >= 128:
         length += bytes((left % 128 + 128,))
@@ -150,7 +150,7 @@ def field(name: bytes, size: int) -> bytes:
 
 
 def closes(connection: socket.socket, seconds: float) -> bool:
-    """Whether the other end closes within some seconds, whatever it says before."""
+    """Whether the peer closes within that time. Data before that is discarded."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
         connection.settimeout(left)

@@ -1,6 +1,6 @@
-"""The real transport over an engine that writes at once, as a process of its own.
+"""Runs the transport with a scripted engine as a separate process.
 
-Its memory is then its own too, and it takes nothing else along if it falls.
+A test can measure its memory, and a crash does not end the tests.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from tests.support.in_process_server import serving
 
 
 async def main() -> None:
-    """Serves until killed; writes the port to standard output."""
+    """Serves until killed. Prints the port to standard output."""
     async with serving(
         auth_file=Path(sys.argv[1]),
         message_timeout=2,
         max_connections=32,
-        # More than all the connections of one test may have streams.
+        # More than one test can have streams on all connections.
         max_concurrent_calls=2100,
         max_streams_per_connection=64,
         default_deadline=20,
     ) as served:
-        print(served.target.rpartition(":")[2], flush=True)  # noqa: T201 - the port, for the test.
+        print(served.target.rpartition(":")[2], flush=True)  # noqa: T201 - the test reads the port.
         await asyncio.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""A server in this process, with the real transport and an engine that does what a test says."""
+"""The transport in this process, with all settings and a scripted engine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STREAM_REQUEST = ir_service_pb2.StreamIRRequest(spec=SPEC)
 
 
 class HeldEngine(ScriptedEngine):
-    """Works on its first request only once `release` is set, on others at once."""
+    """Holds its first request until `release` is set. Serves others at once."""
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
@@ -61,7 +61,7 @@ class HeldEngine(ScriptedEngine):
 
 
 class Served:
-    """The ports of a server, who asked for schemas, and what keeps its files up to date."""
+    """A running server: its addresses, access control and schemas."""
 
     def __init__(self, port: int, health_port: int, access: Access, schemas: Schemas) -> None:
         self.target = f"127.0.0.1:{port}"
@@ -75,7 +75,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> AsyncIterator[Served]:
-    """Serves with these settings; the files are looked at only when a test says `look`."""
+    """Serves with these settings. Certificate and callers files are read again only on `look`."""
     schema = prepared()
     engine = engine or ScriptedEngine(*[GOOD] * 100_000)
     schemas = Schemas(schema, prepared(CANARY_SCHEMA))
@@ -91,6 +91,7 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
         access.authentication,
         message_timeout=configuration.message_timeout,
         observers=(CallLog(),),
+        log_content=configuration.log_content,
     )
     servicer = IRServicer(
         lifecycle,
@@ -124,7 +125,7 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, str, str]:
-    """Code, reason and message of a call that must fail; the reason is "" for a bare status."""
+    """Code, reason and message of a call that must fail. A status without details has no reason."""
     try:
         if hasattr(call, "read"):
             while await call.read() is not grpc.aio.EOF:

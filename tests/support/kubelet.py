@@ -1,4 +1,4 @@
-"""Probes a server the way a kubelet does: gRPC health checks with a manifest's own periods."""
+"""Probes a server as a kubelet does: gRPC health checks with the periods of a manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ProbeState:
-    """What the probes have led to, with times on the monotonic clock."""
+    """The results of the probes, with times on the monotonic clock."""
 
     started_at: float | None = None
     ready: bool = False
@@ -50,14 +50,14 @@ class Kubelet:
             thread.start()
 
     def wait_for(self, *, ready: bool, seconds: float) -> float:
-        """Waits until readiness is `ready`; gives when it became so."""
+        """Waits for that readiness. Returns the time of the change."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.state.ready is ready, seconds):
                 raise TimeoutError(f"ready is not {ready} after {seconds} s: {self.state}")
             return self.state.changes[-1][0]
 
     def wait_for_restart(self, seconds: float) -> float:
-        """Waits until liveness has failed for good; gives when."""
+        """Waits until a probe has failed often enough for a restart. Returns the time."""
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self.state.restarts_wanted), seconds):
                 raise TimeoutError(f"no restart was wanted within {seconds} s")
@@ -86,7 +86,7 @@ class Kubelet:
             going = not self._over.wait(probe["periodSeconds"])
 
     def _until_failed(self, probe: dict[str, Any], *, until_success: bool = False) -> bool:
-        """Probes until it has failed for good (False), or until a success or the end (True)."""
+        """Probes until the failure threshold (False), or until a success or the end (True)."""
         failures = 0
         while not self._over.is_set():
             failures = 0 if self._check(probe) else failures + 1
@@ -98,7 +98,7 @@ class Kubelet:
         return True
 
     def _check(self, probe: dict[str, Any]) -> bool:
-        # A connection of its own for each probe, as a kubelet's.
+        # A new connection for each probe, as a kubelet opens it.
         with grpc.insecure_channel(self._target) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest(service=probe["grpc"]["service"])

@@ -1,4 +1,4 @@
-"""The manifests in deploy/kubernetes, rendered as `kubectl apply -k` would."""
+"""The manifests in deploy/kubernetes, rendered as by `kubectl apply -k`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rendered(overlay: str) -> tuple[Manifest, ...]:
 
 
 def the(kind: str, overlay: str) -> Manifest:
-    """The one resource of that kind."""
+    """The only resource of that kind."""
     (found,) = (each for each in rendered(overlay) if each["kind"] == kind)
     return found
 

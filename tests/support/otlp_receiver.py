@@ -1,4 +1,4 @@
-"""A real receiver of OTLP traces over gRPC, in the test's own process."""
+"""Receives OTLP traces over gRPC in the test's process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 30.0
 
 
 class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """Listens on a free port and keeps every span; use it in ``with``."""
+    """Listens on a free port and stores every span. A context manager."""
 
     def __init__(self) -> None:
         self._spans: list[Any] = []
@@ -45,13 +45,13 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
     def trace(self, request_id: str) -> tuple[Any, dict[str, Any]]:
-        """The server span of the call with that id, and the spans below it by name."""
+        """The server span of the call with that id, and its child spans by name."""
         deadline = time.monotonic() + SECONDS
         with self._arrived:
             while True:
                 for span in self._spans:
                     if attributes(span).get("genir.request_id") == request_id:
-                        # Spans go out in the order they end in: those below came before.
+                        # Spans are exported in the order of their ends, so children arrive first.
                         return span, {
                             child.name: child
                             for child in self._spans

@@ -1,4 +1,4 @@
-"""Which metrics and labels a PromQL expression uses. Enough for the expressions in deploy/."""
+"""Finds the metrics and labels in a PromQL expression. Supports the expressions in deploy/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that says what a test tells it to: for the core's own decisions only."""
+"""An engine whose output a test scripts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from genir_server.domain.types import Message
 
 SINGLE_KEYS = '{"title":"with single keys"}'
-"""What stands for an engine schema under which no key is written twice."""
+"""Stands for an engine schema that allows no duplicate keys."""
 TEXT_SCHEMA = '{"type":"object","properties":{"a":{"type":"integer","maximum":9}},"required":["a"]}'
 
 
 class ScriptedEngine:
-    """Answers the nth request with the nth text, a character a token. One token is one byte."""
+    """Answers the nth request with the nth text, one character for each token."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ScriptedEngine:
 
 
 class StuckEngine(ScriptedEngine):
-    """Takes every request and never answers, until `release` is set."""
+    """Accepts every request and answers none until `release` is set."""
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
@@ -137,7 +137,7 @@ class Verifier:
 
 
 def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
-    """A prepared schema, for tests that are not about preparing."""
+    """A prepared schema, for tests of other things."""
     fields: dict[str, Any] = {
         "digest": digest(text),
         "text": text,
@@ -153,7 +153,7 @@ def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
 
 
 class Schemas:
-    """Prepares by looking up what the test put in."""
+    """Prepares schemas by looking them up among those the test gave."""
 
     def __init__(self, *schemas: PreparedSchema) -> None:
         self._by_text = {schema.text: schema for schema in schemas}

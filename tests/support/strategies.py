@@ -1,4 +1,4 @@
-"""Small schemas and values that have a good chance to meet."""
+"""Small schemas and values, chosen so that values are often valid."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Enforcement, Tightening
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.isolated import IsolatedVerification
-from tests.support.schema_host import NAME, elsewhere
+from tests.support.schema_host import NAME, schema_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +147,10 @@ async def test_refusals_are_cached(preparer: Preparer) -> None:
         ('{"title": "\\ud800"}', "surrogate"),
         ("[]", "an array"),
         ("", "not JSON"),
+        ("not json", "not JSON"),
+        ('{"type": 12}', "/type"),
+        ('{"type": "foo"}', "/type"),
+        ('{"type": "object", "properties": {"a": false}, "required": ["a"]}', "No value"),
         ("false", "No value"),
         ('{"type": "integer", "minimum": 5, "maximum": 3}', "No value"),
         ('{"$ref": "#/$defs/missing"}', "/$ref"),
@@ -164,8 +168,8 @@ async def test_unusable_schema_is_invalid(preparer: Preparer, text: str, message
 
 async def test_references_are_never_fetched(preparer: Preparer, tmp_path: Path) -> None:
     """Neither a server nor a file that has the schema is read."""
-    with elsewhere(tmp_path) as there:
-        for folder in there.folders():
+    with schema_host(tmp_path) as host:
+        for folder in host.folders():
             cases: list[tuple[dict[str, object], str]] = [
                 ({"items": {"$ref": f"{folder}{NAME}"}}, "/items/$ref"),
                 ({"$id": f"{folder}root.json", "items": {"$ref": NAME}}, "/items/$ref"),
@@ -175,7 +179,7 @@ async def test_references_are_never_fetched(preparer: Preparer, tmp_path: Path) 
                 error = await refusal(preparer, json.dumps(schema))
                 assert error.reason is Reason.SCHEMA_UNSUPPORTED
                 assert error.metadata["pointer"] == pointer
-        there.prove_that_it_is_there(tmp_path)
+        host.assert_reachable(tmp_path)
 
 
 async def test_cancelled_caller_does_not_cancel_the_preparation_for_others(

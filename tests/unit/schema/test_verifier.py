@@ -11,7 +11,7 @@ import pytest
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.isolated import IsolatedVerification, IsolatedVerifier
 from genir_server.schema.verify.verifier import SchemaVerifier
-from tests.support.schema_host import NAME, elsewhere
+from tests.support.schema_host import NAME, schema_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +66,8 @@ def test_known_formats_are_asserted_in_every_draft(
 
 def test_references_are_never_fetched(tmp_path: Path) -> None:
     """Neither a server nor a file that has the schema is read."""
-    with elsewhere(tmp_path) as there:
-        for folder in there.folders():
+    with schema_host(tmp_path) as host:
+        for folder in host.folders():
             schemas: list[dict[str, object]] = [
                 {"$ref": f"{folder}{NAME}"},
                 {"$id": f"{folder}root.json", "$ref": NAME},
@@ -76,7 +76,7 @@ def test_references_are_never_fetched(tmp_path: Path) -> None:
             for schema in schemas:
                 with pytest.raises(ValueError, match=re.escape(NAME)):
                     SchemaVerifier(schema, Draft.DRAFT202012)
-        there.prove_that_it_is_there(tmp_path)
+        host.assert_reachable(tmp_path)
 
 
 @pytest.mark.parametrize(
