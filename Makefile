@@ -77,7 +77,7 @@ soak: setup-dev
 
 fuzz: setup-dev
 	@GENIR_FUZZ_INPUTS="$(INPUTS)" GENIR_FUZZ_SEED="$(SEED)" $(BIN)/python -m pytest -s \
-		--timeout 7200 tests/e2e/security/test_fuzz.py $(ARGS)
+		--timeout 7200 tests/e2e/test_fuzz.py $(ARGS)
 
 serve: setup
 	@exec $(BIN)/genir serve $(ARGS)

@@ -12,6 +12,7 @@ from bench.support.tiny_model import make_tiny_model
 from genir import RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import psutil
@@ -45,11 +46,16 @@ SHORT: dict[str, Any] = {
 class TinyServer(ServerProcess):
     """A server on the tiny model."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         # 128 MiB of KV cache hold 130,000 tokens of this model.
         own = ["--max-model-len", "4096", "--engine-args", f"kv_cache_memory_bytes={128 << 20}"]
         super().__init__(
-            folder, ["--model", str(make_tiny_model()), *own, *arguments], kv_cache_gib=None
+            folder,
+            ["--model", str(make_tiny_model()), *own, *arguments],
+            kv_cache_gib=None,
+            environment=environment,
         )
 
     def engine_process(self, name: str) -> psutil.Process:

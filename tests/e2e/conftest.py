@@ -1,4 +1,9 @@
-"""A real server with real vLLM and the embedded model, shared by every test that only calls it."""
+"""Servers that the end-to-end tests share.
+
+`server` runs the tiny model, whose text is noise: use it unless the text matters. `embedded_server`
+runs the embedded model. `private_server` runs the tiny model and admits only callers with a token.
+Tests that stop a server or kill its engine start one in their own module.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,19 @@ import grpc
 import pytest
 
 from bench.support.server_process import ServerProcess
+from bench.support.tiny_server import TinyServer
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
+from tests.support.credentials import TOKEN
+from tests.support.in_process_server import digest
 from tests.support.otlp_receiver import OtlpReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+CALL_SECONDS = 400.0
+"""Enough for the embedded model on a machine that generates ten tokens a second."""
+TRACE_EXPORT_MILLISECONDS = "200"
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +36,40 @@ def otlp() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, otlp: OtlpReceiver) -> Iterator[ServerProcess]:
-    process = ServerProcess(
+    process = TinyServer(
         tmp_path_factory.mktemp("server"),
-        ["--metrics-port", "0", "--otlp-endpoint", otlp.endpoint],
+        *("--served-model-name", "tiny"),
+        *("--metrics-port", "0", "--otlp-endpoint", otlp.endpoint),
+        environment={"OTEL_BSP_SCHEDULE_DELAY": TRACE_EXPORT_MILLISECONDS},
     )
+    try:
+        process.wait_ready()
+        yield process
+        assert process.process.poll() is None
+    finally:
+        process.close()
+
+
+@pytest.fixture(scope="session")
+def client(server: ServerProcess) -> Iterator[IRClient]:
+    with IRClient(server.target, timeout=CALL_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.target) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def stub(channel: grpc.Channel) -> ir_service_pb2_grpc.IRServiceStub:
+    return ir_service_pb2_grpc.IRServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("embedded"))
     try:
         process.wait_ready()
         yield process
@@ -36,19 +78,38 @@ def server(tmp_path_factory: pytest.TempPathFactory, otlp: OtlpReceiver) -> Iter
 
 
 @pytest.fixture(scope="session")
-def client(server: ServerProcess) -> Iterator[IRClient]:
-    # Generous: some machines write ten tokens a second.
-    with IRClient(server.target, timeout=400) as client:
+def embedded_client(embedded_server: ServerProcess) -> Iterator[IRClient]:
+    with IRClient(embedded_server.target, timeout=CALL_SECONDS) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def stub(server: ServerProcess) -> Iterator[ir_service_pb2_grpc.IRServiceStub]:
-    with grpc.insecure_channel(server.target) as channel:
+def embedded_stub(
+    embedded_server: ServerProcess,
+) -> Iterator[ir_service_pb2_grpc.IRServiceStub]:
+    with grpc.insecure_channel(embedded_server.target) as channel:
         yield ir_service_pb2_grpc.IRServiceStub(channel)
 
 
 @pytest.fixture(scope="session")
-def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.target) as channel:
-        yield channel
+def private_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Admits callers with `tests.support.credentials.TOKEN` and logs at level debug."""
+    folder = tmp_path_factory.mktemp("private")
+    callers = folder / "callers.toml"
+    callers.write_text(
+        f'[callers.tester]\ntokens = ["{digest(TOKEN)}"]\n'
+        'permissions = ["generate", "warmup", "debug"]\n'
+    )
+    process = TinyServer(
+        folder,
+        *("--served-model-name", "tiny", "--auth-file", str(callers)),
+        *("--log-level", "debug"),
+        # Short, so that a call whose message never comes ends within a test.
+        *("--message-timeout", "5"),
+    )
+    try:
+        process.wait_ready(TOKEN)
+        yield process
+        assert process.process.poll() is None
+    finally:
+        process.close()

@@ -1,4 +1,4 @@
-"""What decoding cannot enforce: checked, tried again, told; by the real model on a real server."""
+"""Rules that decoding cannot enforce are checked, retried and reported. On the embedded model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from genir.v1 import ir_service_pb2_grpc
 
 FEW: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 4}
-# Six different ones of five: decoding cannot see that this is impossible.
+# Six different values of five: decoding cannot tell that this is impossible.
 IMPOSSIBLE: dict[str, Any] = {
     "type": "array",
     "items": FEW,
@@ -31,28 +31,30 @@ IMPOSSIBLE: dict[str, Any] = {
     "uniqueItems": True,
 }
 POSSIBLE: dict[str, Any] = {**IMPOSSIBLE, "minItems": 3, "maxItems": 3}
-# Keys that are open, of which there are only two.
+# A pattern that only two keys match.
 KEYS: dict[str, Any] = {
     "type": "object",
     "patternProperties": {"^[ab]$": FEW},
     "additionalProperties": False,
 }
-MOST_SEEDS = 60
+MAX_SEEDS = 60
 
 
 def _sum(usages: list[Usage]) -> tuple[int, int]:
     return sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)
 
 
-def test_when_every_attempt_fails_the_violations_and_the_cost_of_each_are_told(
-    client: IRClient,
+def test_failure_of_every_attempt_reports_violations_and_usage_of_each(
+    embedded_client: IRClient,
 ) -> None:
     events: list[StreamEvent[Any]] = []
     with (
         pytest.raises(ValidationFailedError) as raised,
-        client.stream("Six digits.", schema=IMPOSSIBLE, max_attempts=3, temperature=0) as stream,
+        embedded_client.stream(
+            "Six digits.", schema=IMPOSSIBLE, max_attempts=3, temperature=0
+        ) as stream,
     ):
-        events.extend(stream)  # Extends as far as it comes.
+        events.extend(stream)  # Keeps the events before the error.
     error = raised.value
     (violation,) = error.violations
     assert (violation.instance_pointer, violation.keyword) == ("", "uniqueItems")
@@ -66,7 +68,9 @@ def test_when_every_attempt_fails_the_violations_and_the_cost_of_each_are_told(
     usages = [attempt.usage for attempt in error.attempts]
     assert error.usage is not None
     assert (error.usage.prompt_tokens, error.usage.completion_tokens) == _sum(usages)
-    assert usages[1].prompt_tokens > usages[0].prompt_tokens, "the mistake must be shown"
+    assert usages[1].prompt_tokens > usages[0].prompt_tokens, (
+        "the second prompt must show the mistake"
+    )
     assert isinstance(events[0], Accepted)
     starts = [event for event in events if isinstance(event, AttemptStarted)]
     assert [(start.number, start.reason) for start in starts] == [
@@ -76,8 +80,8 @@ def test_when_every_attempt_fails_the_violations_and_the_cost_of_each_are_told(
     assert tokens == error.usage.completion_tokens
 
 
-def test_a_single_attempt_is_a_single_attempt(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
-    refusal = refused(stub, "Six digits.", schema=IMPOSSIBLE, max_attempts=1)
+def test_max_attempts_1_makes_one_attempt(embedded_stub: ir_service_pb2_grpc.IRServiceStub) -> None:
+    refusal = refused(embedded_stub, "Six digits.", schema=IMPOSSIBLE, max_attempts=1)
     assert (refusal.code, refusal.reason) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "VALIDATION_FAILED",
@@ -87,12 +91,12 @@ def test_a_single_attempt_is_a_single_attempt(stub: ir_service_pb2_grpc.IRServic
     assert refusal.metadata["attempts"] == "1"
 
 
-def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) -> None:
-    # Hot enough that about every second first attempt repeats a digit, whatever the arithmetic
-    # of the machine: looking for a seed beats trusting in one.
-    for seed in range(MOST_SEEDS):
+def test_second_attempt_succeeds_after_the_first_failed(embedded_client: IRClient) -> None:
+    # At this temperature about half of the first attempts repeat a digit. Which seeds do depends on
+    # the machine's arithmetic, so the test searches for one.
+    for seed in range(MAX_SEEDS):
         try:
-            result = client.generate(
+            result = embedded_client.generate(
                 "Three different digits.",
                 schema=POSSIBLE,
                 schema_in_prompt="never",
@@ -107,7 +111,7 @@ def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) ->
         if len(result.attempts) > 1:
             break
     else:
-        pytest.fail(f"no seed below {MOST_SEEDS} needed and found a further attempt")
+        pytest.fail(f"no seed below {MAX_SEEDS} needed and found a further attempt")
     assert [attempt.reason for attempt in result.attempts] == [
         AttemptReason.FIRST,
         *[AttemptReason.VALIDATION_FAILED] * (len(result.attempts) - 1),
@@ -116,21 +120,21 @@ def test_a_further_attempt_succeeds_where_the_first_did_not(client: IRClient) ->
     assert (result.usage.prompt_tokens, result.usage.completion_tokens) == _sum(usages)
 
 
-def test_after_a_key_written_twice_the_next_attempt_cannot_do_so(client: IRClient) -> None:
-    for seed in range(MOST_SEEDS):
-        # Two attempts are enough, whatever the model does: this raises for no seed.
-        result = client.generate(
+def test_attempt_after_a_duplicate_key_cannot_repeat_a_key(embedded_client: IRClient) -> None:
+    for seed in range(MAX_SEEDS):
+        # Two attempts are enough for every seed.
+        result = embedded_client.generate(
             "Some letters.", schema=KEYS, max_attempts=2, temperature=1.5, top_p=1.0, seed=seed
         )
         if len(result.attempts) > 1:
             break
     else:
-        pytest.fail(f"no seed below {MOST_SEEDS} wrote a key twice")
+        pytest.fail(f"no seed below {MAX_SEEDS} wrote a key twice")
     assert len(result.value) <= 1
 
 
-def test_after_a_value_that_was_cut_the_next_is_brief(client: IRClient) -> None:
-    # At least 30 characters, and a bound of 600, for which this budget is too small.
+def test_attempt_after_truncation_is_short(embedded_client: IRClient) -> None:
+    # The string may have up to 600 characters, which this budget cannot hold.
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {"history": {"type": "string", "minLength": 30}},
@@ -138,7 +142,7 @@ def test_after_a_value_that_was_cut_the_next_is_brief(client: IRClient) -> None:
         "additionalProperties": False,
     }
     events: list[StreamEvent[Any]] = []
-    with client.stream(
+    with embedded_client.stream(
         "Tell the whole history of the compiler.", schema=schema, temperature=0, max_tokens=128
     ) as stream:
         events.extend(stream)
@@ -157,23 +161,25 @@ def test_after_a_value_that_was_cut_the_next_is_brief(client: IRClient) -> None:
     assert 30 <= len(result.value["history"]) <= 80
 
 
-def test_a_grammar_that_meets_a_limit_of_the_engine_is_a_failed_constraint(
-    client: IRClient,
+def test_grammar_over_an_engine_limit_fails_the_constraint(
+    embedded_client: IRClient,
 ) -> None:
-    """The engine takes this schema, and gives up as soon as a property is begun."""
+    """The engine accepts this schema and fails when the first property begins."""
     schema = {
         "type": "object",
         "anyOf": [{"properties": {f"k{index}": True}} for index in range(200)],
         "unevaluatedProperties": False,
     }
     failure = None
-    for seed in range(MOST_SEEDS):
+    for seed in range(MAX_SEEDS):
         try:
-            client.generate("Fill it.", schema=schema, temperature=1.5, seed=seed, max_tokens=50)
+            embedded_client.generate(
+                "Fill it.", schema=schema, temperature=1.5, seed=seed, max_tokens=50
+            )
         except ConstraintFailedError as error:
             failure = error
             break
-    # The engine can follow one value, {}, and the model may write it, but not every time.
+    # The engine allows one value, {}. The model writes it for some seeds only.
     assert failure is not None
     assert [attempt.reason for attempt in failure.attempts] == [
         AttemptReason.FIRST,

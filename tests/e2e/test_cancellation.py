@@ -1,4 +1,4 @@
-"""Whoever leaves takes the work along: nothing stays in the engine."""
+"""Cancellation and deadlines stop the work in the engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from bench.support.tiny_server import ENDLESS
 from genir import DeadlineExceededError
 from genir.types import TextDelta
 from genir.v1 import ir_service_pb2
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
     from genir import IRClient
     from genir.v1 import ir_service_pb2_grpc
 
-ENDLESS: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 7000, "maxLength": 7500}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
+ENDLESS_ARRAY: dict[str, Any] = {"type": "array", "items": ENDLESS, "minItems": 20, "maxItems": 20}
+"""More than the context can hold: generating it takes until the budget is used up."""
+BUDGET = 3900
+DEADLINE_SECONDS = 3.0
 
 
-def test_a_stream_that_is_left_stops_in_the_engine(client: IRClient) -> None:
-    with client.stream("Write on and on.", schema=ENDLESS) as events:
+def test_closing_a_stream_stops_the_engine_request(client: IRClient) -> None:
+    with client.stream("Write on and on.", schema=ENDLESS_ARRAY, max_tokens=BUDGET) as events:
         for event in events:
             if isinstance(event, TextDelta):
                 break
@@ -33,10 +32,12 @@ def test_a_stream_that_is_left_stops_in_the_engine(client: IRClient) -> None:
     wait_until_idle(client)
 
 
-def test_a_unary_call_that_is_cancelled_stops_in_the_engine(
+def test_cancelling_a_unary_call_stops_the_engine_request(
     client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
 ) -> None:
-    request = ir_service_pb2.GenerateIRRequest(spec=spec("Write on and on.", schema=ENDLESS))
+    request = ir_service_pb2.GenerateIRRequest(
+        spec=spec("Write on and on.", schema=ENDLESS_ARRAY, max_tokens=BUDGET)
+    )
     call = stub.GenerateIR.future(request, timeout=60)
     while not client.health().activity.running:
         assert not call.done()
@@ -44,14 +45,19 @@ def test_a_unary_call_that_is_cancelled_stops_in_the_engine(
     wait_until_idle(client)
 
 
-def test_a_deadline_stops_in_the_engine(client: IRClient) -> None:
+def test_deadline_stops_the_engine_request(client: IRClient) -> None:
     texts: list[str] = []
     with (
         pytest.raises(DeadlineExceededError) as raised,
-        client.stream("Write on and on.", schema=ENDLESS, timeout=10) as events,
+        client.stream(
+            "Write on and on.",
+            schema=ENDLESS_ARRAY,
+            max_tokens=BUDGET,
+            timeout=DEADLINE_SECONDS,
+        ) as events,
     ):
         texts.extend(event.text for event in events if isinstance(event, TextDelta))
-    assert texts, "the deadline must hit while the engine writes"
+    assert texts, "the deadline must pass while the engine generates"
     assert raised.value.request_id
     assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     wait_until_idle(client)

@@ -1,4 +1,4 @@
-"""CheckSchema and the schemas of a warm-up, on a real server with real workers and tokenizer."""
+"""CheckSchema and the schemas of a warm-up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TAGS: dict[str, Any] = {
 }
 
 
-def test_an_exact_schema(client: IRClient) -> None:
+def test_exact_schema_has_no_notices(client: IRClient) -> None:
     check = client.check_schema(SMALL_SCHEMA)
     assert check.coverage is SchemaCoverage.EXACT
     assert check.schema_notices == ()
@@ -53,7 +53,7 @@ def test_an_exact_schema(client: IRClient) -> None:
     assert all(limit.value is None or limit.value <= limit.max for limit in check.limits)
 
 
-def test_what_decoding_leaves_to_the_check_is_told_and_the_digest_can_be_used(
+def test_notices_list_what_decoding_does_not_enforce(
     client: IRClient,
 ) -> None:
     before = client.health().activity.last_step_time
@@ -77,7 +77,7 @@ def test_what_decoding_leaves_to_the_check_is_told_and_the_digest_can_be_used(
     assert accepted.schema_shown is first.schema_shown
 
 
-def test_the_builtin_schema_is_exact(client: IRClient) -> None:
+def test_builtin_schema_is_exact(client: IRClient) -> None:
     check = client.check_schema()
     assert check.coverage is SchemaCoverage.EXACT
     assert check.cached
@@ -92,7 +92,7 @@ def test_the_builtin_schema_is_exact(client: IRClient) -> None:
         '{"properties": {"a": {"multipleOf": 9999991}}}',
     ],
 )
-def test_a_refusal_is_that_of_a_generate_call(
+def test_refusal_equals_that_of_generate(
     client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub, schema: str
 ) -> None:
     generated = refused(stub, schema=schema)
@@ -108,7 +108,9 @@ def test_a_refusal_is_that_of_a_generate_call(
         client.check_schema(schema)
 
 
-def test_an_unknown_digest_and_an_empty_text(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
+def test_unknown_digest_and_empty_schema_are_refused(
+    stub: ir_service_pb2_grpc.IRServiceStub,
+) -> None:
     for request, reason in (
         (ir_service_pb2.CheckSchemaRequest(schema_digest="sha256:" + "1" * 64), "SCHEMA_NOT_FOUND"),
         (ir_service_pb2.CheckSchemaRequest(schema_digest="sha256:1"), "INVALID_FIELD"),
@@ -119,7 +121,7 @@ def test_an_unknown_digest_and_an_empty_text(stub: ir_service_pb2_grpc.IRService
         assert refusal_from(raised.value).reason == reason
 
 
-def test_a_check_from_foreign_clients(server: ServerProcess) -> None:
+def test_check_with_grpcurl(server: ServerProcess) -> None:
     method = "genir.v1.IRService/CheckSchema"
     answer = json.loads(grpcurl(server, method, data={"json_schema": json.dumps(SMALL_SCHEMA)}))
     assert answer["coverage"] == "SCHEMA_COVERAGE_EXACT"
@@ -138,7 +140,7 @@ def test_a_check_from_foreign_clients(server: ServerProcess) -> None:
     assert '"limit":"multiple_of"' in done.stderr.replace(": ", ":")
 
 
-def test_a_check_from_the_command_line(server: ServerProcess, tmp_path: Path) -> None:
+def test_check_from_the_command_line(server: ServerProcess, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "genir.cli", *arguments, "--target", server.target],
@@ -160,7 +162,7 @@ def test_a_check_from_the_command_line(server: ServerProcess, tmp_path: Path) ->
     assert "/properties/a/type" in refusal.stderr
 
 
-def test_health_counts_what_became_of_schemas(client: IRClient) -> None:
+def test_health_counts_schema_lookups_and_refusals(client: IRClient) -> None:
     before = client.health().schema_cache
     good = client.check_schema({**SMALL_SCHEMA, "title": "counted"})
     for _ in range(2):

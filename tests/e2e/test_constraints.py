@@ -1,4 +1,4 @@
-"""What the schema says is what comes out."""
+"""Every constraint of the schema holds in the value."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("name", CASES)
-def test_a_constraint_holds(client: IRClient, name: str, temperature: float) -> None:
+def test_constraint_holds(client: IRClient, name: str, temperature: float) -> None:
     schema = {
         "type": "object",
         "properties": {"value": CASES[name]},
         "required": ["value"],
         "additionalProperties": False,
     }
-    # A prompt that asks for something else: the constraint must not depend on the model's will.
+    # The prompt asks for something else: decoding alone must enforce the constraint.
     result = client.generate(
         "Write a long poem about the sea.",
         schema=schema,

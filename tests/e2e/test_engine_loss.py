@@ -1,11 +1,10 @@
-"""The engine is killed or stopped under a real server: nobody is left waiting; it comes back."""
+"""A killed or stopped engine ends every call and is replaced. The last test kills the server."""
 
 from __future__ import annotations
 
 import json
 import re
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,12 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
-from bench.support.health_watch import HealthWatch, ReadinessWatch
+from bench.support.health_watch import ReadinessWatch
 from bench.support.server_process import READY_SECONDS
 from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 from genir import IRClient, UnavailableError
 from genir.types import Phase
-from genir_server.engine.cpu_fork.forked_worker import FORKED
-from genir_server.engine.cpu_fork.worker_environment import predicted_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +28,9 @@ LONG: dict[str, Any] = {
     "schema": {"type": "array", "items": ENDLESS, "minItems": 20, "maxItems": 20},
     "max_tokens": 3900,
 }
-"""Keeps the tiny model at work for longer than a busy machine needs to start the streams."""
-PROMISED_SECONDS = 1.0
-ALLOWED_SECONDS = 3 * PROMISED_SECONDS
-"""A test may run on a machine with much else to do; the promise itself is measured by the bench."""
+"""Keeps the tiny model busy for longer than a busy machine needs to start the streams."""
+MAX_NOTICE_SECONDS = 3.0
+"""Three times what is promised, for a busy machine. `make bench-reliability` checks the promise."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -53,8 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
         process.close()
 
 
-def assert_back(server: TinyServer, engine: list[psutil.Process]) -> None:
-    """The engine is another one, works, and the old one has left nothing behind."""
+def assert_engine_replaced(server: TinyServer, engine: list[psutil.Process]) -> None:
+    """A new engine works and no process of the old one is left."""
     with IRClient(server.target, retry=NO_RETRIES) as client:
         with pytest.raises(UnavailableError) as meanwhile:
             client.generate("Too early.", schema=SHORT)
@@ -73,28 +69,34 @@ def engine_of(server: TinyServer) -> list[psutil.Process]:
     return [server.engine_process("EngineCore"), server.engine_process("Worker")]
 
 
-def test_a_killed_engine_ends_every_call_and_comes_back(server: TinyServer) -> None:
+def test_log_names_the_applied_patches(server: TinyServer) -> None:
+    (applied,) = re.findall("patches applied: ([^;]*); not applied: ", server.log)
+    assert "concurrent accept" in applied
+    assert "grammar cache" in applied
+
+
+def test_killed_engine_ends_every_call_and_is_replaced(server: TinyServer) -> None:
     engine = engine_of(server)
     fork_server = engine[0].parent()
     with ReadinessWatch(server.target) as watch, streams(server.target, 8, **LONG) as running:
         seen = [len(stream.text) for stream in running]
         killed_at = time.monotonic()
         engine[0].kill()
-        assert watch.not_serving_at(killed_at) - killed_at < ALLOWED_SECONDS
+        assert watch.not_serving_at(killed_at) - killed_at < MAX_NOTICE_SECONDS
     for stream, length in zip(running, seen, strict=True):
         assert stream.error is not None
         assert stream.error.reason == "ENGINE_DEAD"
         assert stream.error.code is grpc.StatusCode.UNAVAILABLE
-        assert stream.ended_at - killed_at < ALLOWED_SECONDS
+        assert stream.ended_at - killed_at < MAX_NOTICE_SECONDS
         assert len(stream.text) >= length > 0
-    assert_back(server, engine)
+    assert_engine_replaced(server, engine)
     # The new engine was forked from the same fork server.
     assert fork_server is not None
     assert fork_server.pid != server.process.pid
     assert engine_of(server)[0].parent() == fork_server
 
 
-def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:
+def test_stopped_worker_is_detected_and_replaced(server: TinyServer) -> None:
     engine = engine_of(server)
     with ReadinessWatch(server.target) as watch, streams(server.target, 2, **LONG) as running:
         assert not any(stream.ended_at for stream in running)
@@ -109,64 +111,29 @@ def test_a_stopped_worker_is_noticed_and_replaced(server: TinyServer) -> None:
     for stream in running:
         assert stream.error is not None
         assert stream.error.reason == "ENGINE_DEAD"
-        assert stream.ended_at - lost_at < ALLOWED_SECONDS
-    assert_back(server, engine)
+        assert stream.ended_at - lost_at < MAX_NOTICE_SECONDS
+    assert_engine_replaced(server, engine)
 
 
-def test_an_engine_that_stops_while_it_has_nothing_to_do_is_noticed_too(
+def test_engine_that_stops_while_idle_is_detected(
     server: TinyServer,
 ) -> None:
     engine = engine_of(server)
     with ReadinessWatch(server.target) as watch:
         stopped_at = time.monotonic()
         engine[0].send_signal(signal.SIGSTOP)
-        # An idle engine is asked for a sign of life every quarter of the bound.
-        deadline = stopped_at + 1.25 * STALL_SECONDS + ALLOWED_SECONDS
+        # The server probes an idle engine every quarter of the timeout.
+        deadline = stopped_at + 1.25 * STALL_SECONDS + MAX_NOTICE_SECONDS
         while server.health_status("readiness") == SERVING:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert watch.not_serving_at(stopped_at)
-    assert_back(server, engine)
+    assert_engine_replaced(server, engine)
 
 
-def test_a_killed_server_takes_its_engine_along(server: TinyServer) -> None:
+def test_killed_server_leaves_no_engine_process(server: TinyServer) -> None:
     everything = server.descendants()
     assert set(engine_of(server)) < set(everything)
     server.process.kill()
     _, left = psutil.wait_procs(everything, timeout=10)
     assert not left
-
-
-def test_when_told_so_the_server_exits_and_leaves_nothing(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    server = TinyServer(tmp_path_factory.mktemp("exit"), "--on-engine-death", "exit")
-    try:
-        server.wait_ready()
-        everything = server.descendants()
-        worker = server.engine_process("Worker")
-        # The fork server has to end too.
-        assert server.engine_process("EngineCore").ppid() != server.process.pid
-        if predicted_environment() and sys.version_info < (3, 14):
-            assert server.log_lines(FORKED)
-        (applied,) = re.findall("patches applied: ([^;]*); not applied: ", server.log)
-        assert "concurrent accept" in applied
-        assert "grammar cache" in applied
-        with HealthWatch(server.target, "liveness") as liveness:
-            with streams(server.target, 4) as running:
-                assert [status for _, status in liveness.seen] == [SERVING]
-                killed_at = time.monotonic()
-                worker.kill()
-            assert server.wait(30) == 5
-            assert liveness.not_serving_at(killed_at) - killed_at < ALLOWED_SECONDS
-        # Told once, and never taken back on the way out.
-        assert [status for _, status in liveness.seen] == [SERVING, NOT_SERVING]
-        for stream in running:
-            assert stream.error is not None
-            assert stream.error.reason == "ENGINE_DEAD"
-            assert stream.ended_at - killed_at < ALLOWED_SECONDS
-        _, left = psutil.wait_procs(everything, timeout=5)
-        assert not left
-        assert [line for line in server.log.splitlines() if '"cannot go on"' in line]
-    finally:
-        server.close()

@@ -1,4 +1,4 @@
-"""Health in every form, asked for by the library, by a foreign client, and as a stream."""
+"""Health, from the client library, from grpcurl, and as a stream."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_reflection_lists_and_describes(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "genir.v1.IRService", "liveness", "readiness"])
-def test_standard_check_from_a_foreign_client(server: ServerProcess, name: str) -> None:
+def test_standard_health_check_with_grpcurl(server: ServerProcess, name: str) -> None:
     answer = json.loads(grpcurl(server, "grpc.health.v1.Health/Check", data={"service": name}))
     assert answer == {"status": "SERVING"}
 
 
-def test_generate_from_a_foreign_client(server: ServerProcess) -> None:
+def test_generate_with_grpcurl(server: ServerProcess) -> None:
     schema = {
         "type": "object",
         "properties": {"ok": {"type": "boolean"}},
@@ -52,7 +52,7 @@ def test_generate_from_a_foreign_client(server: ServerProcess) -> None:
     assert isinstance(json.loads(answer["ir_json"])["ok"], bool)
 
 
-def test_our_health_from_a_foreign_client(server: ServerProcess) -> None:
+def test_health_with_grpcurl(server: ServerProcess) -> None:
     answer = json.loads(grpcurl(server, "genir.v1.IRService/Health", data={"deep": True}))
     assert answer["phase"] == "PHASE_READY"
     assert answer["structured_output_backend"] == "guidance"
@@ -60,7 +60,7 @@ def test_our_health_from_a_foreign_client(server: ServerProcess) -> None:
     assert len(json.loads(answer["ir_json"])["intent"]["summary"]) >= 10
 
 
-def test_watch_sends_the_state_at_once(channel: grpc.Channel) -> None:
+def test_watch_sends_the_current_status_first(channel: grpc.Channel) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="genir.v1.IRService"), timeout=10)
     first = next(iter(watch))
@@ -68,7 +68,7 @@ def test_watch_sends_the_state_at_once(channel: grpc.Channel) -> None:
     assert first.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_deep_check_really_goes_through_the_engine(client: IRClient) -> None:
+def test_deep_check_runs_a_generation(client: IRClient) -> None:
     shallow = client.health()
     before = client.health().activity.last_step_time
     deep = client.health(deep=True)

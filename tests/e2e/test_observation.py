@@ -1,4 +1,4 @@
-"""What a real server shows of a call: its metrics beside vLLM's own, and one line in its log."""
+"""Metrics beside vLLM's own, the log line of a call, and traces, from a running server."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from genir.v1 import ir_service_pb2_grpc
     from tests.support.otlp_receiver import OtlpReceiver
 
-LABELS = {"model": "smollm2-135m-instruct", "backend": "guidance"}
+LABELS = {"model": "tiny", "backend": "guidance"}
 
 
 class Scrape:
-    """What the metrics port says at one moment."""
+    """The metrics at one moment."""
 
     def __init__(self, server: ServerProcess) -> None:
         port = server.log_lines("serving metrics")[0]["port"]
@@ -46,7 +46,7 @@ class Scrape:
         )
 
 
-def test_a_call_is_counted_timed_and_logged(server: ServerProcess, client: IRClient) -> None:
+def test_call_is_counted_timed_and_logged(server: ServerProcess, client: IRClient) -> None:
     before = Scrape(server)
     result: Any = client.generate("Name a thing.", schema=SMALL_SCHEMA, request_id="observed-1")
     with pytest.raises(InvalidRequestError):
@@ -80,7 +80,7 @@ def test_a_call_is_counted_timed_and_logged(server: ServerProcess, client: IRCli
     assert "Name a thing" not in server.log
 
 
-def test_the_dashboard_uses_metrics_that_vllm_has(server: ServerProcess, client: IRClient) -> None:
+def test_dashboard_metrics_of_vllm_exist(server: ServerProcess, client: IRClient) -> None:
     client.health(deep=True)
     shown = {sample.name for sample in Scrape(server).samples}
     foreign = {
@@ -93,7 +93,7 @@ def test_the_dashboard_uses_metrics_that_vllm_has(server: ServerProcess, client:
     assert foreign <= shown
 
 
-def test_the_callers_trace_goes_through_schema_and_engine(
+def test_callers_trace_has_spans_of_every_step(
     server: ServerProcess, stub: ir_service_pb2_grpc.IRServiceStub, otlp: OtlpReceiver
 ) -> None:
     trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -130,7 +130,7 @@ def test_the_callers_trace_goes_through_schema_and_engine(
     assert line["trace_id"] == trace
 
 
-def test_a_refused_call_is_traced_without_a_caller(
+def test_refused_call_without_traceparent_starts_a_trace(
     server: ServerProcess, stub: ir_service_pb2_grpc.IRServiceStub, otlp: OtlpReceiver
 ) -> None:
     request = ir_service_pb2.GenerateIRRequest(

@@ -1,4 +1,4 @@
-"""The main job: a prompt in, an IR valid against the built-in schema out."""
+"""GenerateIR and StreamIR: from a prompt to an IR that is valid against its schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rfc8785
 from jsonschema import Draft202012Validator
 
+from bench.support.tiny_server import text_schema
 from genir.schemas import builtin_ir_schema, builtin_ir_schema_text
 from genir.types import (
     Accepted,
@@ -32,8 +33,10 @@ def _sha256(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def test_generate_ir_with_the_builtin_schema(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
-    answer = generate(stub, PROMPT, temperature=0.0, request_id="simple-ir")
+def test_generate_ir_with_the_builtin_schema(
+    embedded_stub: ir_service_pb2_grpc.IRServiceStub,
+) -> None:
+    answer = generate(embedded_stub, PROMPT, temperature=0.0, request_id="simple-ir")
     ir = json.loads(answer.ir_json)
     Draft202012Validator(builtin_ir_schema()).validate(ir)
     assert len(ir["intent"]["summary"]) >= 10
@@ -55,9 +58,9 @@ def test_generate_ir_with_the_builtin_schema(stub: ir_service_pb2_grpc.IRService
     assert answer.timings.time_to_first_token.ToTimedelta() <= total
 
 
-def test_stream_ir_grows_into_the_same_kind_of_result(client: IRClient) -> None:
+def test_stream_text_equals_the_completed_result(client: IRClient) -> None:
     events: list[StreamEvent[object]] = []
-    with client.stream(PROMPT, temperature=0.0) as stream:
+    with client.stream(PROMPT, schema=text_schema(100, 200), temperature=0.0) as stream:
         events.extend(stream)
     accepted, started, completed = events[0], events[1], events[-1]
     assert isinstance(accepted, Accepted)
@@ -65,7 +68,7 @@ def test_stream_ir_grows_into_the_same_kind_of_result(client: IRClient) -> None:
     assert isinstance(completed, Completed)
     last_start = max(i for i, event in enumerate(events) if isinstance(event, AttemptStarted))
     deltas = [event for event in events[last_start:] if isinstance(event, TextDelta)]
-    assert len(deltas) > 10, "the text must come while it is written"
+    assert len(deltas) > 10, "text must arrive while it is generated"
     assert json.loads("".join(delta.text for delta in deltas)) == json.loads(
         completed.result.ir_json
     )
@@ -74,14 +77,14 @@ def test_stream_ir_grows_into_the_same_kind_of_result(client: IRClient) -> None:
     assert accepted.prompt_tokens == completed.result.attempts[0].usage.prompt_tokens
 
 
-def test_a_schema_can_be_named_by_its_digest(client: IRClient) -> None:
+def test_schema_digest_replaces_the_schema(client: IRClient) -> None:
     by_text = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
     by_digest = client.generate("Name a thing.", schema_digest=by_text.schema_digest, temperature=0)
     assert by_digest.schema_digest == by_text.schema_digest
     assert by_digest.value.keys() == by_text.value.keys()
 
 
-def test_the_response_says_how_much_of_the_schema_was_shown(client: IRClient) -> None:
+def test_response_reports_how_much_of_the_schema_the_prompt_shows(client: IRClient) -> None:
     shown = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
     hidden = client.generate(
         "Name a thing.", schema=SMALL_SCHEMA, temperature=0, schema_in_prompt="never"
@@ -92,7 +95,7 @@ def test_the_response_says_how_much_of_the_schema_was_shown(client: IRClient) ->
     assert hidden.finish_reason is FinishReason.STOP
 
 
-def test_a_conversation_and_a_raw_prompt_are_inputs_too(client: IRClient) -> None:
+def test_conversation_and_raw_prompt_are_accepted(client: IRClient) -> None:
     conversation = [
         {"role": "system", "content": "You name things."},
         {"role": "user", "content": "Name a class."},

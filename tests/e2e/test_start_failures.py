@@ -1,7 +1,8 @@
-"""A server that cannot start says why in one line and ends with a documented code."""
+"""A server that cannot start gives the reason in one line and a documented exit code."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,48 @@ from bench.support.server_process import READY_SECONDS, ServerProcess
 from bench.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-def reason_of_failure(folder: Path, *arguments: str) -> str:
-    """The one line that a server gives up with; it must end with code 4 and show no traceback."""
-    server = ServerProcess(folder, arguments, kv_cache_gib=None)
-    try:
-        assert server.wait(READY_SECONDS) == 4
-    finally:
-        server.close()
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServerProcess]]:
+    """Servers that cannot start, by fault. They start side by side: each needs one core."""
+    no_model = tmp_path_factory.mktemp("folder-without-a-model")
+    (no_model / "config.json").write_text("{}")
+    kv_cache = f"kv_cache_memory_bytes={1 << 20}"
+    faults: dict[str, tuple[str, ...]] = {
+        "missing model": ("--model", str(no_model / "no-such-model")),
+        "folder without a model": ("--model", str(no_model)),
+        "too little memory": (
+            *("--model", str(make_tiny_model()), "--max-model-len", "4096"),
+            *("--engine-args", kv_cache),
+        ),
+        "unknown engine argument": ("--engine-args", "no_such_argument=1"),
+    }
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for fault, arguments in faults.items():
+            folder = tmp_path_factory.mktemp("failing")
+            servers[fault] = ServerProcess(folder, arguments, kv_cache_gib=None)
+            stack.callback(servers[fault].close)
+        yield servers
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing model", ["no-such-model"]),
+        ("folder without a model", ["folder-without-a-model"]),
+        ("too little memory", ["max seq len", "memory"]),
+        ("unknown engine argument", ["no_such_argument"]),
+    ],
+)
+def test_failed_start_gives_one_line_and_exit_code_4(
+    failing: dict[str, ServerProcess], fault: str, said: list[str]
+) -> None:
+    server = failing[fault]
+    assert server.wait(READY_SECONDS) == 4
     assert "Traceback" not in server.log
     failures: list[dict[str, Any]] = [
         json.loads(line) for line in server.log.splitlines() if '"cannot start"' in line
@@ -30,39 +63,10 @@ def reason_of_failure(folder: Path, *arguments: str) -> str:
     reason = failures[0]["detail"]
     assert isinstance(reason, str)
     assert "\n" not in reason
-    return reason
+    assert all(part in reason for part in said), reason
 
 
-def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    assert "no-such-model" in reason_of_failure(
-        tmp_path, "--model", str(tmp_path / "no-such-model")
-    )
-
-
-def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    assert str(tmp_path) in reason_of_failure(tmp_path, "--model", str(tmp_path))
-
-
-def test_a_context_that_does_not_fit_into_memory(tmp_path: Path) -> None:
-    reason = reason_of_failure(
-        tmp_path,
-        "--model",
-        str(make_tiny_model()),
-        "--max-model-len",
-        "4096",
-        "--engine-args",
-        f"kv_cache_memory_bytes={1 << 20}",
-    )
-    assert "max seq len" in reason
-    assert "memory" in reason
-
-
-def test_an_engine_argument_that_is_none(tmp_path: Path) -> None:
-    assert "no_such_argument" in reason_of_failure(tmp_path, "--engine-args", "no_such_argument=1")
-
-
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_busy_port_gives_exit_code_3(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -71,6 +75,6 @@ def test_a_port_in_use(tmp_path: Path) -> None:
             ServerProcess(tmp_path, ["--port", str(port)])
 
 
-def test_a_backend_that_there_is_not(tmp_path: Path) -> None:
+def test_unknown_backend_gives_exit_code_2(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"ended with 2: .*structured"):
         ServerProcess(tmp_path, ["--structured-output-backend", "wishful"])

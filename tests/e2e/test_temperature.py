@@ -1,4 +1,4 @@
-"""Sampling on an idle server: greedy is repeatable, seeds are, and heat gives variety."""
+"""Sampling on an idle server: temperature 0 and seeds are repeatable, other seeds differ."""
 
 from __future__ import annotations
 

@@ -50,13 +50,28 @@ def test_every_field_at_fault_is_reported() -> None:
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [
+        (Sampling(temperature=-0.1), "spec.temperature must be between 0 and 2, not -0.1"),
         (Sampling(temperature=2.5), "spec.temperature must be between 0 and 2, not 2.5"),
         (Sampling(temperature=math.nan), "spec.temperature must be between 0 and 2, not nan"),
         (Sampling(temperature=math.inf), "spec.temperature must be between 0 and 2, not inf"),
         (Sampling(top_p=0), "spec.top_p must be above 0 and up to 1, not 0"),
+        (Sampling(top_p=1.01), "spec.top_p must be above 0 and up to 1, not 1.01"),
+        (Sampling(min_p=1.5), "spec.min_p must be between 0 and 1, not 1.5"),
         (Sampling(top_k=-1), "spec.top_k must be 0 or more, not -1"),
         (Sampling(seed=-1), "spec.seed must be 0 or more, not -1"),
         (Sampling(frequency_penalty=-3), "spec.frequency_penalty must be between -2 and 2, not -3"),
+        (
+            Sampling(presence_penalty=-2.5),
+            "spec.presence_penalty must be between -2 and 2, not -2.5",
+        ),
+        (
+            Sampling(repetition_penalty=0),
+            "spec.repetition_penalty must be between 0.01 and 2, not 0",
+        ),
+        (
+            Sampling(repetition_penalty=1e-46),
+            "spec.repetition_penalty must be between 0.01 and 2, not 1e-46",
+        ),
         (
             Sampling(repetition_penalty=0.001),
             "spec.repetition_penalty must be between 0.01 and 2, not 0.001",
@@ -65,6 +80,25 @@ def test_every_field_at_fault_is_reported() -> None:
 )
 def test_sampling_out_of_range_names_the_range(sampling: Sampling, message: str) -> None:
     assert refusal(sampling=sampling).message == message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ""),
+        ("prompt", "   \n"),
+        ("max_tokens", 0),
+        ("max_tokens", -5),
+        ("priority", 5000),
+        ("max_attempts", 0),
+        ("max_attempts", 99),
+        ("schema_digest", "md5:nope"),
+    ],
+)
+def test_request_field_out_of_range_is_named(field: str, value: Any) -> None:
+    error = refusal(**{field: value})
+    assert error.reason is Reason.INVALID_FIELD
+    assert [violation.field for violation in error.fields] == [f"spec.{field}"]
 
 
 @pytest.mark.parametrize(

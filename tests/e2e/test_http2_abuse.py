@@ -1,7 +1,7 @@
-"""What grpc-core, and what surrounds it here, does about abuse of HTTP/2. SECURITY.md lists it.
+"""Abuse of HTTP/2 against grpc-core and the server's own limits. SECURITY.md lists the results.
 
-Each test abuses a server in this process's neighbour, whose memory is looked at all the while, and
-then calls it properly.
+Each test abuses a server process and watches the memory of that process. Then it makes a normal
+call.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ CHECK = "/grpc.health.v1.Health/Check"
 TOKEN = ("authorization", "Bearer t")
 MEMORY_MIB = 192
 MEMORY_MEANWHILE_MIB = 448
-"""What has been read and not yet looked at counts here; less than the most that a test sends."""
+"""Includes received data that is not parsed yet. Less than the largest test sends."""
 MEBIBYTE = 1 << 20
 SETTINGS_SECONDS = 5.0
 """How long the server waits for the acknowledgement of its settings."""
 SLACK_SECONDS = 10.0
 STREAMS = 64
-"""How many streams the server allows on a connection."""
+"""The server's limit of streams on a connection."""
 
 Server = tuple[str, psutil.Process]
 
@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert process.stdout is not None
         try:
             port = int(process.stdout.readline())
-            # A line for each call comes there, too, and a pipe that is full would stop the server.
+            # The server also logs there, and a full pipe would block it.
             threading.Thread(target=process.stdout.read, daemon=True).start()
             yield f"127.0.0.1:{port}", psutil.Process(process.pid)
         finally:
@@ -62,17 +62,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class MemoryWatch(threading.Thread):
-    """The most memory that a process has while this runs."""
+    """Records the maximum memory of a process while it runs."""
 
     def __init__(self, process: psutil.Process) -> None:
         super().__init__()
         self._process = process
         self._over = threading.Event()
-        self.before = self.most = process.memory_info().rss
+        self.before = self.max = process.memory_info().rss
 
     def run(self) -> None:
         while not self._over.wait(0.01):
-            self.most = max(self.most, self._process.memory_info().rss)
+            self.max = max(self.max, self._process.memory_info().rss)
 
     def stop(self) -> None:
         self._over.set()
@@ -80,7 +80,7 @@ class MemoryWatch(threading.Thread):
 
 
 @pytest.fixture(autouse=True)
-def holds_little_and_serves_afterwards(server: Server) -> Iterator[None]:
+def bounded_memory_and_next_call_succeeds(server: Server) -> Iterator[None]:
     target, process = server
     watch = MemoryWatch(process)
     watch.start()
@@ -89,11 +89,11 @@ def holds_little_and_serves_afterwards(server: Server) -> Iterator[None]:
     finally:
         watch.stop()
     assert answers(target)
-    most = (watch.most - watch.before) / MEBIBYTE
+    growth = (watch.max - watch.before) / MEBIBYTE
     left = (process.memory_info().rss - watch.before) / MEBIBYTE
-    # Shown by `-rP`: the figures of SECURITY.md, of one test at a time.
-    print(f"the server's memory grew by {most:.0f} MiB at most, {left:.0f} stay")  # noqa: T201
-    assert most < MEMORY_MEANWHILE_MIB
+    # `-rP` prints it: the figures in SECURITY.md.
+    print(f"the server's memory grew by {growth:.0f} MiB at most, {left:.0f} stay")  # noqa: T201
+    assert growth < MEMORY_MEANWHILE_MIB
     assert left < MEMORY_MIB
 
 
@@ -105,7 +105,7 @@ def answers(target: str) -> bool:
         return stub.GenerateIR(REQUEST, timeout=30, metadata=metadata).ir_json == GOOD
 
 
-def test_a_call_without_a_message_ends(server: Server) -> None:
+def test_call_without_a_message_ends(server: Server) -> None:
     for path in (GENERATE, STREAM, CHECK, "/grpc.health.v1.Health/Watch"):
         with RawCaller(server[0]) as caller:
             caller.start(path, (TOKEN,), end=True)
@@ -115,8 +115,8 @@ def test_a_call_without_a_message_ends(server: Server) -> None:
             assert status[0] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-def test_a_message_that_never_comes_is_not_waited_for(server: Server) -> None:
-    """Slowloris: a caller that is let in opens a call and sends half of a message."""
+def test_incomplete_message_times_out(server: Server) -> None:
+    """Slowloris: an authenticated caller opens a call and sends half of a message."""
     with RawCaller(server[0]) as caller:
         stream = caller.start(GENERATE, (TOKEN,))
         caller.h2.send_data(stream, b"\0\0\0\1\0half")
@@ -126,7 +126,7 @@ def test_a_message_that_never_comes_is_not_waited_for(server: Server) -> None:
     assert status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
-def test_a_stranger_is_answered_before_the_message(server: Server) -> None:
+def test_unauthenticated_call_is_refused_before_its_message(server: Server) -> None:
     with RawCaller(server[0]) as caller:
         caller.start(GENERATE)
         caller.flush()
@@ -135,7 +135,7 @@ def test_a_stranger_is_answered_before_the_message(server: Server) -> None:
     assert status[0] == grpc.StatusCode.UNAUTHENTICATED.value[0]
 
 
-def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
+def test_silent_connection_is_closed(server: Server) -> None:
     """Slowloris on the connection: no preface, half of one, no settings, no acknowledgement."""
     host, _, port = server[0].rpartition(":")
     with contextlib.ExitStack() as stack:
@@ -148,7 +148,7 @@ def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
             assert closes(connection, 30)
 
 
-def test_more_connections_than_allowed_are_closed(server: Server) -> None:
+def test_connections_over_the_limit_are_closed(server: Server) -> None:
     callers = []
     try:
         for _ in range(40):
@@ -165,8 +165,8 @@ def test_more_connections_than_allowed_are_closed(server: Server) -> None:
         time.sleep(0.5)
 
 
-def test_rapid_reset(server: Server) -> None:
-    """CVE-2023-44487: calls that are begun and reset at once, as fast as may be."""
+def test_rapid_reset_keeps_the_connection(server: Server) -> None:
+    """CVE-2023-44487: streams are opened and reset as fast as possible."""
     with RawCaller(server[0]) as caller:
         for number in range(400):
             for _ in range(50):
@@ -179,7 +179,7 @@ def test_rapid_reset(server: Server) -> None:
         assert not caller.closed
 
 
-def test_more_streams_than_allowed_are_refused(server: Server) -> None:
+def test_streams_over_the_limit_are_refused(server: Server) -> None:
     streams = 2000
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
@@ -192,13 +192,13 @@ def test_more_streams_than_allowed_are_refused(server: Server) -> None:
         resets = Counter(
             event.error_code for event in caller.all_events(4) if isinstance(event, StreamReset)
         )
-    # On a slow machine the first may have been given up before the last came, and leave room.
+    # On a slow machine, the first streams may end before the last ones arrive.
     assert resets[ErrorCodes.REFUSED_STREAM] >= streams - 2 * STREAMS
 
 
 def test_metadata_over_the_limit_is_refused(server: Server) -> None:
     with RawCaller(server[0]) as caller:
-        caller.events(0.5)  # Acknowledges the server's settings: from then on its limits count.
+        caller.events(0.5)  # Acknowledges the server's settings. Its limits apply from then on.
         caller.start(CHECK, (("x-large", "a" * 20_000),), end=True)
         caller.flush()
         status = caller.status(10)
@@ -206,22 +206,22 @@ def test_metadata_over_the_limit_is_refused(server: Server) -> None:
     assert status[0] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 
 
-def test_headers_without_end_are_not_kept(server: Server) -> None:
-    """CVE-2024-27316: a header block that goes on and on in CONTINUATION frames."""
+def test_endless_headers_are_not_buffered(server: Server) -> None:
+    """CVE-2024-27316: an endless header block of CONTINUATION frames."""
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
         _endless_headers(caller, 500 * MEBIBYTE)
         caller.all_events(1)
 
 
-def test_headers_without_end_before_the_settings_are_acknowledged(server: Server) -> None:
+def test_endless_headers_before_the_settings_acknowledgement(server: Server) -> None:
     with RawCaller(server[0]) as caller:
         _endless_headers(caller, 500 * MEBIBYTE)
         assert caller.wait_closed(SETTINGS_SECONDS + SLACK_SECONDS)
 
 
-def test_large_metadata_before_the_settings_are_acknowledged(server: Server) -> None:
-    """grpc-core stops none of it until the block ends; that it lasts no longer is what helps."""
+def test_large_metadata_before_the_settings_acknowledgement(server: Server) -> None:
+    """grpc-core buffers it until the block ends. The settings timeout limits how long."""
     with RawCaller(server[0]) as caller:
         caller.write(frame(1, 0, 1, b"\x83\x86\x44\x04/a/b"))
         for number in range(52 * MEBIBYTE // 1024):
@@ -239,7 +239,7 @@ def _endless_headers(caller: RawCaller, size: int) -> None:
             break
 
 
-def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
+def test_ping_flood_closes_the_connection(server: Server) -> None:
     with RawCaller(server[0]) as caller:
         for _ in range(10_000):
             caller.write(frame(6, 0, 0, b"12345678"))
@@ -254,12 +254,12 @@ def test_a_flood_of_pings_is_cut_off(server: Server) -> None:
     [frame(4, 0, 0, b""), frame(2, 0, 1, b"\0\0\0\0\x10")],
     ids=["SETTINGS", "PRIORITY"],
 )
-def test_a_flood_of_settings_or_priorities_is_ignored(server: Server, what: bytes) -> None:
+def test_flood_of_settings_or_priorities_is_ignored(server: Server, what: bytes) -> None:
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
         for _ in range(1_000):
             caller.write(what * 100)
-        # The same connection goes on being served.
+        # The connection still works.
         caller.message(caller.start(CHECK), b"")
         caller.flush()
         status = caller.status(10)
@@ -267,7 +267,7 @@ def test_a_flood_of_settings_or_priorities_is_ignored(server: Server, what: byte
     assert status[0] == grpc.StatusCode.OK.value[0]
 
 
-def test_empty_data_without_end_is_cut_off(server: Server) -> None:
+def test_endless_empty_data_closes_the_connection(server: Server) -> None:
     with RawCaller(server[0]) as caller:
         caller.events(0.5)
         stream = caller.start(GENERATE, (TOKEN,))
@@ -279,7 +279,7 @@ def test_empty_data_without_end_is_cut_off(server: Server) -> None:
         assert caller.wait_closed(SLACK_SECONDS)
 
 
-def test_readers_with_a_closed_window_hold_only_their_own(server: Server) -> None:
+def test_closed_flow_control_windows_do_not_block_other_calls(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             caller = stack.enter_context(RawCaller(server[0]))
@@ -303,11 +303,11 @@ def test_readers_with_a_closed_window_hold_only_their_own(server: Server) -> Non
     ],
     ids=["HTTP/1.1", "TLS", "frames of garbage", "zeros"],
 )
-def test_what_is_not_http2_is_dropped(server: Server, garbage: bytes) -> None:
+def test_other_protocols_are_disconnected(server: Server, garbage: bytes) -> None:
     host, _, port = server[0].rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(garbage)
-        # A handshake that does not get on is given 10 s.
+        # The handshake timeout is 10 s.
         assert closes(connection, 10 + SLACK_SECONDS)
 
 
@@ -328,7 +328,7 @@ def test_what_is_not_http2_is_dropped(server: Server, garbage: bytes) -> None:
         (GENERATE, ((":path", "/twice"),)),
     ],
 )
-def test_odd_headers_never_make_a_fault(
+def test_odd_headers_cause_no_internal_error(
     server: Server, path: str, metadata: tuple[tuple[str, str], ...]
 ) -> None:
     with RawCaller(server[0]) as caller:
@@ -346,10 +346,10 @@ def test_odd_headers_never_make_a_fault(
     "metadata",
     [("grpc-timeout", "nonsense"), ("grpc-encoding", "zip"), ("x-bin", "not base64 !")],
 )
-def test_metadata_that_grpc_cannot_read_never_reaches_the_service(
+def test_unparsable_metadata_never_reaches_the_service(
     server: Server, metadata: tuple[str, str]
 ) -> None:
-    """The one INTERNAL that leaves this server: grpc-core's own, without details."""
+    """grpc-core itself answers INTERNAL, without details. No other INTERNAL is expected."""
     with RawCaller(server[0]) as caller:
         caller.start(GENERATE, (TOKEN, metadata), end=True)
         caller.flush()
@@ -359,7 +359,7 @@ def test_metadata_that_grpc_cannot_read_never_reaches_the_service(
     assert status[1].startswith(f"Error parsing '{metadata[0]}' metadata")
 
 
-def test_a_compressed_message_without_an_encoding_never_reaches_the_service(
+def test_compressed_message_without_encoding_never_reaches_the_service(
     server: Server,
 ) -> None:
     with RawCaller(server[0]) as caller:

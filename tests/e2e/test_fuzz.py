@@ -1,6 +1,6 @@
-"""Thousands of senseless inputs: only documented answers, and the server goes on.
+"""Random and damaged input gets documented answers only, and the server stays up.
 
-`make fuzz` sends many; `make test` some. A failure of the seeded part is repeated with its seed.
+`make fuzz` sends thousands, `make test` some. A seed repeats a failure of the damaged messages.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ seen: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alive_and_idle_afterwards(hostile_server: ServerProcess) -> Iterator[None]:
-    server = psutil.Process(hostile_server.process.pid)
+def alive_and_idle_afterwards(private_server: ServerProcess) -> Iterator[None]:
+    server = psutil.Process(private_server.process.pid)
     before = server.memory_info().rss
     yield
     for line, count in sorted(seen.items()):
         print(f"{count:6} {line}")  # noqa: T201 - shown by `make fuzz`.
     after = server.memory_info().rss
     print(f"memory of the server: {before >> 20} MiB before, {after >> 20} MiB after")  # noqa: T201
-    with IRClient(hostile_server.target, metadata=dict(CREDENTIALS)) as client:
+    with IRClient(private_server.target, metadata=dict(CREDENTIALS)) as client:
         wait_until_idle(client, 60)
         assert json.loads(client.generate("hi", schema=SMALL_SCHEMA).ir_json)
 
 
-async def judged(channel: grpc.aio.Channel, path: str, data: bytes) -> None:
+async def check_call(channel: grpc.aio.Channel, path: str, data: bytes) -> None:
     """Makes a call and fails unless the contract allows its end."""
     method = path.rpartition("/")[2]
     options: Any = {"timeout": DEADLINE_SECONDS, "metadata": CREDENTIALS}
@@ -86,7 +86,7 @@ async def judged(channel: grpc.aio.Channel, path: str, data: bytes) -> None:
         else:
             await call
     except grpc.aio.AioRpcError as error:
-        judge_status(path, error)
+        check_status(path, error)
         return
     seen[f"{method} OK"] += 1
 
@@ -94,10 +94,10 @@ async def judged(channel: grpc.aio.Channel, path: str, data: bytes) -> None:
 async def send(target: str, inputs: Sequence[tuple[str, bytes]]) -> None:
     """Makes all the calls at once."""
     async with grpc.aio.insecure_channel(target) as channel:
-        await asyncio.gather(*(judged(channel, path, data) for path, data in inputs))
+        await asyncio.gather(*(check_call(channel, path, data) for path, data in inputs))
 
 
-def judge_status(path: str, error: Any) -> None:
+def check_status(path: str, error: Any) -> None:
     code = error.code()
     status = rpc_status.from_call(error)
     method = path.rpartition("/")[2]
@@ -124,12 +124,12 @@ def judge_status(path: str, error: Any) -> None:
     phases=(Phase.generate,),
 )
 @given(batch=st.lists(calls, min_size=BATCH, max_size=BATCH))
-def test_arbitrary_fields(hostile_server: ServerProcess, batch: list[tuple[str, bytes]]) -> None:
-    asyncio.run(send(hostile_server.target, batch))
+def test_arbitrary_fields(private_server: ServerProcess, batch: list[tuple[str, bytes]]) -> None:
+    asyncio.run(send(private_server.target, batch))
 
 
-def test_damaged_messages(hostile_server: ServerProcess) -> None:
+def test_damaged_messages(private_server: ServerProcess) -> None:
     print(f"GENIR_FUZZ_SEED={SEED}")  # noqa: T201 - what repeats a failure.
     damage = Damage(SEED)
     for _ in range(max(1, INPUTS // 2 // BATCH)):
-        asyncio.run(send(hostile_server.target, [damage.inputs() for _ in range(BATCH)]))
+        asyncio.run(send(private_server.target, [damage.inputs() for _ in range(BATCH)]))

@@ -1,6 +1,6 @@
-"""A whole server with TLS, callers and a health port, as an operator starts it.
+"""A server process with TLS, callers and a health port.
 
-Nothing here waits for the model: the ports are open while it loads.
+The test does not wait for the model: the ports are open while it loads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOKEN = "the-operators-token"  # noqa: S105 - known to the test's own server.
 
 
-def test_tls_callers_and_the_health_port(tmp_path: Path) -> None:
+def test_tls_callers_and_health_port(tmp_path: Path) -> None:
     old, new = Authority("old"), Authority("new")
     old.server().write(tmp_path / "tls.crt", tmp_path / "tls.key")
     for name, authority in (("old", old), ("new", new)):

@@ -1,4 +1,4 @@
-"""The manifest's probes and times against a real server: load, ready, drain, dead."""
+"""The probes of the Kubernetes manifest against a server: loading, ready, draining, dead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-# A machine under load is slow to answer a probe; a kubelet waits for it just the same.
+# A busy machine answers probes late.
 SLACK_SECONDS = 10.0
 LONG_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -28,7 +28,7 @@ LONG_SCHEMA: dict[str, Any] = {
 }
 
 
-def test_the_pods_life_as_its_kubelet_sees_it(
+def test_probes_follow_the_pod_from_load_to_death(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = str(make_tiny_model())
@@ -44,23 +44,23 @@ def test_the_pods_life_as_its_kubelet_sees_it(
     server = ServerProcess(tmp_path, ["--model", model])
     try:
         with Kubelet(server.target, manifest) as kubelet:
-            # Load: started and alive at once, ready only when the model is there.
+            # Loading: started and alive at once, ready only with the model.
             ready = kubelet.wait_for(ready=True, seconds=READY_SECONDS)
             (line,) = server.log_lines("ready")
             assert kubelet.state.started_at is not None
-            # Alive for most of the time that it loaded, not only once it was ready.
+            # Alive during most of the loading.
             assert kubelet.state.started_at - began < (ready - began) / 2
             assert line["seconds"] < ready - began
             assert not kubelet.state.restarts_wanted
 
-            # Ready: a call runs when the pod is told to go.
+            # Ready: a call runs when the pod is terminated.
             outcome: list[object] = []
 
             def call() -> None:
                 with IRClient(server.target, retry=RetryPolicy(max_attempts=1)) as client:
                     outcome.append(client.generate("Write.", schema=LONG_SCHEMA, timeout=300))
 
-            # The hook runs first; the server serves on, for those who have not heard yet.
+            # The preStop hook runs first, and the server still serves.
             terminated = time.monotonic()
             time.sleep(pre_stop)
             kubelet.wait_for(ready=True, seconds=SLACK_SECONDS)
@@ -71,7 +71,7 @@ def test_the_pods_life_as_its_kubelet_sees_it(
                     time.sleep(0.02)
             server.send(signal.SIGTERM)
 
-            # Drain: not ready any more, but alive: nobody restarts what finishes its work.
+            # Draining: not ready but alive, so that the kubelet does not restart it.
             told = time.monotonic()
             gone = kubelet.wait_for(ready=False, seconds=60)
             promised = readiness["periodSeconds"] * readiness["failureThreshold"]
@@ -85,7 +85,7 @@ def test_the_pods_life_as_its_kubelet_sees_it(
                 at >= ended - liveness["timeoutSeconds"] for at, _ in kubelet.state.restarts_wanted
             )
 
-            # Dead: nobody answers, and liveness says so in its own time.
+            # Dead: liveness fails after its own threshold.
             dead = kubelet.wait_for_restart(
                 liveness["periodSeconds"] * (liveness["failureThreshold"] + 1) + SLACK_SECONDS
             )
