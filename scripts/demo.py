@@ -26,15 +26,15 @@ COMMANDS = (
     ("warmup",),
     (
         "generate",
-        "Bug report: the editor crashes with a null pointer when I save a file twice in a row.",
-        "--schema",
-        TRIAGE,
+        "Describe a function that reads a CSV file and returns its rows as a list of dictionaries.",
+        "--stream",
         *OPTIONS,
     ),
     (
         "generate",
-        "Describe a function that reads a CSV file and returns its rows as a list of dictionaries.",
-        "--stream",
+        "Bug report: the editor crashes with a null pointer when I save a file twice in a row.",
+        "--schema",
+        TRIAGE,
         *OPTIONS,
     ),
 )
