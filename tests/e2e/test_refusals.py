@@ -34,7 +34,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 MAX_DETAILS_BYTES = 6 * 1024
 
-OUT_OF_RANGE: dict[str, Any] = {
+SAMPLING_OUT_OF_RANGE: dict[str, Any] = {
     "temperature": float("nan"),
     "top_p": 0.0,
     "min_p": 1.5,
@@ -43,6 +43,9 @@ OUT_OF_RANGE: dict[str, Any] = {
     "frequency_penalty": 3.0,
     "presence_penalty": -2.5,
     "repetition_penalty": 1e-46,
+}
+OTHERS_OUT_OF_RANGE: dict[str, Any] = {
+    "prompt": "",
     "max_tokens": 0,
     "priority": 5000,
     "max_attempts": 99,
@@ -87,10 +90,14 @@ def test_malformed_request_id(stub: Stub) -> None:
     assert_refused(refusal, "INVALID_FIELD", "spec.request_id")
 
 
-def test_every_value_out_of_range_is_reported_at_once(stub: Stub) -> None:
-    refusal = refused(stub, "", **OUT_OF_RANGE)
-    assert_refused(refusal, "INVALID_FIELD", "spec.prompt")
-    assert set(refusal.fields) == {"spec.prompt", *(f"spec.{name}" for name in OUT_OF_RANGE)}
+@pytest.mark.parametrize(
+    "values", [SAMPLING_OUT_OF_RANGE, OTHERS_OUT_OF_RANGE], ids=["sampling", "others"]
+)
+def test_every_value_out_of_range_is_reported_at_once(stub: Stub, values: dict[str, Any]) -> None:
+    refusal = refused(stub, **values)
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+    assert set(refusal.fields) == {f"spec.{name}" for name in values}
+    assert refusal.details_bytes < MAX_DETAILS_BYTES
 
 
 def test_malformed_schema_names_line_and_column(stub: Stub) -> None:
