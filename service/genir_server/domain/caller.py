@@ -1,4 +1,4 @@
-"""Who calls and what it may do, as every transport and observer knows it."""
+"""A caller and its permissions, as every transport and observer sees them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from genir_server.domain.errors import GenirError, Reason
 
 
 class Permission(StrEnum):
-    """What a caller may be allowed to do, spelled as in the callers file."""
+    """A permission, spelled as in the callers file."""
 
     GENERATE = "generate"
     WARMUP = "warmup"
@@ -21,7 +21,7 @@ class Caller:
     """One caller.
 
     Attributes:
-        name: as the callers file has it, or the name in a certificate; "" when nobody was asked.
+        name: its name in the callers file or in its certificate; "" without authentication.
         permissions: what it may do.
     """
 
@@ -29,7 +29,7 @@ class Caller:
     permissions: frozenset[Permission]
 
     def require(self, permission: Permission) -> None:
-        """Refuses what the caller may not do, without a word on what would be needed.
+        """Refuses a caller without `permission`. The message does not name the permission.
 
         Raises:
             GenirError: PERMISSION_DENIED.
@@ -39,4 +39,4 @@ class Caller:
 
 
 ANYONE = Caller("", frozenset(Permission))
-"""Every caller of a server that authenticates nobody."""
+"""The caller of every call on a server without authentication."""

@@ -1,7 +1,7 @@
 """The one exception that carries a refusal or a failure out of the core.
 
-The core knows no gRPC: it says *why* something failed with a `Reason`; a transport decides which
-status code that is.
+The core does not know gRPC. It says why something failed with a `Reason`; the transport maps the
+reason to a status code.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field of the request that is at fault.
+    """One invalid field of a request.
 
     `field` is its path from the request message, such as ``spec.json_schema``; `description` tells
     the caller what to change.
@@ -61,10 +61,10 @@ class GenirError(Exception):
     Args:
         reason: the stable reason.
         message: tells the caller what to change. Holds neither prompts nor outputs.
-        fields: the fields at fault, for bad input.
-        retry_after: seconds after which the same call may succeed; None where a retry is no help.
+        fields: the invalid fields, for bad input.
+        retry_after: seconds after which the same call may succeed; None if a retry does not help.
         failure: what a generation that failed left behind.
-        metadata: further facts as strings, such as a limit and the value that broke it.
+        metadata: further facts as strings, such as a limit and the value that exceeded it.
 
     """
 
@@ -88,7 +88,7 @@ class GenirError(Exception):
 
 
 def invalid_field(field: str, description: str) -> GenirError:
-    """The error for one bad field: `description` completes the sentence "<field> …"."""
+    """The error for one invalid field. `description` completes the sentence "<field> …"."""
     return GenirError(
         Reason.INVALID_FIELD,
         f"{field} {description}",

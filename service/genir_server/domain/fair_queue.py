@@ -1,4 +1,7 @@
-"""A queue of things to be used in turns, in which nobody waits behind one other's many."""
+"""A pool whose items go to waiting callers round-robin.
+
+One caller's backlog never blocks the others.
+"""
 
 from __future__ import annotations
 
@@ -10,60 +13,60 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """Hands out items that come back, such as workers, to callers in turns.
+    """A pool of reusable items, such as workers.
 
-    When an item comes and several callers wait, each caller's oldest wait is served in turn (round
-    robin), so that a caller who asks once waits for at most one item of each of the others, however
-    often they ask.
+    When an item becomes free and several callers wait, the callers are served round-robin, each
+    with its oldest request. So a caller with one request waits for no more than one item of each
+    other caller, however many requests the others have.
     """
 
     def __init__(self) -> None:
         self._free: deque[Item] = deque()
-        # In the order in which callers are served next. None has an empty line.
-        self._lines: dict[str, deque[asyncio.Future[Item]]] = {}
+        # Callers in the order in which they are served. No queue is empty.
+        self._queues: dict[str, deque[asyncio.Future[Item]]] = {}
 
     @property
     def free(self) -> int:
-        """How many items nobody has."""
+        """Number of free items."""
         return len(self._free)
 
     def put(self, item: Item) -> None:
-        """Gives an item to whoever is next, or keeps it until somebody comes."""
-        while self._lines:
-            caller, line = next(iter(self._lines.items()))
-            waiter = line.popleft()
-            # One that was cancelled and has not noticed yet costs its caller no turn.
+        """Adds an item, or returns one: the next waiting caller gets it, if there is one."""
+        while self._queues:
+            caller, queue = next(iter(self._queues.items()))
+            waiter = queue.popleft()
+            # A cancelled waiter that has not run yet does not cost its caller a turn.
             waits = not waiter.done()
-            if waits or not line:
-                del self._lines[caller]
+            if waits or not queue:
+                del self._queues[caller]
             if waits:
-                if line:
-                    # To the end: the others come first now.
-                    self._lines[caller] = line
+                if queue:
+                    # To the end: the other callers are next.
+                    self._queues[caller] = queue
                 waiter.set_result(item)
                 return
         self._free.append(item)
 
     async def get(self, caller: str) -> Item:
-        """The next item; waits for this caller's turn while there is none."""
+        """Takes an item; waits for this caller's turn while none is free."""
         if self._free:
             return self._free.popleft()
         waiter: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(caller, deque()).append(waiter)
+        self._queues.setdefault(caller, deque()).append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                # It came in the same moment: the next one may have it.
+                # The item arrived together with the cancellation: pass it on.
                 self.put(waiter.result())
             else:
-                self._forget(caller, waiter)
+                self._remove(caller, waiter)
             raise
 
-    def _forget(self, caller: str, waiter: asyncio.Future[Item]) -> None:
-        line = self._lines.get(caller)
-        # `put` may have come across it first.
-        if line is not None and waiter in line:
-            line.remove(waiter)
-            if not line:
-                del self._lines[caller]
+    def _remove(self, caller: str, waiter: asyncio.Future[Item]) -> None:
+        queue = self._queues.get(caller)
+        # `put` may have removed it first.
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
+            if not queue:
+                del self._queues[caller]

@@ -1,17 +1,17 @@
-"""Limits on one request, checked before anything costly is done, and its defaults."""
+"""Limits on one request, checked before any costly work, and its defaults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 DEFAULT_MAX_TOKENS = 2048
-"""Completion budget, in tokens, of a request that sets none."""
+"""Completion budget in tokens of a request without `max_tokens`."""
 
 DEFAULT_MAX_ATTEMPTS = 2
-"""Attempts of a request that sets no number."""
+"""Attempts of a request without `max_attempts`."""
 
 MAX_TOKENS_PER_DELTA = 1024
-"""Largest `tokens_per_delta` that a caller may ask for."""
+"""Maximum `tokens_per_delta` of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class RequestLimits:
     Attributes:
         max_input_bytes: UTF-8 bytes of prompt, conversation and system message together.
         max_messages: messages in a conversation.
-        max_attempts: attempts that a caller may ask for.
+        max_attempts: attempts that a request may ask for.
         max_priority: absolute value of a priority.
         max_warmup_schemas: schemas of one warm-up.
     """

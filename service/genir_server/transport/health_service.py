@@ -1,9 +1,8 @@
 """The standard health service, `grpc.health.v1`.
 
-grpcio has one for asyncio. In it, a watcher that leaves takes the others' notifications along: they
-share a condition that the first to leave deletes (1.78), so that a load balancer behind another one
-would not hear of a server that went away. It also holds up every change while one watcher is
-written to.
+grpcio's own asyncio servicer has two faults (1.78). All watchers of a name share one condition, and
+the first watcher to leave deletes it, so the others get no further updates. A write to one watcher
+also delays every change of status.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HealthService(health_pb2_grpc.HealthServicer):
-    """Statuses by name, told to whoever asks and to whoever watches."""
+    """Serving statuses by service name, for Check and Watch."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, Status] = {}
@@ -33,7 +32,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Check(  # noqa: N802 - the name in the contract.
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        """The status of one name; NOT_FOUND for one that there is not."""
+        """The status of one name; NOT_FOUND for an unknown name."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND)
@@ -42,33 +41,33 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802 - the name in the contract.
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> None:
-        """The status of one name, now and after each change, until the caller leaves.
+        """Sends the status of one name now and after each change, until the client leaves.
 
-        A change that is undone while the one before is being written is not told.
+        A change that is reverted while the previous one is being written is not sent.
         """
-        told: Status | None = None
+        sent: Status | None = None
         while True:
             change = self._change
             status = self._statuses.get(
                 request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             )
-            if status != told:
+            if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
-                told = status
+                sent = status
             await change.wait()
 
     def set(self, name: str, status: Status) -> None:
-        """Changes the status of a name, unless the service has been told to stop."""
+        """Sets the status of a name. Has no effect after `stop`."""
         if not self._final:
             self._statuses[name] = status
-            self._tell()
+            self._notify()
 
     def stop(self) -> None:
-        """Turns every name to NOT_SERVING, for good."""
+        """Sets every name to NOT_SERVING permanently."""
         self._final = True
         self._statuses = dict.fromkeys(self._statuses, health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._change.set()
         self._change = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Puts the gRPC server together: services, interceptor, options, health."""
+"""Builds the gRPC servers: services, interceptors, options, health."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIVENESS = "liveness"
 READINESS = "readiness"
 
 MIN_PING_INTERVAL_MS = 5_000
-"""How often a client may ping: usual keepalive settings are 10 s and more."""
+"""Minimum interval between a client's pings; common keepalive settings are 10 s and more."""
 
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
@@ -45,8 +45,8 @@ class StandardHealth:
     """`grpc.health.v1` for "", the service, "liveness" and "readiness", following the lifecycle.
 
     Readiness is SERVING while generate calls are accepted, unless the operator has turned it off.
-    Liveness is SERVING unless the engine has failed for good, which only a restart of the process
-    mends: not while it is being restarted in place.
+    Liveness is SERVING unless the engine has failed permanently and the process must be restarted.
+    It stays SERVING while the engine restarts within the process.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
@@ -56,13 +56,13 @@ class StandardHealth:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Sets every name, before the port opens, and follows the lifecycle from then on."""
+        """Sets every name and follows the lifecycle. Call it before the port opens."""
         self._publish(*self._state())
         self._lifecycle.listen(lambda: self._changes.put_nowait(self._state()))
         self._task = asyncio.create_task(self._follow(), name="standard-health")
 
     async def stop(self) -> None:
-        """Turns every name to NOT_SERVING for good."""
+        """Sets every name to NOT_SERVING permanently."""
         if self._task is not None:
             self._task.cancel()
         self.servicer.stop()
@@ -88,11 +88,11 @@ def build_server(
     calls: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with every service registered, not yet bound to a port."""
-    others = StandardServicesInterceptor(
+    standard = StandardServicesInterceptor(
         calls.authentication, message_timeout=settings.message_timeout
     )
     server = grpc.aio.server(
-        interceptors=(calls, others),
+        interceptors=(calls, standard),
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             *_options(settings),
@@ -112,13 +112,13 @@ def build_server(
 
 
 async def start(server: grpc.aio.Server, servicer: IRServicer, calls: CallInterceptor) -> None:
-    """Begins to serve what `build_server` made of these, once it is bound to a port."""
+    """Starts a server that `build_server` made and that is bound to a port."""
     await server.start()
     accept_concurrently(server, servicer, (calls,))
 
 
 def build_health_server(settings: ServerSettings, health: StandardHealth) -> grpc.aio.Server:
-    """A server that answers the standard health service alone, for probes that speak no TLS."""
+    """A server with the standard health service only, for probes without TLS."""
     server = grpc.aio.server(
         interceptors=(StandardServicesInterceptor(message_timeout=settings.message_timeout),),
         options=(
@@ -131,24 +131,27 @@ def build_health_server(settings: ServerSettings, health: StandardHealth) -> grp
 
 
 def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
-    """What every port has. grpc-core ignores names that it does not know: tests see the effects."""
+    """Channel options of every port.
+
+    grpc-core ignores unknown names silently, so tests check the effect of each option.
+    """
     options = (
-        # Without this a second server on the same port is silently given half of the calls.
+        # Otherwise a second server on the same port silently receives half of the calls.
         ("grpc.so_reuseport", 0),
-        # Clients may ping during a long silent call without being cut off.
+        # Clients may ping during a long silent call.
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Both the same: between them grpc-core refuses at random.
+        # Equal values: grpc-core refuses at random between a soft and a hard limit.
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
-        # A connection that does not get as far as HTTP/2 settings.
+        # Closes a connection that does not reach HTTP/2 settings in time.
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-        # One whose other end does not acknowledge our settings: until then grpc-core does not hold
-        # it to the limit on metadata.
+        # Closes a connection whose client does not acknowledge our settings. Until it does,
+        # grpc-core does not enforce the limit on metadata.
         ("grpc.http2.settings_timeout", _SETTINGS_MS),
-        # One that nobody uses, and one whose other end is gone.
+        # Closes idle connections, and connections whose client is gone.
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
@@ -164,10 +167,10 @@ def bind(
     port: int,
     credentials: grpc.ServerCredentials | None = None,
 ) -> int:
-    """Binds the server and gives the port; without credentials it is plaintext.
+    """Binds the server and returns the port. Without credentials the port is plaintext.
 
     Raises:
-        BindError: the address is taken or not ours.
+        BindError: the address is in use or does not belong to this host.
     """
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     try:

@@ -1,8 +1,8 @@
-"""What surrounds the calls of the standard services, health and reflection.
+"""Guards the calls of the standard services, health and reflection.
 
-grpcio answers an undecodable message with UNKNOWN and the text of an exception, and waits without
-limit for a message that does not come. Health is open to everybody; reflection needs the debug
-permission.
+grpcio answers an undecodable message with UNKNOWN and an exception's text, and waits without limit
+for a request message. Here such calls get a documented status and a time limit. Health is open to
+every caller; reflection needs the debug permission.
 """
 
 from __future__ import annotations

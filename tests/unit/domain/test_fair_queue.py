@@ -9,7 +9,7 @@ from genir_server.domain.fair_queue import FairQueue
 
 
 async def served(queue: FairQueue[int], callers: list[str], items: int = 1) -> list[str]:
-    """Who is served in which order, when all wait before the first item comes."""
+    """The order in which callers are served when all wait before the first item arrives."""
     order: list[str] = []
 
     async def use(caller: str) -> None:
@@ -26,19 +26,19 @@ async def served(queue: FairQueue[int], callers: list[str], items: int = 1) -> l
     return order
 
 
-async def test_callers_are_served_in_turns() -> None:
+async def test_callers_are_served_round_robin() -> None:
     order = await served(FairQueue(), ["a", "a", "a", "a", "b", "c", "b"])
     assert order == ["a", "b", "c", "a", "b", "a", "a"]
 
 
-async def test_who_comes_to_a_free_item_does_not_wait() -> None:
+async def test_free_item_is_taken_without_waiting() -> None:
     queue: FairQueue[int] = FairQueue()
     queue.put(1)
     queue.put(2)
     assert [await queue.get("a"), await queue.get("a")] == [1, 2]
 
 
-async def test_who_stops_waiting_leaves_the_turn_to_the_next() -> None:
+async def test_cancelled_waiter_passes_its_turn_on() -> None:
     queue: FairQueue[int] = FairQueue()
     tasks = [asyncio.create_task(queue.get(caller)) for caller in "aab"]
     await asyncio.sleep(0)
@@ -48,10 +48,10 @@ async def test_who_stops_waiting_leaves_the_turn_to_the_next() -> None:
     queue.put(2)
     assert [await tasks[1], await tasks[2]] == [1, 2]
     # Nothing is kept of callers who have gone.
-    assert not queue._lines
+    assert not queue._queues
 
 
-async def test_an_item_that_comes_before_the_leaving_is_noticed_goes_to_the_next() -> None:
+async def test_item_goes_to_the_next_waiter_after_an_unnoticed_cancellation() -> None:
     queue: FairQueue[int] = FairQueue()
     tasks = [asyncio.create_task(queue.get(caller)) for caller in "aba"]
     await asyncio.sleep(0)
@@ -70,10 +70,10 @@ async def test_an_item_that_comes_before_the_leaving_is_noticed_goes_to_the_next
         (await asyncio.gather(alone, return_exceptions=True))[0], asyncio.CancelledError
     )
     assert await queue.get("d") == 3
-    assert not queue._lines
+    assert not queue._queues
 
 
-async def test_an_item_that_comes_as_its_caller_leaves_is_not_lost() -> None:
+async def test_item_is_not_lost_when_its_waiter_is_cancelled_meanwhile() -> None:
     queue: FairQueue[int] = FairQueue()
     leaving, staying = (asyncio.create_task(queue.get(caller)) for caller in "ab")
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ async def test_an_item_that_comes_as_its_caller_leaves_is_not_lost() -> None:
     callers=st.lists(st.sampled_from("abcd"), min_size=1, max_size=30),
     items=st.integers(1, 3),
 )
-def test_nobody_is_left_out_and_nobody_waits_for_two_of_another(
+def test_no_caller_starves_or_waits_for_two_items_of_another(
     callers: list[str], items: int
 ) -> None:
     order = asyncio.run(served(FairQueue(), callers, items))
