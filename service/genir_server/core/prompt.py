@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SYSTEM = (
     "You write intermediate representations for code generation tools. "
-    "Answer with one JSON value and none else. Be precise and brief."
+    "Answer with one JSON value and nothing else. Be precise and brief."
 )
 """The system message of a request that has none."""
 
