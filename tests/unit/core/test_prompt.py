@@ -133,3 +133,11 @@ async def test_a_conversation_keeps_its_own_system_message() -> None:
     await build_prompt(request(prompt=None, conversation=conversation), prepared(), engine)
     assert engine.chats[-1][0].content.startswith("Mine.")
     assert len(engine.chats[-1]) == 2
+
+
+def test_default_system_message_keeps_its_wording() -> None:
+    # Models see it: another word changes what they write at temperature 0.
+    assert DEFAULT_SYSTEM == (
+        "You write intermediate representations for code generation tools. "
+        "Answer with one JSON value and nothing else. Be precise and brief."
+    )
