@@ -136,7 +136,7 @@ class ServerProcess:
         self._calls = CallInterceptor(
             settings.default_deadline,
             self._access.authentication,
-            unread_timeout=settings.unread_timeout,
+            slow_reader_timeout=settings.slow_reader_timeout,
             message_timeout=settings.message_timeout,
             observers=self._observation.observers,
             log_content=settings.log_content,

@@ -169,11 +169,11 @@ class ServerSettings(BaseSettings):
     default_deadline: float = Field(
         600.0, gt=0, description="Seconds that a call without a deadline of its own may take."
     )
-    unread_timeout: float = Field(
+    slow_reader_timeout: float = Field(
         60.0,
         gt=0,
-        description="Seconds that a stream may stay unread before it is given up, so that its "
-        "place goes to others.",
+        description="Seconds that a client may leave its stream unread before the server ends the "
+        "call and frees its place.",
     )
     tokens_per_delta: int = Field(
         1,

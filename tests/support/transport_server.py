@@ -54,7 +54,7 @@ async def serving(
     *schemas: str,
     places: int = 8,
     default_deadline: float = 60.0,
-    unread_timeout: float = 60.0,
+    slow_reader_timeout: float = 60.0,
     client_options: Sequence[tuple[str, int]] = (),
     observers: Sequence[CallObserver] = (),
     tokens_per_delta: int = 1,
@@ -73,7 +73,9 @@ async def serving(
         limits=RequestLimits(),
         tokens_per_delta=tokens_per_delta,
     )
-    calls = CallInterceptor(default_deadline, unread_timeout=unread_timeout, observers=observers)
+    calls = CallInterceptor(
+        default_deadline, slow_reader_timeout=slow_reader_timeout, observers=observers
+    )
     health = StandardHealth(lifecycle)
     settings = ServerSettings.model_validate({})
     server = build_server(settings, servicer, health, calls)

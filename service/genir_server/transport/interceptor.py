@@ -59,7 +59,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         default_deadline: seconds that a call without a deadline of its own may take.
         authentication: identifies callers. Default: every caller may do everything.
-        unread_timeout: seconds that the caller may leave a stream unread before the call is ended.
+        slow_reader_timeout: seconds that the caller may leave a stream unread; then the call ends.
         message_timeout: seconds within which the request message must arrive.
         observers: notified of every call, in this order.
         log_content: whether text that may quote a prompt or an output goes into the log.
@@ -70,14 +70,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         default_deadline: float,
         authentication: Authentication | None = None,
         *,
-        unread_timeout: float = 60.0,
+        slow_reader_timeout: float = 60.0,
         message_timeout: float = MESSAGE_SECONDS,
         observers: Sequence[CallObserver] = (),
         log_content: bool = False,
     ) -> None:
         self._default_deadline = default_deadline
         self.authentication = authentication or Authentication()
-        self._unread_timeout = unread_timeout
+        self._slow_reader_timeout = slow_reader_timeout
         self._message_timeout = message_timeout
         self._observers = observers
         self._log_content = log_content
@@ -127,7 +127,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with self._guard(name, context) as record:
                 request = await self._receive(context, record, decode)
                 slow_reader = SlowReaderWatch(
-                    self._unread_timeout, partial(self._cut_off_slow_reader, _this_task(), record)
+                    self._slow_reader_timeout,
+                    partial(self._cut_off_slow_reader, _this_task(), record),
                 )
                 with slow_reader.watching():
                     async with aclosing(behavior(request, context)) as responses:
@@ -180,7 +181,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # The caller may not read this status either, and may see its own deadline instead.
         record.cut_off = GenirError(
             Reason.DEADLINE_EXCEEDED,
-            f"the caller did not read the stream for {self._unread_timeout:g} s",
+            f"the caller did not read the stream for {self._slow_reader_timeout:g} s",
         )
         task.cancel()
 

@@ -192,7 +192,7 @@ class FloodingEngine(ScriptedEngine):
 
 async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
     engine = FloodingEngine()
-    async with serving(engine, unread_timeout=3.0) as served:
+    async with serving(engine, slow_reader_timeout=3.0) as served:
         stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
         assert (await stream.read()).WhichOneof("event") == "accepted"
         await asyncio.sleep(0.5)
@@ -206,7 +206,7 @@ async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
 async def test_a_slow_reader_gets_everything() -> None:
     engine = FloodingEngine()
     engine.chunks = 40
-    async with serving(engine, unread_timeout=5.0) as served:
+    async with serving(engine, slow_reader_timeout=5.0) as served:
         stream = served.stub.StreamIR(
             ir_service_pb2.StreamIRRequest(
                 spec=generation_pb2.GenerationSpec(prompt="hi", max_attempts=1)
