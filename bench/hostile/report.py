@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from bench.hostile.processes import Processes
     from bench.hostile.traffic import Experience
 
-MOST_SECONDS = 2.0
-MOST_GAP_RATIO = 3.0
-MOST_PROBE_SECONDS = 0.1
+MAX_SECONDS = 2.0
+MAX_GAP_RATIO = 3.0
+MAX_PROBE_SECONDS = 0.1
 STALL_SECONDS = 2.0
-MOST_GROWTH = 256.0
+MAX_GROWTH = 256.0
 _COLUMNS = (
     "phase",
     "attacks",
@@ -79,7 +79,7 @@ def broken_promises(
             broken += [
                 f"{hit.name}: decided after {hit.decided:.2f} s"
                 for hit in phase.hits
-                if hit.decided > MOST_SECONDS
+                if hit.decided > MAX_SECONDS
             ]
         broken += [f"{phase.name}: honest caller: {why}" for why in set(phase.experience.failures)]
         longest = quantile(phase.experience.gaps, 1.0)
@@ -94,7 +94,7 @@ def broken_promises(
     broken += [
         f"the {role} grew from {before.memory[role]} to {after.memory[role]} MiB"
         for role in ("server", "engine", "workers")
-        if after.memory[role] > before.memory[role] + MOST_GROWTH
+        if after.memory[role] > before.memory[role] + MAX_GROWTH
     ]
     return broken
 
@@ -105,13 +105,13 @@ def missed_aims(phases: Sequence[Phase]) -> list[str]:
     missed = []
     for phase in phases[1:]:
         longest = quantile(phase.experience.gaps, 1.0)
-        if longest > MOST_GAP_RATIO * usual:
+        if longest > MAX_GAP_RATIO * usual:
             missed.append(
                 f"{phase.name}: the longest gap between tokens is {longest / usual:.1f} times the "
                 f"usual p99 ({1e3 * longest:.0f} and {1e3 * usual:.0f} ms)"
             )
         slowest = quantile(phase.experience.probes, 1.0)
-        if slowest > MOST_PROBE_SECONDS:
+        if slowest > MAX_PROBE_SECONDS:
             missed.append(f"{phase.name}: the slowest probe took {1e3 * slowest:.0f} ms")
     return missed
 

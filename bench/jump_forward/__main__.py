@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
 _STOCK = "stock"
-_LEAST_TASKS = 4
+_MIN_TASKS = 4
 """Requests in a round where fewer are in flight."""
 
 
@@ -105,7 +105,7 @@ def main() -> int:
         "--tasks",
         type=int,
         help="requests in a round; by default as many as at once, but at least "
-        f"{_LEAST_TASKS}, and one for every schema",
+        f"{_MIN_TASKS}, and one for every schema",
     )
     parser.add_argument(
         "--dtype", default=embedded_dtype(), choices=("auto", "bfloat16", "float32")
@@ -141,7 +141,7 @@ def _tasks(options: argparse.Namespace, at_once: int) -> list[Task]:
     )
     return [
         Task(prompts[number % len(prompts)], schemas[number % len(schemas)])
-        for number in range(options.tasks or max(_LEAST_TASKS, at_once, len(schemas)))
+        for number in range(options.tasks or max(_MIN_TASKS, at_once, len(schemas)))
     ]
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from bench.schemas.rows import Row
     from genir_server.schema.analysis import Analysis
 
-MOST_INSTANCES = 40
+MAX_INSTANCES = 40
 """Instances of one schema that are checked."""
 
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 """An instance with a longer text is not tried on an engine."""
 
 
@@ -77,7 +77,7 @@ class InstanceChecker:
         subject = _Subject(text, analysis, self._tokenizer)
         outcomes = Outcomes()
         for index, instance in enumerate(instances):
-            if index == MOST_INSTANCES:
+            if index == MAX_INSTANCES:
                 break
             if instance.valid:
                 outcomes.valid += 1
@@ -135,7 +135,7 @@ class _Subject:
         # Its own order is tried as well: which of several alternatives set the order is a guess.
         for order in (self.relaxed_schema, {}):
             written = in_engine_order(value, order).encode()
-            if len(written) > MOST_BYTES:
+            if len(written) > MAX_BYTES:
                 return None
             self._acceptor.reset()
             if self._acceptor.take(written) >= 0 and self._acceptor.complete():

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from bench.schemas.corpus import Case
 
 _READY_SECONDS = 600.0
-_LONGEST_TOPIC = 300
+_MAX_TOPIC = 300
 _PROGRESS_EVERY = 20
 # Reasons with which a schema itself is refused, before anything is generated.
 _REFUSALS = frozenset({"SCHEMA_INVALID", "SCHEMA_UNSUPPORTED", "SCHEMA_TOO_COMPLEX"})
 _DEAD = frozenset({"ENGINE_DEAD", "UNAVAILABLE"})
-_MOST_SERVERS = 4
+_MAX_SERVERS = 4
 _KINDS = ("exact", "relaxed", "refused", "unknown")
 
 
@@ -98,7 +98,7 @@ def _generate_all(chosen: Sequence[Case], rows: RowsFile, options: argparse.Name
         _EngineDiesError: it dies again and again; the message names the schemas.
 
     """
-    for deaths in range(_MOST_SERVERS):
+    for deaths in range(_MAX_SERVERS):
         left = [case for case in chosen if case.key not in rows]
         if not left:
             return deaths
@@ -108,7 +108,7 @@ def _generate_all(chosen: Sequence[Case], rows: RowsFile, options: argparse.Name
         if not orphans:
             return deaths
         print(f"the engine died over one of: {', '.join(orphans)}", file=sys.stderr)
-    raise _EngineDiesError(f"the engine died {_MOST_SERVERS} times; see {_log(options)}")
+    raise _EngineDiesError(f"the engine died {_MAX_SERVERS} times; see {_log(options)}")
 
 
 def _log(options: argparse.Namespace) -> Path:
@@ -201,7 +201,7 @@ def _prompt(schema: str) -> str:
     topic = ". ".join(text.strip(" .") for text in told if isinstance(text, str) and text.strip())
     if not topic:
         return "Write one realistic example."
-    return f"Write one realistic example of this: {topic[:_LONGEST_TOPIC]}."
+    return f"Write one realistic example of this: {topic[:_MAX_TOPIC]}."
 
 
 def summed(rows: Sequence[Row]) -> Row:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import llguidance
 
-_MOST_STEPS = 20_000
+_MAX_STEPS = 20_000
 
 
 class Acceptor(Protocol):
@@ -85,7 +85,7 @@ class GuidedWriter:
 
     def _take(self, text: bytes) -> int:
         self._steps += 1
-        if self._steps > _MOST_STEPS:
+        if self._steps > _MAX_STEPS:
             self.gave_up = True
             return -1
         return self._acceptor.take(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.schemas.corpus import Case
     from bench.schemas.rows import Row, RowsFile
 
-_LONGEST_MESSAGE = 300
+_MAX_MESSAGE = 300
 _TRIES = 3
 
 
@@ -64,7 +64,7 @@ async def _one(
         row |= {
             "reason": error.reason.value,
             "limit": error.metadata.get("limit"),
-            "message": error.message[:_LONGEST_MESSAGE],
+            "message": error.message[:_MAX_MESSAGE],
         }
     else:
         row["wall_seconds"] = time.perf_counter() - start

@@ -40,7 +40,7 @@ _START_SECONDS = 300.0
 _WALL_SECONDS = 120.0
 _OUT_OF_MEMORY = (b"memory allocation", b"MemoryError", b"bad_alloc", b"out of memory")
 # Rust's and C++'s ways of ending a process leave SIGABRT; which of them it was, stderr tells.
-_MOST_STDERR = 1 << 20
+_MAX_STDERR = 1 << 20
 
 
 async def measure_plain(
@@ -154,7 +154,7 @@ class _PlainProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         assert self._process.stderr is not None  # noqa: S101 - it was started with a pipe
-        last = await self._process.stderr.read(_MOST_STDERR)
+        last = await self._process.stderr.read(_MAX_STDERR)
         return await self._process.wait(), last
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from bench.schemas.check import MOST_BYTES, MOST_INSTANCES, Outcomes
+from bench.schemas.check import MAX_BYTES, MAX_INSTANCES, Outcomes
 from bench.schemas.guided import Acceptor, GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written
 from bench.schemas.plain import INSTANCE_SECONDS, MEMORY_BYTES
@@ -25,7 +25,7 @@ from genir_server.schema.isolation.framing import read_frame, write_frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LONGEST_MESSAGE = 300
+_MAX_MESSAGE = 300
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         try:
             acceptor = subject.compile(request["schema"])
         except Exception as fault:  # noqa: BLE001 - whatever vLLM raises is what its caller gets
-            result = {"outcome": "refused", "message": str(fault)[:_LONGEST_MESSAGE]}
+            result = {"outcome": "refused", "message": str(fault)[:_MAX_MESSAGE]}
             acceptor = None
         else:
             result = {"outcome": "accepted"}
@@ -142,10 +142,10 @@ class _XgrammarAcceptor:
 
 def _check(acceptor: Acceptor, schema: str, instances: list[tuple[object, bool]]) -> Outcomes:
     outcomes = Outcomes()
-    for index, (value, valid) in enumerate(instances[:MOST_INSTANCES]):
+    for index, (value, valid) in enumerate(instances[:MAX_INSTANCES]):
         outcomes.valid += valid
         outcomes.invalid += not valid
-        if len(json.dumps(value)) > MOST_BYTES:
+        if len(json.dumps(value)) > MAX_BYTES:
             outcomes.untested.append(index)
             continue
         writer = GuidedWriter(acceptor)

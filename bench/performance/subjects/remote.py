@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting
     from bench.performance.workload import Case
 
-_LONGEST_LINE = 1 << 26
+_MAX_LINE = 1 << 26
 
 
 class FrontEndError(Exception):
@@ -49,7 +49,7 @@ class Remote:
             *("-m", "bench.performance.subjects.driver", json.dumps(settings)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            limit=_MAX_LINE,
         )
         try:
             async with asyncio.timeout(READY_SECONDS):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SHORTENED_FROM_BYTES = 1_024
 """UTF-8 bytes of text from which on a digest is worth it; it may cost a second round trip."""
 
-_MOST_DIGESTS = 1_024
+_MAX_DIGESTS = 1_024
 _UNKNOWN_DIGEST = "SCHEMA_NOT_FOUND"
 
 
@@ -38,7 +38,7 @@ class KnownSchemas:
         with self._lock:
             self._digests[digest] = None
             self._digests.move_to_end(digest)
-            if len(self._digests) > _MOST_DIGESTS:
+            if len(self._digests) > _MAX_DIGESTS:
                 self._digests.popitem(last=False)
 
     def forget(self, digest: str) -> None:

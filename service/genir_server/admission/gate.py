@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from genir_server.admission.limits import AdmissionLimits
 
 _UNKNOWN_RETRY_SECONDS = 1.0
-_SHORTEST_RETRY_SECONDS = 0.1
-_LONGEST_RETRY_SECONDS = 30.0
+_MIN_RETRY_SECONDS = 0.1
+_MAX_RETRY_SECONDS = 30.0
 
 
 class _State(Enum):
@@ -120,7 +120,7 @@ class Admission:
         deadline: float | None = None,
         priority: int = 0,
         *,
-        least_tokens: int = 0,
+        known_tokens: int = 0,
     ) -> Iterator[Visit]:
         """Lets one call into the house for the length of the block.
 
@@ -128,13 +128,13 @@ class Admission:
             caller: who calls; counted and treated fairly by this name.
             deadline: when the call must be done, on the clock; None for never.
             priority: the lower number goes first.
-            least_tokens: what it asks for, as far as that is known before its prompt is made. The
+            known_tokens: what it asks for, as far as that is known before its prompt is made. The
                 more of the refusals happen here, the less they cost.
 
         Raises:
             GenirError: OVERLOADED when there is no room, or not in time.
         """
-        self._check_door(caller, deadline, priority, least_tokens)
+        self._check_door(caller, deadline, priority, known_tokens)
         visit = Visit(self, self._next_number, caller, deadline, priority)
         self._next_number += 1
         self._inside[caller] += 1
@@ -190,7 +190,7 @@ class Admission:
                 self._give_turns()
 
     def _check_door(
-        self, caller: str, deadline: float | None, priority: int, least_tokens: int
+        self, caller: str, deadline: float | None, priority: int, known_tokens: int
     ) -> None:
         limits = self.limits
         inside = self._inside.total()
@@ -209,7 +209,7 @@ class Admission:
         # Those who are still being prepared will stand in the queue too.
         preparing = inside - self.running - self.waiting
         ahead = preparing + sum(visit.priority <= priority for visit in self._waiting)
-        self._check_in_time(ahead + 1, deadline, self._pace.seconds_inside(least_tokens))
+        self._check_in_time(ahead + 1, deadline, self._pace.seconds_inside(known_tokens))
 
     def _check_may_wait(self, visit: Visit) -> None:
         most = self.limits.waiting_tokens
@@ -313,7 +313,7 @@ class Admission:
         return GenirError(
             Reason.OVERLOADED,
             f"{why}: try again later or elsewhere",
-            retry_after=min(max(retry_after, _SHORTEST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS),
+            retry_after=min(max(retry_after, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS),
             metadata=metadata,
         )
 

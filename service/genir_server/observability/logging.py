@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
 
-_LONGEST_FOREIGN_EVENT = 2_000
+_MAX_FOREIGN_EVENT = 2_000
 _ENGINE_STATE = "\n<state>"
 
 
@@ -71,7 +71,7 @@ def _cut_foreign_event(_logger: object, _method: str, event: EventDict) -> Event
     """Leaves out what a library says at length: llguidance quotes the whole schema, for one."""
     text = str(event.get("event", ""))
     head = text.partition(_ENGINE_STATE)[0]
-    if len(head) > _LONGEST_FOREIGN_EVENT:
-        head = f"{head[:_LONGEST_FOREIGN_EVENT]}…"
+    if len(head) > _MAX_FOREIGN_EVENT:
+        head = f"{head[:_MAX_FOREIGN_EVENT]}…"
     event["event"] = head
     return event

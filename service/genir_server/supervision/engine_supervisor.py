@@ -31,9 +31,9 @@ READY_MESSAGE = "Generate calls are accepted."
 _WATCH_SECONDS = 1.0
 """How often a standstill is looked for; a death is not waited for as long."""
 _WATCHES_PER_BOUND = 20
-_LONGEST_BACKOFF_SECONDS = 30.0
+_MAX_BACKOFF_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 20.0
-_LEAST_START_SECONDS = 300.0
+_MIN_START_SECONDS = 300.0
 _START_FACTOR = 10
 _SUSPICIOUS_SHARE = 0.25
 
@@ -155,7 +155,7 @@ class EngineSupervisor:
 
         while self._may_restart():
             now = time.monotonic()
-            pause = min(self._policy.backoff * 2 ** len(self._restarts), _LONGEST_BACKOFF_SECONDS)
+            pause = min(self._policy.backoff * 2 ** len(self._restarts), _MAX_BACKOFF_SECONDS)
             self._restarts.append(now)
             await asyncio.sleep(pause)
             attempt = asyncio.create_task(self._attempt(enter), name="engine-restart")
@@ -163,7 +163,7 @@ class EngineSupervisor:
                 # Not cancelled when it is late: a start cannot be, only its process can be left.
                 done, _ = await asyncio.wait(
                     (attempt,),
-                    timeout=max(_LEAST_START_SECONDS, _START_FACTOR * self._start_seconds),
+                    timeout=max(_MIN_START_SECONDS, _START_FACTOR * self._start_seconds),
                 )
             except asyncio.CancelledError:
                 attempt.cancel()

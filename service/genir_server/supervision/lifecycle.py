@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOADING_RETRY_SECONDS = 2.0
 _DRAINING_RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 30.0
+_MAX_RETRY_SECONDS = 30.0
 
 
 class Phase(StrEnum):
@@ -200,4 +200,4 @@ class Lifecycle:
         if self.expected_ready_at is None:
             return _LOADING_RETRY_SECONDS
         remaining = self.expected_ready_at - time.monotonic()
-        return min(max(remaining, _LOADING_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
+        return min(max(remaining, _LOADING_RETRY_SECONDS), _MAX_RETRY_SECONDS)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from genir_server.engine.protocol import Engine
 
 _QUESTIONS_PER_BOUND = 4
-_LONGEST_PAUSE_SECONDS = 10.0
+_MAX_PAUSE_SECONDS = 10.0
 
 
 class StallWatch:
@@ -40,7 +40,7 @@ class StallWatch:
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._pause = min(bound / _QUESTIONS_PER_BOUND, _LONGEST_PAUSE_SECONDS)
+        self._pause = min(bound / _QUESTIONS_PER_BOUND, _MAX_PAUSE_SECONDS)
         self._last_step = engine.activity().last_step_time
         self._step_owed_since: float | None = None
         self._last_sign = clock()

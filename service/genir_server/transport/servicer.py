@@ -185,7 +185,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             caller,
             record.deadline,
             request.spec.priority,
-            least_tokens=request.spec.max_tokens,
+            known_tokens=request.spec.max_tokens,
         )
         with admitted as ticket:
             record.marks.admitted = time.monotonic()

@@ -266,9 +266,12 @@ async def test_what_a_call_asks_for_counts_at_the_door() -> None:
     await worked(gate, clock, 4.0, tokens=100)
     running = await Call(gate).start()
     deadline = clock.now + 6.0
-    with pytest.raises(GenirError, match="deadline"), gate.admit("a", deadline, least_tokens=100):
+    with (
+        pytest.raises(GenirError, match="deadline"),
+        gate.admit("a", deadline, known_tokens=100),
+    ):
         raise AssertionError("let in")
-    with gate.admit("a", deadline, least_tokens=10):
+    with gate.admit("a", deadline, known_tokens=10):
         pass
     await running.cancel()
 
