@@ -7,6 +7,8 @@ pydantic.
 
 from __future__ import annotations
 
+import logging
+
 from genir._request import GenerationOptions, Prompt
 from genir._retry import RetryPolicy
 from genir._tls import tls_credentials
@@ -18,6 +20,7 @@ from genir.errors import (
     ConstraintFailedError,
     DeadlineExceededError,
     ErrorDetails,
+    ErrorReason,
     GenerationFailedError,
     GenirError,
     InvalidRequestError,
@@ -66,6 +69,12 @@ from genir.types import (
     WarmupResult,
 )
 
+__version__ = client_version()
+"""The version of the installed package, such as "0.2.0"."""
+
+# A library must not print log records that its user did not ask for.
+logging.getLogger("genir").addHandler(logging.NullHandler())
+
 __all__ = [
     "Accepted",
     "AsyncIRClient",
@@ -80,6 +89,7 @@ __all__ = [
     "Enforcement",
     "EngineActivity",
     "ErrorDetails",
+    "ErrorReason",
     "FieldViolation",
     "FinishReason",
     "GenerationFailedError",
@@ -122,6 +132,7 @@ __all__ = [
     "Violation",
     "WarmedSchema",
     "WarmupResult",
+    "__version__",
     "client_version",
     "tls_credentials",
 ]

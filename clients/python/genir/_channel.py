@@ -20,6 +20,13 @@ _MAX_RECEIVE_BYTES = 64 * 1024 * 1024
 _MAX_METADATA_BYTES = 32 * 1024
 
 
+def split_target(target: str | Sequence[str]) -> str | Sequence[str]:
+    """Splits "HOST:PORT,HOST:PORT" into its addresses; gives any other target back unchanged."""
+    if not isinstance(target, str) or "," not in target or ":///" in target:
+        return target
+    return target if target.startswith(("ipv4:", "ipv6:")) else target.split(",")
+
+
 def grpc_target(target: str | Sequence[str]) -> str:
     """The target in gRPC's own notation.
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir._retry import NO_RETRIES, CallBudget
-from genir.errors import DeadlineExceededError, ErrorDetails, GenirError, UnavailableError
+from genir.errors import (
+    DeadlineExceededError,
+    ErrorDetails,
+    ErrorReason,
+    GenirError,
+    UnavailableError,
+)
 from genir.types import Phase, ServerHealth
 
 if TYPE_CHECKING:
@@ -59,13 +65,15 @@ class ReadinessWait:
                 return None
             if outcome.phase is Phase.FAILED:
                 raise UnavailableError(
-                    ErrorDetails(reason="ENGINE_DEAD", message=outcome.message or "engine failed")
+                    ErrorDetails(
+                        reason=ErrorReason.ENGINE_DEAD, message=outcome.message or "engine failed"
+                    )
                 )
             state = f"its phase is {outcome.phase}: {outcome.message}"
         if self._budget.remaining <= 0:
             raise UnavailableError(
                 ErrorDetails(
-                    reason="NOT_READY",
+                    reason=ErrorReason.NOT_READY,
                     message=f"the server is not ready after {self._timeout:g} s; {state}",
                 )
             )

@@ -1,7 +1,8 @@
-"""Whether and when a refused call is made again. Pure but for the clock."""
+"""Decides whether and when to retry a refused call. Pure but for the clock and a log record."""
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from genir.errors import GenirError
 
+log = logging.getLogger("genir")
+
 _RETRYABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 _JITTER = 0.2
 _CONNECT_ATTEMPTS = 3
@@ -23,16 +26,17 @@ _CONNECT_BACKOFF_FACTOR = 3
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a call is made again.
+    """How often to retry a call.
 
-    UNAVAILABLE and RESOURCE_EXHAUSTED are retried when they carry a retry delay, UNAVAILABLE also
-    without one, but then at most twice, after 0.1 and 0.3 seconds. `stream` retries nothing once
-    its first event has arrived; `generate` does, since nobody has seen it. Nothing is retried when
-    the delay would end after the call's deadline.
+    The client retries UNAVAILABLE and RESOURCE_EXHAUSTED when they carry a retry delay. It retries
+    UNAVAILABLE without a delay twice, after 0.1 and 0.3 seconds. `stream` does not retry after its
+    first event; `generate` does, because its caller has seen no event. The client does not retry
+    when the delay would end after the call's deadline. The logger ``genir`` reports each retry at
+    level INFO.
 
     Attributes:
-        max_attempts: most times that a call is made, 1 and up; 1 turns retries off. Default 5.
-        max_delay: longest delay in seconds that is waited for. Default 30.
+        max_attempts: maximum number of tries of one call, 1 and up; 1 turns retries off. Default 5.
+        max_delay: maximum retry delay in seconds; a longer one is not waited for. Default 30.
 
     """
 
@@ -42,7 +46,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Checks the ranges."""
         if self.max_attempts < 1:
-            msg = f"max_attempts must be at least 1, not {self.max_attempts}"
+            msg = f"max_attempts must be 1 or more, not {self.max_attempts}"
             raise ValueError(msg)
 
 
@@ -50,7 +54,7 @@ NO_RETRIES = RetryPolicy(max_attempts=1)
 
 
 class CallBudget:
-    """The deadline and the attempts of one call."""
+    """The deadline and the number of tries of one call."""
 
     def __init__(
         self,
@@ -69,10 +73,10 @@ class CallBudget:
         return max(0.0, self._deadline - self._clock())
 
     def pause_before_retry(self, error: GenirError) -> float | None:
-        """Seconds to wait before the call is made again; None to give up with `error`.
+        """Seconds to wait before the next try; None to give up with `error`.
 
-        Waits somewhat longer than asked, at random, so that callers that were refused together do
-        not come back together.
+        Adds random jitter to the server's delay, so that callers refused together do not return
+        together.
         """
         if error.code not in _RETRYABLE_CODES or self._attempts >= self._policy.max_attempts:
             return None
@@ -85,5 +89,12 @@ class CallBudget:
         pause = asked * (1 + random.uniform(0, _JITTER))  # noqa: S311 - spreads load, no secret
         if asked > self._policy.max_delay or pause >= self.remaining:
             return None
+        log.info(
+            "attempt %d of %d failed with %s; next attempt in %.2f s",
+            self._attempts,
+            self._policy.max_attempts,
+            error.reason,
+            pause,
+        )
         self._attempts += 1
         return pause

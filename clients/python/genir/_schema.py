@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
-from genir.errors import ErrorDetails, ModelRefusedError
+from genir.errors import ErrorDetails, ErrorReason, ModelRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +115,7 @@ def _model_reader(model: type[SchemaModel]) -> Callable[[str], SchemaModel]:
         except ValueError as error:  # pydantic's ValidationError is one.
             raise ModelRefusedError(
                 ErrorDetails(
-                    reason="MODEL_REFUSED",
+                    reason=ErrorReason.MODEL_REFUSED,
                     message=f"the IR satisfies the schema of {model.__name__}, but the class "
                     f"itself refuses it: {error}",
                     raw_output=ir_json,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from genir._channel import grpc_target, is_local, options_of_channel
+from genir._channel import grpc_target, is_local, options_of_channel, split_target
 from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
 from genir._retry import CallBudget, RetryPolicy
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_TARGET = "127.0.0.1:50051"
+TARGET_VARIABLE = "GENIR_TARGET"
+TOKEN_VARIABLE = "GENIR_TOKEN"  # noqa: S105 - the name of a variable.
 DEFAULT_TIMEOUT = 120.0
 DEFAULT_READY_TIMEOUT = 600.0
 DEFAULT_POLL_INTERVAL = 0.5
@@ -34,7 +37,7 @@ TOKENS_PER_DELTA_OF_GENERATE = 32
 
 
 def _checked_token(token: str) -> str:
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not token.isascii() or not token.isprintable() or " " in token:
         msg = "a token must be printable ASCII without spaces"  # Without the token: it is secret.
         raise ValueError(msg)
     return token
@@ -89,15 +92,17 @@ class ClientSettings:
     """How a client connects and calls. Nothing connects before the first call.
 
     Args:
-        target: ``host:port`` or any other gRPC target; or several numeric addresses, over which
-            calls are spread. Default 127.0.0.1:50051.
+        target: ``host:port`` or any other gRPC target; or several numeric addresses, as a sequence
+            or separated by commas, over which calls are spread. Default: the environment variable
+            GENIR_TARGET, else 127.0.0.1:50051.
         timeout: deadline in seconds of a call that is given none, retries included. Default 120.
         retry: how often a call is made again when the server says when to come back.
         credentials: channel credentials, such as those of `tls_credentials()`. Default: none, a
             plain connection.
-        token: bearer token that is sent with every call. Over a plain connection it is sent to this
-            machine only, unless `allow_insecure_token` says otherwise.
-        allow_insecure_token: whether the token may go over a network in the clear.
+        token: bearer token to send with every call. Default: the environment variable GENIR_TOKEN,
+            else none; "" sends none even where the variable is set. Without credentials it goes to
+            loopback addresses only, unless `allow_insecure_token` is set.
+        allow_insecure_token: whether the token may cross a network unencrypted.
         metadata: sent with every call.
         round_robin: whether calls are spread over all addresses of the target, leaving out those
             whose health service says they do not serve. Default: only with several targets. While
@@ -115,7 +120,7 @@ class ClientSettings:
 
     def __init__(
         self,
-        target: str | Sequence[str] = DEFAULT_TARGET,
+        target: str | Sequence[str] | None = None,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
@@ -127,14 +132,17 @@ class ClientSettings:
         send_digests: bool = True,
         channel_options: Sequence[ChannelOption] = (),
     ) -> None:
-        several = not isinstance(target, str) and len(target) > 1
-        self._target = grpc_target(target)
+        addresses = split_target(target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET)
+        several = not isinstance(addresses, str) and len(addresses) > 1
+        self._target = grpc_target(addresses)
         self._timeout = self._deadline(timeout)
         self._retry = retry or RetryPolicy()
         self._credentials = credentials
         self._metadata = tuple((metadata or {}).items())
         self._known_schemas = KnownSchemas(enabled=send_digests)
-        if token is not None:
+        if token is None:
+            token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if token:
             if credentials is None and not (allow_insecure_token or is_local(self._target)):
                 msg = "a token must not go over a network in the clear: give credentials too"
                 raise ValueError(msg)

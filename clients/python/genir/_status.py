@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 _DOMAIN = "genir"
 _REQUEST_ID_KEY = "genir-request-id"
 
-_BY_REASON: dict[str, type[errors.GenirError]] = {
-    "INVALID_FIELD": errors.InvalidRequestError,
-    "MESSAGE_UNDECODABLE": errors.InvalidRequestError,
-    "PROMPT_TOO_LONG": errors.InvalidRequestError,
-    "BUDGET_TOO_SMALL": errors.InvalidRequestError,
-    "SCHEMA_INVALID": errors.SchemaError,
-    "SCHEMA_UNSUPPORTED": errors.SchemaError,
-    "SCHEMA_TOO_COMPLEX": errors.SchemaError,
-    "MODEL_NOT_FOUND": errors.NotFoundError,
-    "SCHEMA_NOT_FOUND": errors.NotFoundError,
-    "LORA_ADAPTER_NOT_FOUND": errors.NotFoundError,
-    "TRUNCATED": errors.TruncatedError,
-    "VALIDATION_FAILED": errors.ValidationFailedError,
-    "CONSTRAINT_FAILED": errors.ConstraintFailedError,
-    "MODEL_LOADING": errors.UnavailableError,
-    "DRAINING": errors.UnavailableError,
-    "ENGINE_DEAD": errors.UnavailableError,
-    "OVERLOADED": errors.OverloadedError,
-    "DEADLINE_EXCEEDED": errors.DeadlineExceededError,
-    "INTERNAL": errors.ServerFaultError,
-    "UNAUTHENTICATED": errors.NotAuthorizedError,
-    "PERMISSION_DENIED": errors.NotAuthorizedError,
+_BY_REASON: dict[errors.ErrorReason, type[errors.GenirError]] = {
+    errors.ErrorReason.INVALID_FIELD: errors.InvalidRequestError,
+    errors.ErrorReason.MESSAGE_UNDECODABLE: errors.InvalidRequestError,
+    errors.ErrorReason.PROMPT_TOO_LONG: errors.InvalidRequestError,
+    errors.ErrorReason.BUDGET_TOO_SMALL: errors.InvalidRequestError,
+    errors.ErrorReason.SCHEMA_INVALID: errors.SchemaError,
+    errors.ErrorReason.SCHEMA_UNSUPPORTED: errors.SchemaError,
+    errors.ErrorReason.SCHEMA_TOO_COMPLEX: errors.SchemaError,
+    errors.ErrorReason.MODEL_NOT_FOUND: errors.NotFoundError,
+    errors.ErrorReason.SCHEMA_NOT_FOUND: errors.NotFoundError,
+    errors.ErrorReason.LORA_ADAPTER_NOT_FOUND: errors.NotFoundError,
+    errors.ErrorReason.TRUNCATED: errors.TruncatedError,
+    errors.ErrorReason.VALIDATION_FAILED: errors.ValidationFailedError,
+    errors.ErrorReason.CONSTRAINT_FAILED: errors.ConstraintFailedError,
+    errors.ErrorReason.MODEL_LOADING: errors.UnavailableError,
+    errors.ErrorReason.DRAINING: errors.UnavailableError,
+    errors.ErrorReason.ENGINE_DEAD: errors.UnavailableError,
+    errors.ErrorReason.OVERLOADED: errors.OverloadedError,
+    errors.ErrorReason.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    errors.ErrorReason.INTERNAL: errors.ServerFaultError,
+    errors.ErrorReason.UNAUTHENTICATED: errors.NotAuthorizedError,
+    errors.ErrorReason.PERMISSION_DENIED: errors.NotAuthorizedError,
 }
 
 # For reasons this client does not know yet, and for failures that the service did not word.
@@ -91,7 +91,7 @@ def _error_class(details: errors.ErrorDetails) -> type[errors.GenirError]:
 def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.ErrorDetails:
     code = error.code()
     details = errors.ErrorDetails(
-        reason=code.name,
+        reason=errors.ErrorReason(code.name),
         message=error.details() or "no further details",
         code=code,
         request_id=_trailing_request_id(error) or request_id,
@@ -134,7 +134,11 @@ def _with_detail(details: errors.ErrorDetails, packed: AnyMessage) -> errors.Err
     failure = status_pb2.GenerationFailure()
     if packed.Unpack(info):
         if info.domain == _DOMAIN:
-            return replace(details, reason=info.reason, metadata=dict(info.metadata))
+            reason = errors.ErrorReason(info.reason)
+            metadata = dict(info.metadata)
+            if reason is errors.ErrorReason.UNRECOGNIZED:
+                metadata["reason"] = info.reason
+            return replace(details, reason=reason, metadata=metadata)
     elif packed.Unpack(bad):
         fields = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
         return replace(details, fields=fields)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from genir import _decode
-from genir.errors import ErrorDetails, ModelRefusedError, ServerFaultError
+from genir.errors import ErrorDetails, ErrorReason, ModelRefusedError, ServerFaultError
 from genir.types import AttemptStarted, Completed, TextDelta
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class StreamReader(Generic[T]):
     def _fault(self, message: str) -> ServerFaultError:
         return ServerFaultError(
             ErrorDetails(
-                reason="CONTRACT_BROKEN",
+                reason=ErrorReason.INVALID_RESPONSE,
                 message=message,
                 request_id=self.request_id,
                 raw_output=self.raw_output,

@@ -1,13 +1,12 @@
 """The exceptions of the client: one base class and a subclass for each family of reasons.
 
-A caller that wants to know exactly what happened reads `GenirError.reason`; the reasons are those
-of `genir.v1.ErrorReason`, without the prefix. A failure that did not come from the service itself
-(nobody listens, a proxy answered) has the name of its gRPC status code as reason.
+`GenirError.reason` tells exactly what happened. It is an `ErrorReason`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,12 +18,68 @@ if TYPE_CHECKING:
     from genir.types import Attempt, FieldViolation, GenerationFailure, Usage, Violation
 
 
+class ErrorReason(StrEnum):
+    """Why a call failed. Members are strings, so ``error.reason == "TRUNCATED"`` works too.
+
+    The first group is `genir.v1.ErrorReason`, without its prefix; the server sends these. The
+    client reports the second group itself. The third group names gRPC status codes, for failures
+    that did not come from the service, such as a refused connection or an answer from a proxy.
+    `UNRECOGNIZED` stands for a reason that only a newer server knows; `GenirError.reason_name` then
+    holds its name.
+    """
+
+    INVALID_FIELD = "INVALID_FIELD"
+    MESSAGE_UNDECODABLE = "MESSAGE_UNDECODABLE"
+    SCHEMA_INVALID = "SCHEMA_INVALID"
+    SCHEMA_UNSUPPORTED = "SCHEMA_UNSUPPORTED"
+    SCHEMA_TOO_COMPLEX = "SCHEMA_TOO_COMPLEX"
+    PROMPT_TOO_LONG = "PROMPT_TOO_LONG"
+    BUDGET_TOO_SMALL = "BUDGET_TOO_SMALL"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    SCHEMA_NOT_FOUND = "SCHEMA_NOT_FOUND"
+    LORA_ADAPTER_NOT_FOUND = "LORA_ADAPTER_NOT_FOUND"
+    TRUNCATED = "TRUNCATED"
+    VALIDATION_FAILED = "VALIDATION_FAILED"
+    CONSTRAINT_FAILED = "CONSTRAINT_FAILED"
+    MODEL_LOADING = "MODEL_LOADING"
+    DRAINING = "DRAINING"
+    ENGINE_DEAD = "ENGINE_DEAD"
+    OVERLOADED = "OVERLOADED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    INTERNAL = "INTERNAL"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+
+    MODEL_REFUSED = "MODEL_REFUSED"
+    NOT_READY = "NOT_READY"
+    INVALID_RESPONSE = "INVALID_RESPONSE"
+
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+
+    UNRECOGNIZED = "UNRECOGNIZED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ErrorReason:  # noqa: ARG003 - what enum passes.
+        return cls.UNRECOGNIZED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDetails:
     """Everything that is known about a failure.
 
     Attributes:
-        reason: stable reason, such as ``SCHEMA_INVALID``.
+        reason: the stable reason, such as `ErrorReason.SCHEMA_INVALID`.
         message: one or two sentences for a person.
         code: the gRPC status code; None for a failure that the client found by itself.
         request_id: the request id; empty when none is known.
@@ -32,12 +87,13 @@ class ErrorDetails:
         retry_delay: how long the server asks to wait before trying again; None when it does not
             suggest to.
         failure: what a generation that failed left behind.
-        raw_output: the whole text that the last attempt wrote before the failure.
+        raw_output: the text of the last attempt that this client received before the failure. It
+            may lack the end: a call that passes its deadline loses what was under way.
         metadata: further facts as strings, such as a limit and the value that broke it.
 
     """
 
-    reason: str
+    reason: ErrorReason
     message: str
     code: grpc.StatusCode | None = None
     request_id: str = ""
@@ -58,12 +114,19 @@ class GenirError(Exception):
     def __str__(self) -> str:
         """The reason, the message and the request id."""
         origin = f" (request id {self.request_id})" if self.request_id else ""
-        return f"{self.reason}: {self.message}{origin}"
+        return f"{self.reason_name}: {self.message}{origin}"
 
     @property
-    def reason(self) -> str:
-        """Stable reason, such as ``SCHEMA_INVALID``."""
+    def reason(self) -> ErrorReason:
+        """The stable reason, such as `ErrorReason.SCHEMA_INVALID`."""
         return self.details.reason
+
+    @property
+    def reason_name(self) -> str:
+        """The reason as the server spelled it; differs from `reason` for `UNRECOGNIZED` alone."""
+        if self.reason is ErrorReason.UNRECOGNIZED:
+            return self.metadata.get("reason", self.reason)
+        return self.reason
 
     @property
     def message(self) -> str:
@@ -97,7 +160,11 @@ class GenirError(Exception):
 
     @property
     def raw_output(self) -> str:
-        """The whole text that the last attempt wrote before the failure; may be empty."""
+        """The text of the last attempt that this client received before the failure.
+
+        May be empty, and may lack the end: a call that passes its deadline loses what was under
+        way.
+        """
         return self.details.raw_output
 
     @property
@@ -107,12 +174,16 @@ class GenirError(Exception):
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """What is wrong with the last attempt's value: at most 20, empty where none apply."""
+        """What is wrong with the last attempt's value: up to 20 violations, often none."""
         return self.failure.violations if self.failure else ()
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of all attempts together, where a generation failed."""
+        """Tokens of all attempts together, or None.
+
+        Known where the server reports a failed generation, not for a deadline that passed or a lost
+        connection.
+        """
         return self.failure.usage if self.failure else None
 
     @property
@@ -134,11 +205,11 @@ class NotFoundError(GenirError):
 
 
 class NotAuthorizedError(GenirError):
-    """The server does not know who calls, or does not let them."""
+    """The server does not know the caller, or does not permit the call."""
 
 
 class GenerationFailedError(GenirError):
-    """The model wrote, but not a valid IR. `raw_output` has what it wrote."""
+    """The model wrote text, but no valid IR. `raw_output` holds the text."""
 
 
 class TruncatedError(GenerationFailedError):
@@ -146,11 +217,11 @@ class TruncatedError(GenerationFailedError):
 
 
 class ValidationFailedError(GenerationFailedError):
-    """No attempt was valid against the schema; `violations` tells why."""
+    """No attempt was valid against the schema; `violations` says why."""
 
 
 class ConstraintFailedError(GenerationFailedError):
-    """The engine stopped without whole JSON."""
+    """The engine stopped before the JSON was complete."""
 
 
 class UnavailableError(GenirError):
@@ -162,7 +233,7 @@ class OverloadedError(GenirError):
 
 
 class LimitExceededError(GenirError):
-    """A limit on the way was reached, such as the largest message; trying again is no help."""
+    """A transport limit was exceeded, such as the maximum message size; a retry does not help."""
 
 
 class DeadlineExceededError(GenirError):
@@ -170,7 +241,7 @@ class DeadlineExceededError(GenirError):
 
 
 class CallCancelledError(GenirError):
-    """The call was cancelled, by this side or by the other."""
+    """The client or the server cancelled the call."""
 
 
 class ServerFaultError(GenirError):
@@ -180,6 +251,6 @@ class ServerFaultError(GenirError):
 class ModelRefusedError(GenirError):
     """The IR is valid against the schema, but the model class refuses it.
 
-    Happens when the class has checks that its JSON Schema does not tell. `raw_output` has the IR;
-    the class's own exception is ``__cause__``.
+    This happens when the class has validators that its JSON Schema cannot express. `raw_output`
+    holds the IR; the class's own exception is ``__cause__``.
     """

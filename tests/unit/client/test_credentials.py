@@ -8,9 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
 from bench.support.certificates import Authority
 from genir import AsyncIRClient, IRClient, NotAuthorizedError, tls_credentials
+from genir.cli.connection import connect as connect_cli
 from tests.support.contract_server import ContractServer, success
 from tests.support.in_process_server import digest, serving
 
@@ -40,11 +42,41 @@ def test_a_token_does_not_leave_the_machine_in_the_clear(kind: Any, target: str)
     kind(target, token="hush-hush", credentials=tls_credentials())  # noqa: S106
 
 
-@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "naïve"])
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
 def test_a_token_that_no_header_holds_is_refused_unquoted(token: str) -> None:
     with pytest.raises(ValueError, match="printable") as told:
         IRClient("127.0.0.1:1", token=token)
-    assert not token or token not in str(told.value)
+    assert token not in str(told.value)
+
+
+async def test_environment_names_target_and_token(
+    server: ContractServer, connect: Callable[..., Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENIR_TARGET", server.target)
+    monkeypatch.setenv("GENIR_TOKEN", "from-the-environment")
+    server.script(success("{}"), success("{}"), success("{}"))
+    await connect().generate("hi")
+    await connect(token="argument").generate("hi")  # noqa: S106
+    await connect(token="").generate("hi")
+    sent = [call.metadata.get("authorization") for call in server.service.calls]
+    assert sent == ["Bearer from-the-environment", "Bearer argument", None]
+
+
+@pytest.mark.parametrize("kind", [IRClient, AsyncIRClient])
+def test_environment_token_does_not_cross_a_network_unencrypted(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENIR_TOKEN", "hush-hush")
+    with pytest.raises(ValueError, match="in the clear") as told:
+        kind("example.org:443")
+    assert "hush-hush" not in str(told.value)
+
+
+def test_empty_token_file_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "token"
+    empty.write_text("\n")
+    with pytest.raises(typer.BadParameter, match="empty"):
+        connect_cli("127.0.0.1:1", token_file=empty)
 
 
 def test_certificate_and_key_go_together(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from genir import ErrorDetails, GenirError, NotFoundError, SchemaError, errors
+from genir import ErrorDetails, ErrorReason, GenirError, NotFoundError, SchemaError, errors
 from genir._status import _BY_REASON
 from genir.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
 from genir.v1 import status_pb2
@@ -21,34 +21,43 @@ REASONS = {
 
 
 def test_every_reason_of_the_contract_has_an_exception() -> None:
-    assert set(_BY_REASON) == REASONS
+    assert {reason.value for reason in _BY_REASON} == REASONS
+
+
+def test_every_status_code_and_contract_reason_is_an_error_reason() -> None:
+    codes = {code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+    assert codes | REASONS <= {reason.value for reason in ErrorReason}
+
+
+def test_unknown_reason_becomes_unrecognized() -> None:
+    assert ErrorReason("INVENTED_LATER") is ErrorReason.UNRECOGNIZED
 
 
 @pytest.mark.parametrize(
     ("reason", "code"),
     [
-        ("INVALID_FIELD", 2),
-        ("MESSAGE_UNDECODABLE", 2),
-        ("SCHEMA_INVALID", 2),
-        ("SCHEMA_UNSUPPORTED", 2),
-        ("SCHEMA_TOO_COMPLEX", 2),
-        ("PROMPT_TOO_LONG", 2),
-        ("BUDGET_TOO_SMALL", 2),
-        ("MODEL_NOT_FOUND", 2),
-        ("SCHEMA_NOT_FOUND", 2),
-        ("LORA_ADAPTER_NOT_FOUND", 2),
-        ("TRUNCATED", 4),
-        ("VALIDATION_FAILED", 4),
-        ("CONSTRAINT_FAILED", 4),
-        ("MODEL_LOADING", 3),
-        ("DRAINING", 3),
-        ("ENGINE_DEAD", 3),
-        ("OVERLOADED", 6),
-        ("DEADLINE_EXCEEDED", 5),
-        ("INTERNAL", 1),
+        (ErrorReason.INVALID_FIELD, 2),
+        (ErrorReason.MESSAGE_UNDECODABLE, 2),
+        (ErrorReason.SCHEMA_INVALID, 2),
+        (ErrorReason.SCHEMA_UNSUPPORTED, 2),
+        (ErrorReason.SCHEMA_TOO_COMPLEX, 2),
+        (ErrorReason.PROMPT_TOO_LONG, 2),
+        (ErrorReason.BUDGET_TOO_SMALL, 2),
+        (ErrorReason.MODEL_NOT_FOUND, 2),
+        (ErrorReason.SCHEMA_NOT_FOUND, 2),
+        (ErrorReason.LORA_ADAPTER_NOT_FOUND, 2),
+        (ErrorReason.TRUNCATED, 4),
+        (ErrorReason.VALIDATION_FAILED, 4),
+        (ErrorReason.CONSTRAINT_FAILED, 4),
+        (ErrorReason.MODEL_LOADING, 3),
+        (ErrorReason.DRAINING, 3),
+        (ErrorReason.ENGINE_DEAD, 3),
+        (ErrorReason.OVERLOADED, 6),
+        (ErrorReason.DEADLINE_EXCEEDED, 5),
+        (ErrorReason.INTERNAL, 1),
     ],
 )
-def test_exit_codes_are_stable(reason: str, code: int) -> None:
+def test_exit_codes_are_stable(reason: ErrorReason, code: int) -> None:
     error = _BY_REASON[reason](ErrorDetails(reason=reason, message=""))
     assert exit_code_of(error) == code
 
@@ -58,12 +67,14 @@ def test_every_exit_code_has_a_meaning() -> None:
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     for kind in kinds:
         if issubclass(kind, GenirError):
-            assert exit_code_of(kind(ErrorDetails(reason="X", message=""))) in MEANINGS
+            assert (
+                exit_code_of(kind(ErrorDetails(reason=ErrorReason.UNKNOWN, message=""))) in MEANINGS
+            )
 
 
 def test_an_error_reads_well_and_survives_pickling() -> None:
     details = ErrorDetails(
-        reason="SCHEMA_NOT_FOUND",
+        reason=ErrorReason.SCHEMA_NOT_FOUND,
         message="send the text",
         code=grpc.StatusCode.NOT_FOUND,
         request_id="r-1",

@@ -363,7 +363,7 @@ async def test_an_answer_that_breaks_the_contract_is_a_fault_of_the_server(
         await caller.events("hello")
     with pytest.raises(ServerFaultError) as raised:
         await caller.generate("hello")
-    assert raised.value.reason == "CONTRACT_BROKEN"
+    assert raised.value.reason == "INVALID_RESPONSE"
     assert raised.value.request_id == "r-1"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -18,6 +19,12 @@ def test_no_engine_and_no_pydantic_is_imported(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.decode().strip() == "[] True"
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    import genir
+
+    assert genir.__version__ == metadata.version("genir")
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from genir import ErrorDetails, GenirError, OverloadedError, RetryPolicy, UnavailableError
+from genir import (
+    ErrorDetails,
+    ErrorReason,
+    GenirError,
+    OverloadedError,
+    RetryPolicy,
+    UnavailableError,
+)
 from genir._retry import CallBudget
 from tests.support.contract_server import (
     MODEL_LOADING,
@@ -184,7 +191,9 @@ def refusal(
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, delay: float | None = 1.0
 ) -> GenirError:
     retry_delay = None if delay is None else timedelta(seconds=delay)
-    return GenirError(ErrorDetails(reason="X", message="", code=code, retry_delay=retry_delay))
+    return GenirError(
+        ErrorDetails(reason=ErrorReason.UNKNOWN, message="", code=code, retry_delay=retry_delay)
+    )
 
 
 class Clock:
@@ -227,5 +236,25 @@ def test_what_is_not_retried(error: GenirError, policy: RetryPolicy) -> None:
 
 
 def test_a_policy_makes_at_least_one_attempt() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="1 or more"):
         RetryPolicy(max_attempts=0)
+
+
+def test_each_retry_is_logged_without_the_servers_message(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="genir")
+    budget = CallBudget(RetryPolicy(max_attempts=2), 10, Clock())
+    error = GenirError(
+        ErrorDetails(
+            reason=ErrorReason.OVERLOADED,
+            message="private text",
+            code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+            retry_delay=timedelta(seconds=1),
+        )
+    )
+    assert budget.pause_before_retry(error) is not None
+    assert budget.pause_before_retry(error) is None
+    [record] = caplog.records
+    assert record.name == "genir"
+    assert record.getMessage().startswith(
+        "attempt 1 of 2 failed with OVERLOADED; next attempt in 1."
+    )

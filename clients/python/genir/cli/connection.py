@@ -1,13 +1,12 @@
 """The options that say which server to call and how, shared by the subcommands."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from genir import IRClient, tls_credentials
-from genir._settings import DEFAULT_TARGET
+from genir._settings import DEFAULT_TARGET, TARGET_VARIABLE
 
 PANEL = "Connection"
 
@@ -15,7 +14,7 @@ Target = Annotated[
     str,
     typer.Option(
         help="Address of the server. Several numeric addresses, with commas, share the calls.",
-        envvar="GENIR_TARGET",
+        envvar=TARGET_VARIABLE,
         metavar="HOST:PORT",
         rich_help_panel=PANEL,
     ),
@@ -92,20 +91,21 @@ def connect(
             msg = f"--metadata must be KEY=VALUE, not {each!r}"
             raise typer.BadParameter(msg)
         pairs[name.lower()] = value
-    scheme_or_one = ":///" in target or "," not in target or target.startswith(("ipv4:", "ipv6:"))
     try:
         secure = tls or any(each is not None for each in (ca, cert, key))
         return IRClient(
-            target if scheme_or_one else target.split(","),
+            target,
             credentials=tls_credentials(ca=ca, cert=cert, key=key) if secure else None,
-            token=_token(token_file),
+            token=None if token_file is None else _token(token_file),
             metadata=pairs,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
 
-def _token(token_file: Path | None) -> str | None:
-    if token_file is not None:
-        return token_file.read_text().strip()
-    return os.environ.get("GENIR_TOKEN", "").strip() or None
+def _token(file: Path) -> str:
+    token = file.read_text().strip()
+    if not token:
+        msg = f"{file} is empty"
+        raise ValueError(msg)
+    return token

@@ -74,7 +74,7 @@ def exit_on_error(*, raw_output: bool = False) -> Iterator[None]:
 
 
 def _explain(error: GenirError, *, raw_output: bool) -> None:
-    note(f"error: {error.reason}: {error.message}", style="bold red")
+    note(f"error: {error.reason_name}: {error.message}", style="bold red")
     if error.reason == "UNAVAILABLE":
         note("  start a server with genir serve, or name one with --target", style="")
     for field in error.fields:
