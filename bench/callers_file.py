@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def write_callers(folder: Path, tokens: Mapping[str, str]) -> Path:
-    """Writes a new file with the tokens by their callers' names; all of them may generate."""
+    """Writes a callers file with a token for each name. Every caller may generate."""
     path = folder / "callers.toml"
     path.write_text(
         "".join(

@@ -1,4 +1,4 @@
-"""Lets a measurement end in order, whichever way it is told to stop."""
+"""Shuts a measurement down cleanly on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXIT_CODE = 130
 
 
 def treat_terminate_as_interrupt() -> None:
-    """Has SIGTERM and SIGINT raise KeyboardInterrupt, also in a job that began in the background.
+    """Makes SIGTERM and SIGINT raise KeyboardInterrupt, also in a background job.
 
     Shells start such jobs with SIGINT ignored.
     """

@@ -1,4 +1,4 @@
-"""A genir server for a measurement: a process of its own on a free port, on the embedded model."""
+"""Starts a genir server for a measurement: a process on a free port, with the embedded model."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _STOP_SECONDS = 60.0
 
 @contextmanager
 def local_server(arguments: Sequence[str] = (), log: Path | None = None) -> Iterator[str]:
-    """Runs a server and gives its address. It is ended on the way out.
+    """Runs a server and yields its address. Stops it at the end of the block.
 
     Args:
-        arguments: further ones of the server.
-        log: file that its log is added to; None for one that is thrown away.
+        arguments: additional server arguments.
+        log: file to append the log to. None discards the log.
 
     Raises:
-        RuntimeError: the server ended at once, or opens no port; the message has its log's end.
+        RuntimeError: the server ended at once, or opened no port. The message has the end of its
+        log.
 
     """
     with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
         port_file, log_file = Path(folder) / "port", log or Path(folder) / "log"
         command = [sys.executable, "-m", "genir_server", "--port", "0"]
         command += ["--port-file", str(port_file), *arguments]
-        # Room for 45,000 tokens of the embedded model, which is enough and leaves memory to others.
+        # KV cache for 45,000 tokens of the embedded model, which is enough.
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
         with log_file.open("ab") as file:
             server = subprocess.Popen(

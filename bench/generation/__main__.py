@@ -32,7 +32,7 @@ PORT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One call: what came of it, after how many seconds, with how many tokens and attempts."""
+    """One call: its outcome, seconds, tokens and attempts."""
 
     reason: str
     seconds: float
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class BackendResult:
-    """One backend over all prompts. Latencies are of the OK answers."""
+    """One backend over all prompts. Latencies count OK answers only."""
 
     backend: str
     effective_backend: str

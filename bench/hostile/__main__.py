@@ -1,12 +1,12 @@
 """Attacks a real server with hostile schemas while eight streams run: ``python -m bench.hostile``.
 
-First come as many ordinary calls as the flood has, each with a schema of its own: vLLM keeps
-something for every shape of batch that it has met. What an attack takes must come back. Attackers
-and honest callers have tokens of their own: the server shares its schema workers out by caller.
-Phases: only honest callers; every case, one by one; cases eight at a time; many different slow
-schemas at once; one schema with a large grammar again and again; a flood of small ones; and honest
-callers alone again. Prints Markdown, writes JSON
-to ``--out``, and exits with 1 when a promise was broken.
+The run starts with as many ordinary calls as the flood has, each with its own schema, because vLLM
+keeps memory for every batch shape that it has seen. Memory that an attack takes must be returned.
+Attackers and honest callers have their own tokens, because the server shares its schema workers by
+caller. Phases: honest callers only, every case one by one, cases eight at a time, many different
+slow schemas at once, one schema with a large grammar repeatedly, a flood of small schemas, honest
+callers only again. Prints Markdown, writes JSON to ``--out``, and exits with 1 when a promise was
+broken.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
         model = str(make_tiny_model()) if options.model == "tiny" else options.model
         arguments = ["--model", model]
     with tempfile.TemporaryDirectory(prefix="genir-hostile-") as folder:
-        # A small cache of keys and values: it fills up as it is used, which is no leak.
+        # A small KV cache, because its memory grows with use and would look like a leak.
         arguments += ["--engine-args", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
         arguments += ["--auth-file", str(write_callers(Path(folder), TOKENS))]
         server = ServerProcess(Path(folder), arguments)
@@ -119,7 +119,7 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
 
 
 def _varied(case: Case, label: str) -> Case:
-    """The same attack in another text, so that no memory of the first helps."""
+    """The same attack with a different text, so that no cache helps."""
     text = case.text
     if text.startswith("{") and len(text) < _ROOM:
         text = f'{{"$comment":"{label}",{text[1:]}' if len(text) > len("{}") else text
@@ -136,7 +136,7 @@ def _slow(number: int) -> Case:
 
 
 def _large() -> Case:
-    """Passes every check, but the engine compiles it again and again."""
+    """A schema that passes every check, but that the engine compiles again each time."""
     properties = {f"p{index}": {"type": "boolean"} for index in range(440)}
     schema = {
         "type": "object",

@@ -1,4 +1,4 @@
-"""Sends hostile schemas and keeps what came of each."""
+"""Sends hostile schemas and records the outcome of each."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _OPTIONS = (("grpc.max_send_message_length", 64 << 20),)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What came of one case.
+    """The outcome of one case.
 
     Attributes:
-        name: the case's.
+        name: name of the case.
         reason: "OK" or the reason; the status code's name when there is no reason.
-        limit: the limit that was named; "" if none.
-        decided: seconds until the schema was accepted or refused, by the client's clock.
+        limit: the limit in the error; "" if none.
+        decided: seconds until the schema was accepted or refused, measured in the client.
         seconds: the same until the call ended.
         documented: whether the case expects this outcome.
-        message: what the caller was told.
+        message: message of the error.
 
     """
 
@@ -49,7 +49,7 @@ class Hit:
     message: str
 
     def as_json(self) -> dict[str, object]:
-        """For the report."""
+        """The outcome as JSON, for the report."""
         return asdict(self)
 
 
@@ -62,7 +62,7 @@ class Attacker:
         self._metadata = (("authorization", f"Bearer {ATTACKERS_TOKEN}"),)
 
     async def __aenter__(self) -> Self:
-        """Nothing happens until the first call."""
+        """Opens the channel. It connects at the first call."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,7 +80,7 @@ class Attacker:
 
         Args:
             case: what is sent.
-            also: reasons that are documented beside those that the case expects.
+            also: documented reasons in addition to those that the case expects.
             when_decided: called once, when the schema was accepted or the call has ended.
 
         """
@@ -110,9 +110,9 @@ class Attacker:
     async def volley(
         self, cases: Iterable[Case], at_once: int, *, also: frozenset[str] = frozenset()
     ) -> list[Hit]:
-        """Sends cases, so many at a time until their schemas are decided on.
+        """Sends cases, with a limit on those whose schema is not yet accepted or refused.
 
-        What is accepted is then written beside the next ones, at most `WRITING_AT_ONCE` at a time.
+        Accepted ones generate while the next are sent, at most `WRITING_AT_ONCE` at a time.
         """
         deciding = asyncio.Semaphore(at_once)
         writing = asyncio.Semaphore(max(at_once, WRITING_AT_ONCE))

@@ -1,4 +1,4 @@
-"""What a hostile schema is, and what may come of it."""
+"""Defines a hostile schema and its allowed outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 OK = "OK"
 DEFAULT_MAX_TOKENS = 120
 DECODED = frozenset({OK, "TRUNCATED", "VALIDATION_FAILED", "CONSTRAINT_FAILED"})
-"""What may come of a schema that is accepted: the model decides which."""
+"""Allowed outcomes of an accepted schema. Which one occurs depends on the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,11 @@ class Case:
     """One attack.
 
     Attributes:
-        name: what it is called in reports.
+        name: name in reports.
         text: the schema as it is sent.
-        expected: every outcome that is documented for it: "OK", a reason, or
+        expected: every documented outcome: "OK", a reason, or
             "SCHEMA_TOO_COMPLEX:limit" where the limit must be named.
-        attacks: what it is meant to hurt.
+        attacks: the part of the server under attack.
         max_tokens: of the request.
 
     """
@@ -59,13 +59,13 @@ def borne(
     *others: str,
     max_tokens: int = DEFAULT_MAX_TOKENS,
 ) -> Case:
-    """A case that may be accepted, and then must do no harm, or be refused for other reasons.
+    """A case that may be accepted, and then must do no harm, or refused for other reasons.
 
     Args:
-        name: what it is called.
-        attacks: what it is meant to hurt.
+        name: name in reports.
+        attacks: the part of the server under attack.
         schema: the schema, or its text.
-        others: reasons for which it may be refused instead.
+        others: reasons for which it may be refused.
         max_tokens: of the request.
 
     """

@@ -1,4 +1,4 @@
-"""Every hostile schema there is."""
+"""Lists every hostile schema."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
     from bench.hostile.cases import Case
 
 CASES: tuple[Case, ...] = (*READING, *COMPILING, *WRITING)
-"""All of them. Names are unique."""
+"""All hostile schemas. Names are unique."""

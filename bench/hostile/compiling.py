@@ -1,4 +1,4 @@
-"""Attacks on what compiles a schema: each stays below every limit, together they explode."""
+"""Attacks on schema compilation: each part stays below every limit, the combination explodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of a server: who they are and how much memory they hold."""
+"""The processes of a server and their memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Processes:
     Attributes:
         server: its process id.
         engine: process ids of the engine.
-        workers: process ids of those that prepare schemas.
+        workers: process ids of the schema workers.
         memory: resident mebibytes by role: server, engine, workers, others.
 
     """
@@ -45,7 +45,7 @@ def observe(pid: int) -> Processes:
         except psutil.Error:
             continue
         if "genir_server.schema.isolation.worker_main" in command:
-            # A worker's children live for one schema only.
+            # A worker's children live for one schema each.
             role = "workers" if parent == pid else "others"
         else:
             role = "engine" if "EngineCore" in command or "VLLM" in command else "others"

@@ -1,4 +1,4 @@
-"""Attacks on what reads a schema: text, drafts, references, limits that are checked first."""
+"""Attacks on schema reading: text, drafts, references, and limits that are checked first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFERENCES = "the resolution of references"
 
 
 def chain(length: int, *, through_items: bool = False) -> dict[str, object]:
-    """Definitions that lead one into the next."""
+    """A chain of definitions, each referring to the next."""
     definitions: dict[str, object] = {}
     for index in range(length):
         link: dict[str, object] = {"$ref": f"#/$defs/d{index + 1}"}
@@ -26,7 +26,7 @@ def chain(length: int, *, through_items: bool = False) -> dict[str, object]:
 
 
 def laughs(depth: int, fan: int = 2) -> dict[str, object]:
-    """A billion laughs: each definition applies the next several times."""
+    """A "billion laughs" attack: each definition applies the next several times."""
     definitions: dict[str, object] = {
         f"d{index}": {"allOf": [{"$ref": f"#/$defs/d{index + 1}"}] * fan} for index in range(depth)
     }
@@ -101,7 +101,7 @@ def _text_cases() -> list[Case]:
             "half a million numbers in an annotation",
             _READER,
             f'{{"type":"null","examples":[{numbers}]}}',
-            # What slow cores do not read in its time.
+            # Slow cores may not read this within the time limit.
             "SCHEMA_TOO_COMPLEX:probe_seconds",
         ),
         borne(
@@ -330,7 +330,7 @@ def _reference_cases() -> list[Case]:
                 },
             },
             "nodes",
-            # What slow cores do not read and count in its time.
+            # Slow cores may not read and count this within the time limit.
             "probe_seconds",
         ),
     ]

@@ -1,4 +1,4 @@
-"""From what was seen to figures, broken promises and a table."""
+"""Turns measurements into figures, broken promises and tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One part of a run: its name, what honest callers saw, and what came of the attacks."""
+    """One phase of a run: its name, what honest callers experienced, and the attack outcomes."""
 
     name: str
     experience: Experience
@@ -40,7 +40,7 @@ class Phase:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which a share of them lies, in their own unit; 0.0 for none."""
+    """Quantile of some values, in their own unit. 0.0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -67,7 +67,7 @@ def figures(phase: Phase) -> dict[str, float | int]:
 def broken_promises(
     phases: Sequence[Phase], before: Processes, after: Processes, *, alive: bool
 ) -> list[str]:
-    """Every hard promise that the run saw broken; empty when all were kept."""
+    """Every hard promise that was broken. Empty when all were kept."""
     broken = []
     for phase in phases:
         broken += [
@@ -100,7 +100,7 @@ def broken_promises(
 
 
 def missed_aims(phases: Sequence[Phase]) -> list[str]:
-    """What was aimed at beyond the promises and not reached."""
+    """Targets beyond the hard promises that were missed."""
     usual = quantile(phases[0].experience.gaps, 0.99)
     missed = []
     for phase in phases[1:]:

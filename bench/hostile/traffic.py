@@ -1,4 +1,4 @@
-"""What honest callers experience: streams without a pause, fresh schemas, health probes."""
+"""Measures honest callers: continuous streams, new schemas, health probes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS = ("function", "class", "module", "method")
 
 
 def normal_schema(number: int) -> dict[str, object]:
-    """A schema as callers write them; each number gives another text."""
+    """A typical schema. Each number gives a different text."""
     return {
         "title": f"unit {number}",
         "type": "object",
@@ -57,15 +57,15 @@ def normal_schema(number: int) -> dict[str, object]:
 
 @dataclass(slots=True)
 class Experience:
-    """What callers saw during one phase. All times in seconds.
+    """What callers experienced during one phase. All times in seconds.
 
     Attributes:
-        gaps: between two deltas of one stream.
-        first_texts: from a stream's call to its first delta.
-        fresh: from a call with a schema that was never seen to the first answer.
-        probes: of the health probes.
-        finished: streams that ended well.
-        failures: reasons of calls that did not, and of probes that were not answered SERVING.
+        gaps: times between two deltas of one stream.
+        first_texts: times from a stream's call to its first delta.
+        fresh: times from a call with a new schema to its first answer.
+        probes: latencies of the health probes.
+        finished: number of streams that completed.
+        failures: reasons of calls that failed, and of probes that did not get SERVING.
 
     """
 
@@ -78,7 +78,7 @@ class Experience:
 
 
 class Traffic:
-    """Honest callers of one server. What they see goes to `experience`, which may be swapped.
+    """Honest callers of one server. They record into `experience`, which may be replaced.
 
     Args:
         target: the server's address.
@@ -92,7 +92,7 @@ class Traffic:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Calls without a pause for the length of the block."""
+        """Makes calls continuously while the block runs."""
         client = AsyncIRClient(self._target, timeout=CALL_SECONDS, token=HONEST_TOKEN)
         async with client:
             tasks = [asyncio.create_task(self._stream(client, place)) for place in range(STREAMS)]
@@ -110,7 +110,7 @@ class Traffic:
 
     async def _stream(self, client: AsyncIRClient, place: int) -> None:
         while True:
-            # Each second schema was never seen before.
+            # Every second schema is new to the server.
             seen = place % 2 == 0
             schema = normal_schema(-place if seen else next(self._numbers))
             began = time.monotonic()
@@ -128,13 +128,13 @@ class Traffic:
                         last = now
                 self.experience.finished += 1
             except GenirError as error:
-                # Noise may run into max_tokens; that is no fault of anybody's.
+                # Random text may reach max_tokens. That is not an error.
                 if error.reason != "TRUNCATED":
                     self.experience.failures.append(f"stream: {error.reason}")
                     await asyncio.sleep(PROBE_SECONDS)
 
     async def _fresh(self, client: AsyncIRClient) -> None:
-        """How long a schema takes that was never seen: until the server has accepted it."""
+        """Seconds until the server accepts a new schema."""
         while True:
             await asyncio.sleep(FRESH_SECONDS)
             schema = normal_schema(10**6 + next(self._numbers))

@@ -1,4 +1,4 @@
-"""Attacks that begin once a schema is accepted: on the verifier, and through what is written.
+"""Attacks that start after a schema is accepted: on the verifier and through the output.
 
 Values are forced with constants, so that what the verifier gets does not depend on the model.
 """
@@ -20,7 +20,7 @@ _MIXED = "ab" * 1_900
 
 
 def _bait(string: str, *tests: dict[str, str]) -> dict[str, object]:
-    """A string that the model must write unless it takes the way out, and what checks it."""
+    """A string that the model writes unless it picks "way out", and the tests applied to it."""
     return {
         "type": "array",
         "minItems": 4,
@@ -31,7 +31,7 @@ def _bait(string: str, *tests: dict[str, str]) -> dict[str, object]:
 
 
 def _levels(depth: int, keyword: str) -> dict[str, object]:
-    """Two schemas that apply to a part of the value, each of which applies two to its part."""
+    """Schemas that double at each level of the value: each applies two to its part."""
     return {
         "$ref": "#/$defs/d0",
         "$defs": {

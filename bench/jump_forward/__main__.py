@@ -1,17 +1,16 @@
 """Measures jump-forward side by side with vLLM as it is, in process, on the embedded model.
 
-``python -m bench.jump_forward --out results.json`` starts three engines and lets them take turns:
-stock vLLM, jump-forward without prompt lookup, and jump-forward by default. For each number of
-requests at once, each engine answers the same prompts under the same schemas at temperature 0 or
-another, ``--rounds`` times, in this order and the other from round to round. The first round warms
-them up and is not counted. Reported are the ratio of tokens/s (median and range over the
-rounds), engine steps per token, the share of tokens that were forced and of those that cost no
-step, and how many texts were identical. Steps and shares are exact; tokens/s are only worth
-anything on a machine that does nothing else.
+``python -m bench.jump_forward --out results.json`` starts three engines and alternates between
+them: stock vLLM, jump-forward without prompt lookup, and jump-forward by default. For each number
+of requests at once, each engine answers the same prompts under the same schemas ``--rounds``
+times, in an order that is reversed each round. The first round is a warm-up and is not counted.
+Reported are the ratio of tokens/s (median and range over the rounds), engine steps per token, the
+share of tokens that were forced and of those that cost no step, and how many texts were identical.
+Steps and shares are exact. Tokens/s are only meaningful on an otherwise idle machine.
 
 ``--dtype float32 --schemas varied --at-once 1`` checks exactness: every text has to be identical.
-In bfloat16 they are not, because the shape of a batch changes the arithmetic: two rounds of one
-engine differ too, which the column "stock against itself" shows.
+In bfloat16 texts differ, because the batch shape changes the arithmetic. Two rounds of one engine
+differ as well: see the column "stock against itself".
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ AT_ONCE = (1, 2, 4, 8, 16, 32)
 MAX_TOKENS = 250
 _STOCK = "stock"
 _MIN_TASKS = 4
-"""Requests in a round where fewer are in flight."""
+"""Minimum number of requests in a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Comparison:
 def main() -> int:
     """Measures and prints a table; gives 1 if float32 texts differ at temperature 0.
 
-    The file is written anew after each number of requests at once.
+    The file is rewritten after each number of requests at once.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
@@ -160,7 +159,7 @@ async def _measure(options: argparse.Namespace) -> list[Comparison]:
         for name, settings in wanted.items():
             engines[name] = await start_vllm_engine(settings)
             if name != _STOCK and not engines[name].info.jump_forward:
-                raise SystemExit("jump-forward is off; the log says why")
+                raise SystemExit("jump-forward is off, see the log for the reason")
         for number in options.at_once:
             compared = await _compare(engines, _tasks(options, number), number, options)
             print(_table(compared), file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
-"""``python -m bench.jump_forward.near_ties``: how close it was where bfloat16 texts first differ.
+"""``python -m bench.jump_forward.near_ties``: the gap where bfloat16 texts first differ.
 
 Checking several tokens in one step changes the shape of the matrix products, and with it the last
-bits of the logits. Where two tokens are nearly as likely, that decides which is taken, and from
-there on the texts differ. Here both engines write the same requests at temperature 0. For each text
-that differs, the log probabilities (among what the grammar allows) of the two tokens at its first
-difference are compared: the one that stock vLLM took and the one that jump-forward took. The same
-for stock vLLM with requests alone and in a batch, which differs for the same reason.
+bits of the logits. Where two tokens are almost equally likely, this decides which one is taken, and
+the texts differ from there on. Here both engines write the same requests at temperature 0. For each
+text that differs, the log probabilities (among what the grammar allows) of the two tokens at its
+first difference are compared: the one that stock vLLM took and the one that jump-forward took. The
+same for stock vLLM with requests alone and in a batch, which differs for the same reason.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _LIKELIEST = 20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The tokens of an answer, and at each place the log probabilities of the likeliest."""
+    """The tokens of an answer, and log probabilities of the most likely ones at each position."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[dict[int, float], ...]
 
 
 def gap(one: Written, other: Written) -> float | None:
-    """How much likelier `one`'s token was than `other`'s where they first differ, in nats.
+    """Log probability gap, in nats, between `one` and `other` at their first difference.
 
-    By `one`'s own figures where they have both tokens. None where the answers are the same, or one
-    is the beginning of the other.
+    Uses the figures of `one` if they have both tokens. None if the answers are equal, or one is a
+    prefix of the other.
     """
     for place, (mine, theirs) in enumerate(zip(one.tokens, other.tokens, strict=False)):
         if mine != theirs:
@@ -61,10 +61,10 @@ async def main(options: argparse.Namespace) -> None:
     stock = await start_vllm_engine(replace(config, jump_forward="off"))
     jump = await start_vllm_engine(config)
     if not jump.info.jump_forward:
-        raise SystemExit("jump-forward is off; the log says why")
+        raise SystemExit("jump-forward is off, see the log for the reason")
     try:
         alone = await _written(stock, options.tasks, 1)
-        print("| at once | compared | texts that differ | gap, nats: median | largest |")
+        print("| at once | compared | texts that differ | gap, nats: median | max |")
         print("|---|---|---|---|---|")
         for at_once in options.at_once:
             batched = alone if at_once == 1 else await _written(stock, options.tasks, at_once)
@@ -103,7 +103,7 @@ async def _answer(engine: VllmEngine, prompt: list[int]) -> Written:
     from vllm import SamplingParams, TokensPrompt
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    # genir's own protocol has no log probabilities.
+    # genir's engine protocol has no log probabilities.
     llm: Any = engine._llm  # noqa: SLF001
     sampling = SamplingParams(
         temperature=0.0,

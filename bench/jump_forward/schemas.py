@@ -18,8 +18,8 @@ def _object(**properties: Any) -> dict[str, Any]:  # noqa: ANN401
     return _named(properties)
 
 
-def _array(items: dict[str, Any], least: int = 0, most: int = 3) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
+def _array(items: dict[str, Any], min_items: int = 0, max_items: int = 3) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": min_items, "maxItems": max_items}
 
 
 _WORD: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 12}
@@ -88,4 +88,4 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         metadata=_object(language={"const": "python"}, confidence=_DIGIT),
     ),
 }
-"""Name and schema."""
+"""Schemas by name."""

@@ -67,7 +67,7 @@ def main() -> int:
     result: dict[str, Any] = {"command": " ".join(["python -m bench.performance", *sys.argv[1:]])}
     result["machine"] = _machine()
     if "replay" in arguments.parts:
-        # It has event loops of its own.
+        # It runs its own event loops.
         result["replay"] = sweep(scope.replay, say)
         save(result)
     asyncio.run(_measure(result, scope, arguments.parts, arguments.front_ends, save=save, say=say))
@@ -90,7 +90,7 @@ async def _measure(
     save: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
 ) -> None:
-    """Adds the parts to the result, one by one, and saves after each: hours are long."""
+    """Adds the parts to the result one by one and saves after each, because a run takes hours."""
     setting = EngineSetting(
         await ensure_embedded_model(), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
     )

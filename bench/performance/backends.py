@@ -1,4 +1,4 @@
-"""Structured-output backends side by side, each in a genir server of its own."""
+"""Compares structured-output backends, each in its own genir server."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _COMPILED = 4
 
 @dataclass(frozen=True, slots=True)
 class BackendResult:
-    """One backend with schemas of one size. Seconds are medians over the answers that were OK.
+    """One backend with schemas of one size. Seconds are medians over OK answers.
 
-    OK means what it means everywhere in genir: verified against the schema.
+    OK means, as everywhere in genir, that the answer was verified against the schema.
     """
 
     backend: str
@@ -55,9 +55,9 @@ async def compare_backends(
     keep: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
 ) -> None:
-    """Measures the backends in turns, with the same prompts and schemas.
+    """Measures the backends alternately, with the same prompts and schemas.
 
-    `keep` is given what was measured so far after each size and temperature, and at the end.
+    Calls `keep` with the results so far after each size and temperature, and at the end.
     """
     compiled = _compile_times(setting, scope)
     cases = prompt_cases(setting.model, scope.calls)
@@ -68,7 +68,7 @@ async def compare_backends(
         for backend in scope.backends:
             server = Genir(dataclasses.replace(setting, backend=backend))
             await server.start(stack)
-            # What "auto" takes is settled by its first request; nobody's first is measured.
+            # "auto" chooses at its first request, so the first request of no backend is measured.
             await _measure(server, cases[:1], 1)
             servers[backend] = server
         for size, temperature in itertools.product(scope.sizes, scope.temperatures):
@@ -118,7 +118,7 @@ async def _measure(server: Genir, cases: list[Case], concurrency: int) -> dict[s
 
 
 def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str, Any]]:
-    """Processor seconds of compiling a schema, in this process, with the libraries as vLLM does."""
+    """CPU seconds to compile a schema in this process, with the same library calls as vLLM."""
     import xgrammar
     from transformers import AutoTokenizer
 
@@ -133,7 +133,7 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
         compile_matcher(tokenizer, schema)
 
     def with_xgrammar(schema: str) -> None:
-        # A compiler of its own, because it keeps what it has compiled.
+        # A new compiler each time, because it caches what it has compiled.
         compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1)
         compiler.compile_json_schema(schema, any_whitespace=False)
 

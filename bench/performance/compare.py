@@ -1,4 +1,4 @@
-"""Front ends side by side: each is started once, and they are measured in turns."""
+"""Compares front ends: each is started once, then they are measured alternately."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SHORT = '{"const":1}'
 
 
 def short(case: Case) -> Case:
-    """The case with an answer of one digit, which an engine that plays a recording cannot give."""
+    """The case with a one-digit answer, which a replay engine cannot give."""
     return dataclasses.replace(case, schema=_SHORT)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median over the rounds, and the least and the largest."""
+    """Median, minimum and maximum over the rounds."""
 
     median: float
     low: float
@@ -46,10 +46,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One way of asking one front end at one concurrency.
+    """One call mode of one front end at one concurrency.
 
     Seconds to the first text, per further token and for a whole IR are medians over the calls of a
-    round. Processor time is that of the front end's process alone.
+    round. CPU time is that of the front end's process alone.
     """
 
     front_end: str
@@ -78,16 +78,16 @@ async def compare(
     wake: Case,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measures every way of every front end at every concurrency, in rounds.
+    """Measures every call mode of every front end at every concurrency, in rounds.
 
     Args:
         front_ends: what to compare.
-        cases: what is asked; a round takes the next ones, the same for everyone.
-        concurrencies: how many calls are in flight.
-        rounds: how often all of it is done.
-        calls: how many calls a round makes at a concurrency.
-        wake: a call that is not counted, before each turn.
-        say: is told of progress.
+        cases: the requests. Each round takes the next ones, the same for every front end.
+        concurrencies: numbers of calls in flight.
+        rounds: number of rounds.
+        calls: number of calls in a round at one concurrency.
+        wake: a call before each measurement that is not counted.
+        say: called with progress messages.
     """
     starts: dict[str, Any] = {}
     loads: dict[tuple[str, str, int], list[Load]] = {}
@@ -105,7 +105,7 @@ async def compare(
                 batch = [
                     cases[(number + index) % len(cases)] for index in range(calls(concurrency))
                 ]
-                # Whoever comes first finds another machine than who comes last: take turns at that.
+                # The order affects the result, so rotate who comes first.
                 order = [*front_ends[turn:], *front_ends[:turn]]
                 turn = (turn + 1) % len(front_ends)
                 for front_end in order:
@@ -115,7 +115,7 @@ async def compare(
                         loads.setdefault((front_end.name, way, concurrency), []).append(load)
                 say(f"round {number + 1} of {rounds}, {concurrency} in flight: done")
         for front_end in front_ends:
-            # Once more, after all the work.
+            # Measure memory again after all the work.
             starts[front_end.name] |= await front_end.look()
     return {
         "starts": starts,
@@ -127,10 +127,10 @@ async def compare(
 
 
 async def settle(front_end: Remote, wake: Case) -> None:
-    """Waits until the engine that worked before has stopped spinning, and wakes this one.
+    """Waits until the previous engine has stopped spinning, and wakes this one.
 
-    An engine's processes go on looking for work for about a second after its last, on the cores
-    that the next one wants.
+    An engine's processes keep polling for work for about a second, on the cores that the next one
+    needs.
     """
     await asyncio.sleep(SETTLING_SECONDS)
     await front_end.load(front_end.ways[0], [wake], 1)
@@ -172,7 +172,7 @@ def _measured(
 
 
 def _valid_share(texts: list[str], schema: str | None) -> float:
-    """The share of texts that are valid against the schema; 1 where there is nothing to check."""
+    """Share of texts that are valid against the schema. 1 if there is nothing to check."""
     if not texts or schema is None:
         return 1.0
     validator = jsonschema_rs.validator_for(json.loads(schema))
@@ -187,9 +187,9 @@ def _is_valid(text: str, validator: Any) -> bool:  # noqa: ANN401 - one of sever
 
 
 def _same_text(loads: dict[tuple[str, str, int], list[Load]]) -> dict[str, float]:
-    """The share of calls made alone whose value is the one that most ways gave.
+    """Share of calls made alone whose value equals the most common one.
 
-    The texts of calls in a batch differ by themselves: the shape of a batch changes the arithmetic.
+    Batched calls are left out, because the batch shape changes the arithmetic and so the texts.
     """
     alone = {
         f"{name}, {way}": [_value(call.text) for load in rounds for call in load.calls]

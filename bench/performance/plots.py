@@ -1,4 +1,4 @@
-"""A result as pictures, with matplotlib: ``python -m bench.performance.plots RESULT FOLDER``."""
+"""Plots a result with matplotlib: ``python -m bench.performance.plots RESULT FOLDER``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FIGURES = (
 
 
 def draw(result: dict[str, Any], folder: Path) -> None:
-    """Draws what the result has into SVG files of the folder."""
+    """Draws the result as SVG files in the folder."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    # The same result gives the same file.
+    # Makes the files reproducible.
     mpl.rcParams["svg.hashsalt"] = "genir"
     folder.mkdir(parents=True, exist_ok=True)
     if "front_ends" in result:

@@ -1,7 +1,7 @@
-"""``python -m bench.performance.prepare``: what a new schema takes in the workers, by its size.
+"""``python -m bench.performance.prepare``: time to prepare a new schema, by its size.
 
-No engine and no server: workers, as many as a server has, are asked one schema after the other,
-none of them twice, with a pause before each in which the worker's next child gets ready.
+No engine and no server, only as many workers as a server has. Prepares one schema after the other,
+each once, with a pause before each so that the worker's next child is ready.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="bytes; 0: smallest")
     parser.add_argument("--rounds", type=int, default=15, help="schemas of each size")
     parser.add_argument("--pause", type=float, default=0.8, help="seconds before each")
-    parser.add_argument("--workers", type=int, default=2, help="with one, none is ever free")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="worker processes; with one, none is ever free"
+    )
     options = parser.parse_args()
     asyncio.run(main(options.sizes, options.rounds, options.pause, options.workers))

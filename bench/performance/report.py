@@ -1,4 +1,4 @@
-"""A result as Markdown: ``python -m bench.performance.report result.json``."""
+"""Writes a result as Markdown: ``python -m bench.performance.report result.json``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def front_end_table(measured: Sequence[Row]) -> str:
-    """TTFT, pace and throughput by concurrency: median, and least to largest of the rounds."""
+    """TTFT, pace and throughput by concurrency: median and range over the rounds."""
     return _table(
         (
             "in flight",
@@ -84,9 +84,9 @@ def front_end_table(measured: Sequence[Row]) -> str:
 
 
 def added_table(measured: Sequence[Row]) -> str:
-    """Processor seconds of the front end's process, and what is more than AsyncLLM's own.
+    """CPU seconds of the front end's process, and the difference to AsyncLLM alone.
 
-    AsyncLLM's own is taken the same way: streamed, whole, or token ids without text.
+    AsyncLLM is measured in the same mode: streamed, in one piece, or token ids without text.
     """
     own = {
         (row["way"], row["concurrency"]): row for row in measured if row["front_end"] == _IN_PROCESS
@@ -125,7 +125,7 @@ def added_table(measured: Sequence[Row]) -> str:
 
 
 def start_table(compared: Row) -> str:
-    """Seconds to liveness and readiness, memory, and what standing idle costs."""
+    """Seconds to liveness and readiness, memory, and CPU while idle."""
     return _table(
         ("front end", "live s", "ready s", "resident MiB", "idle, share of a core"),
         (
@@ -142,7 +142,7 @@ def start_table(compared: Row) -> str:
 
 
 def replay_table(carried: Sequence[Row]) -> str:
-    """What one core carries."""
+    """Capacity of one core."""
     return _table(
         (
             "streams",
@@ -223,7 +223,7 @@ def backend_table(results: Sequence[Row]) -> str:
 
 
 def compile_table(rows: Sequence[Row]) -> str:
-    """Processor time of compiling."""
+    """CPU time of compilation."""
     return _table(
         ("bytes", "backend", "CPU ms"),
         ((row["size"], row["backend"], f"{1000 * row['seconds']:.1f}") for row in rows),

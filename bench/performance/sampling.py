@@ -1,6 +1,7 @@
-"""``python -m bench.performance.sampling``: `top_p` by sorting, as vLLM has it, and without.
+"""``python -m bench.performance.sampling``: `top_p` with sorting, as in vLLM, and without.
 
-One thread, logits of the size of the embedded model's vocabulary, no engine. In turns, medians.
+One thread, logits of the size of the embedded model's vocabulary, no engine. Alternating runs,
+medians.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 _VOCABULARY = 49_152
 _TOP_P = 0.95
-# How many times as wide as a normal distribution the logits are: one token in ten thousand has
-# nearly all of the probability, a handful has it, thousands share it.
+# Standard deviations of the logits. Nearly all probability lies on one token in ten thousand, on a
+# handful, or on thousands.
 _SPREADS = {"peaked": 10.0, "few": 5.0, "flat": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""What a schema costs before the first token: none, one never seen before, one seen before."""
+"""Measures TTFT without a schema, with a new schema, and with a known one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 NONE, UNSEEN, REPEATED = "no schema", "never seen before", "repeated"
 _REPEATED_NUMBER = 0
 _MAX_TOKENS_FREE = 8
-"""About as many as an answer in a word takes: what follows the first text only takes time."""
+"""About the length of a one-word answer. Only the time to the first text counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaCost:
-    """Seconds to the first text of calls made alone, and the front end's processor time a call."""
+    """Seconds to the first text of calls made alone, and CPU time of the front end per call."""
 
     front_end: str
     schema: str
@@ -41,10 +41,10 @@ class SchemaCost:
 async def measure_schema_cost(
     setting: EngineSetting, scope: SchemaCostScope, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Measures each front end with prompts of the same length, none of them twice."""
+    """Measures each front end with prompts of the same length, each used once."""
     ways: list[tuple[Remote, str, bool]] = [
         (Remote(in_process.NAME, setting), in_process.STREAM, True),
-        # genir always constrains: what no schema costs is seen beside it.
+        # genir always constrains, so the case without a schema is measured on other front ends.
         (Remote(genir.NAME, setting), genir.STREAM, False),
         (Remote(http.NAME, setting), http.STREAM, True),
     ]
@@ -69,7 +69,8 @@ async def measure_schema_cost(
                         max_tokens=_MAX_TOKENS_FREE if schema is None else MAX_TOKENS,
                     )
                     load = await front_end.load(way, [case], 1)
-                    if number > 0:  # The first round warms up, and shows the repeated schema.
+                    # The first round is a warm-up and makes the repeated schema known.
+                    if number > 0:
                         measured.setdefault((front_end.name, kind, size), []).append(
                             (load.calls[0].first, load.cpu_seconds)
                         )
@@ -87,7 +88,7 @@ async def measure_schema_cost(
 
 
 def _fresh_prompts(setting: EngineSetting) -> Iterator[Case]:
-    """Prompts of which none begins like another, so that no prefix is found in a cache."""
+    """Prompts with different beginnings, so that the prefix cache never hits."""
     return itertools.chain.from_iterable(
         prompt_cases(setting.model, 1, first=f"Task {number:05}. ") for number in itertools.count()
     )

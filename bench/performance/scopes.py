@@ -1,4 +1,4 @@
-"""How much is measured: short for every day, full for publication, tiny to try the harness."""
+"""Sizes of a run: short for daily use, full for publication, tiny to test the harness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ReplayScope:
     """Numbers of streams at `pace` tokens a second each, and seconds of each measurement.
 
-    `fastest` streams get their tokens as fast as they ask for them.
+    `fastest` streams get their tokens as fast as they request them.
     """
 
     streams: tuple[int, ...]
@@ -33,7 +33,7 @@ class SchemaCostScope:
 
 @dataclass(frozen=True, slots=True)
 class BackendScope:
-    """What each backend is asked."""
+    """Requests to each backend."""
 
     backends: tuple[str, ...]
     sizes: tuple[int, ...]

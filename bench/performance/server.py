@@ -1,4 +1,4 @@
-"""Server processes under measurement: started, waited for, measured, ended."""
+"""Starts, measures and stops server processes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 PORT_SECONDS = 120.0
 STOP_SECONDS = 60.0
 _ENGINE_TITLE = "VLLM::"
-"""What vLLM calls the processes of an engine."""
+"""Names that vLLM gives to the processes of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: its address, its process, and when that was started (monotonic)."""
+    """A running server: its address, its process, and its start time (monotonic)."""
 
     port: int
     process: psutil.Process
@@ -40,17 +40,18 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """Processor time of the server and its helpers, not of the engine's processes below it."""
+        """CPU time of the server and its helpers, without the engine's processes."""
         times = self.process.cpu_times()
         used = float(times.user + times.system)
         for helper in self._helpers():
             with contextlib.suppress(psutil.Error):
-                # A helper's own children end before they can be asked; it has their times.
+                # A helper's children end too early to be read, but their time counts for the
+                # helper.
                 used += sum(helper.cpu_times()[:4])
         return used
 
     def resident_bytes(self) -> int:
-        """Memory that the server and its helpers hold."""
+        """Memory of the server and its helpers."""
         resident = int(self.process.memory_info().rss)
         for helper in self._helpers():
             with contextlib.suppress(psutil.Error):
@@ -58,7 +59,7 @@ class Server:
         return resident
 
     def _helpers(self) -> list[psutil.Process]:
-        """Children that are not the engine's, such as genir's schema workers."""
+        """Child processes outside the engine, such as genir's schema workers."""
         helpers = []
         for child in self.process.children():
             with contextlib.suppress(psutil.Error):
@@ -76,17 +77,17 @@ def running(
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator[Server]:
-    """Runs a server for the length of the block, and ends every process of it afterwards.
+    """Runs a server while the block runs, and ends all of its processes afterwards.
 
     Args:
         command: what to run.
-        port: the port it was told to open, or
+        port: the port that it was given, or
         port_file: the file that it writes its port to.
-        environment: on top of this process's own.
-        log: file for its output; a temporary one by default.
+        environment: variables in addition to those of this process.
+        log: file for its output. Default: a temporary file.
 
     Raises:
-        RuntimeError: it ended, or opened no port in time; the message has the end of its output.
+        RuntimeError: it ended, or opened no port in time. The message has the end of its output.
     """
     with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
         log = log or Path(folder) / "log"
@@ -124,14 +125,14 @@ def genir_server(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of a log, for a person."""
+    """The last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
 
 
@@ -149,7 +150,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    # Whatever is left of it: engine processes whose server did not end them.
+    # End engine processes that the server left behind.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""Schemas of a given size that ask for a short output whatever their size."""
+"""Schemas of a given size whose output is short whatever the size."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ANSWERED_IN_A_WORD: dict[str, Any] = {
 
 
 def sized_schema(size: int, number: int, *, answered_in_a_word: bool = False) -> str:
-    """The text of a schema of about `size` bytes; another one for every number.
+    """Text of a schema of about `size` bytes. Each number gives a different one.
 
-    It is the small IR with one property more, `details`: null or one of as many small objects as
-    make the size up. Where only the first text counts, `answered_in_a_word` has one word instead of
-    the IR.
+    The schema is the small IR with one more property, `details`: null or one of enough small
+    objects to reach the size. `answered_in_a_word` has one word instead of the IR, for measurements
+    in which only the first text counts.
     """
-    chosen = random.Random(number * 1_000_003 + size)  # noqa: S311 - to be repeatable.
+    chosen = random.Random(number * 1_000_003 + size)  # noqa: S311 - repeatable on purpose.
     schema = copy.deepcopy(_ANSWERED_IN_A_WORD if answered_in_a_word else IR_SCHEMA)
     schema["title"] = f"IR {number}"
     choices: list[dict[str, Any]] = [{"type": "null"}]

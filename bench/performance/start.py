@@ -1,7 +1,7 @@
-"""``python -m bench.performance.start``: from start to ready, each front end alone, in turns.
+"""``python -m bench.performance.start``: time from start to ready, each front end alone.
 
 In process: from before vLLM is imported until the engine answers. genir: from starting the process
-until readiness is SERVING, which it is after a first generation went through the engine.
+until readiness is SERVING, which follows a first generation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FRONT_ENDS = (in_process.NAME, genir.NAME, http.NAME)
 
 
 async def main(rounds: int, front_ends: list[str]) -> None:
-    """Measures and prints a table. The first round fills caches and does not count."""
+    """Measures and prints a table. The first round fills caches and is not counted."""
     setting = EngineSetting(
         await ensure_embedded_model(), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
     )

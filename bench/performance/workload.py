@@ -1,4 +1,4 @@
-"""What every subject is asked: the same prompts, schemas and sampling."""
+"""The requests to every subject: the same prompts, schemas and sampling."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ IR_SCHEMA: dict[str, Any] = {
     "required": ["intent", "signature", "effects"],
     "additionalProperties": False,
 }
-"""A small IR of the shape of the built-in one. Every value is bounded, so that no output is cut and
-no front end has anything to change about it."""
+"""A small IR with the shape of the built-in one. Every value is bounded, so that no output is
+truncated and no front end needs to change the schema."""
 
 MAX_TOKENS = 256
 
@@ -69,8 +69,8 @@ MAX_TOKENS = 256
 class Case:
     """One request.
 
-    `prompt` is the whole text the model continues; `token_ids` are its tokens, for subjects that
-    take tokens. `schema` is JSON text; None asks for free text, which genir does not do.
+    `prompt` is the full text that the model continues, `token_ids` its tokens, for subjects that
+    take tokens. `schema` is JSON text. None means free text, which genir does not offer.
     """
 
     prompt: str
@@ -81,12 +81,12 @@ class Case:
     max_tokens: int = MAX_TOKENS
 
     def to_json(self) -> dict[str, Any]:
-        """For a subject in another process."""
+        """The case as JSON, for another process."""
         return asdict(self)
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> Case:
-        """The other way round."""
+        """The case from its JSON."""
         return Case(**{**fields, "token_ids": tuple(fields["token_ids"])})
 
 
@@ -98,9 +98,9 @@ def _tokenizer(model: str) -> Any:  # noqa: ANN401 - transformers is not typed h
 
 
 def prompt_cases(model: Path, count: int, first: str = "") -> list[Case]:
-    """So many cases with different prompts, rendered with the model's own chat template.
+    """Cases with different prompts, rendered with the model's own chat template.
 
-    `first` stands at the beginning of each.
+    Each prompt begins with `first`.
     """
     tokenizer = _tokenizer(str(model))
     lines = PROMPTS.read_text().splitlines()

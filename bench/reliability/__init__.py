@@ -1,1 +1,1 @@
-"""What the server does beyond its capacity and when something breaks."""
+"""Measures the server beyond its capacity and under faults."""

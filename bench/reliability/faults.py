@@ -1,4 +1,4 @@
-"""Faults injected into a real server, and how long everyone takes to notice."""
+"""Injects faults into a real server and measures how long their detection takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READY_SECONDS = 600.0
 
 
 def lose_engine(server: TinyServer, process: str, number: signal.Signals) -> dict[str, object]:
-    """Sends a signal to one of the engine's processes while streams run; seconds since then."""
+    """Sends a signal to an engine process while streams run. Times are seconds since the signal."""
     engine = [server.engine_process("EngineCore"), server.engine_process("Worker")]
     victim = server.engine_process(process)
     with ReadinessWatch(server.target) as watch, streams(server.target, STREAMS) as running:
@@ -46,7 +46,7 @@ def lose_engine(server: TinyServer, process: str, number: signal.Signals) -> dic
 
 
 def drain(server: TinyServer) -> dict[str, object]:
-    """SIGTERM with calls in flight: how many were lost, and how the server ended."""
+    """Sends SIGTERM with calls in flight: number of lost calls, and how the server ended."""
 
     def call(client: IRClient) -> bool:
         try:

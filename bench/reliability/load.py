@@ -1,4 +1,4 @@
-"""At capacity and at ten times that: goodput, refusals, probes, deadlines, memory."""
+"""Load at capacity and at ten times that: goodput, refusals, probes, deadlines, memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Load: TypeAlias = Callable[["Stub"], Awaitable[None]]
 
 Stub: TypeAlias = Any
-"""A stub on an aio channel, whose calls have other types than the generated class says."""
+"""A stub on an aio channel. Its calls have other types than the generated class declares."""
 
 CALL_SCHEMA = json.dumps(
     {
@@ -35,19 +35,19 @@ CALL_SCHEMA = json.dumps(
     }
 )
 DROPPED = "RESOURCE_EXHAUSTED when its turn came"
-"""What became of a call that was let in, and dropped when its turn came too late."""
+"""Outcome of an admitted call that was dropped because its turn came too late."""
 
 DEADLINE_SECONDS = 10.0
 OVERRUN_SLACK_SECONDS = 0.25
-"""A call counts as past its deadline when it ends later than this after it; the load generator
-shares the machine with the server and is itself late at times."""
+"""Tolerance in seconds before a call counts as past its deadline. The load generator shares the
+machine with the server and is sometimes late itself."""
 
 
 @dataclass(slots=True)
 class Phase:
     """One phase of load. Latencies in seconds, memory in bytes, goodput in OK answers a second.
 
-    Processor time in seconds: of the server's own process, of all below it, and of the callers'.
+    CPU time in seconds: of the server process, of its child processes, and of the callers.
     """
 
     seconds: float = 0.0
@@ -68,7 +68,7 @@ class Phase:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which a share of the values lies; 0 for none."""
+    """Quantile of some values. 0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -89,7 +89,7 @@ async def at_capacity(server: TinyServer, seconds: float, callers: int) -> Phase
 
 
 async def beyond_capacity(server: TinyServer, seconds: float, rate: float) -> Phase:
-    """Calls at a fixed rate, whatever becomes of those before."""
+    """Makes calls at a fixed rate, independent of the outcome of earlier ones."""
     calls: list[tuple[str, float]] = []
 
     async def load(stub: Stub) -> None:
@@ -159,13 +159,13 @@ async def _call(stub: Stub) -> tuple[str, float]:
 
 
 def memory(server: TinyServer) -> int:
-    """Resident bytes of the server and all its processes."""
+    """Resident bytes of the server and all of its child processes."""
     everything = [psutil.Process(server.process.pid), *server.descendants()]
     return sum(process.memory_info().rss for process in everything)
 
 
 def _cpu_seconds(server: TinyServer) -> tuple[float, float, float]:
-    """Processor time so far: of the server's process, of those below it, and of this one."""
+    """CPU time so far: of the server process, of its child processes, and of this process."""
 
     def used(process: psutil.Process) -> float:
         times = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Asks the standard health service ten times a second, in a process that does nothing else.
+"""Probes the standard health service ten times a second, in a separate process.
 
 ``python -m bench.reliability.probe TARGET SECONDS`` prints the latencies in seconds as JSON.
 """

@@ -1,1 +1,1 @@
-"""Measures the schema layer on schemas that no one here wrote."""
+"""Measures the schema layer on public schemas."""

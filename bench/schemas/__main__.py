@@ -3,7 +3,7 @@
 ``python -m bench.schemas DATA OUT``. DATA holds JSON Lines files, one a data set; each line has
 ``id``, ``schema`` and ``tests`` (a list of instances with ``valid``). OUT is the result as JSON,
 ``OUT.md`` the same as Markdown tables. Beside them ``OUT.layer.jsonl``, ``OUT.guidance.jsonl`` and
-``OUT.xgrammar.jsonl`` keep every schema's own result: a run that was interrupted goes on from them.
+``OUT.xgrammar.jsonl`` hold the result of every schema. An interrupted run resumes from them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=0, help="schemas of each data set; 0: all")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument(
-        "--plain", nargs="*", default=BACKENDS, choices=BACKENDS, help="vLLM's backends beside it"
+        "--plain",
+        nargs="*",
+        default=BACKENDS,
+        choices=BACKENDS,
+        help="vLLM's own backends to measure too",
     )
     parser.add_argument(
         "--xgrammar-most",
@@ -55,7 +59,7 @@ def main() -> int:
         help="schemas of each data set for xgrammar, which is slow; 0: all",
     )
     parser.add_argument("--seed", type=int, default=0, help="chooses samples")
-    parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
+    parser.add_argument("--fresh", action="store_true", help="do not resume an earlier run")
     options = parser.parse_args()
     treat_terminate_as_interrupt()
     try:
@@ -80,7 +84,7 @@ class _Run:
         self._wall: dict[str, float] = {}
 
     def result(self) -> Row:
-        """Measures what has no row yet, and sums everything up."""
+        """Measures the schemas without a row, and sums everything up."""
         options = self._options
         versions = {name: importlib.metadata.version(name) for name in ("llguidance", "xgrammar")}
         result: Row = {}
@@ -107,7 +111,7 @@ class _Run:
             result["plain_vllm"] = plain
         result["versions"] = versions
         result["processors"] = os.cpu_count()
-        # Of this run alone: a run that went on from another counts only what it did itself.
+        # Time of this run alone. A resumed run counts only its own work.
         result["wall_seconds"] = self._wall
         return result
 
@@ -130,7 +134,7 @@ class _Run:
 
 
 def _reported(stage: str, chosen: Iterator[Case]) -> Iterator[Case]:
-    """The same cases, with a line now and then about how far it got."""
+    """The same cases, with a progress line from time to time."""
     for number, case in enumerate(chosen, 1):
         if number % _PROGRESS_EVERY == 0:
             print(f"{stage}: {number} schemas, at {case.dataset}", file=sys.stderr, flush=True)

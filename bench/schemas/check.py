@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from genir_server.schema.analysis import Analysis
 
 MAX_INSTANCES = 40
-"""Instances of one schema that are checked."""
+"""Maximum number of instances checked for one schema."""
 
-MAX_BYTES = 100_000
-"""An instance with a longer text is not tried on an engine."""
+MAX_INSTANCE_BYTES = 100_000
+"""Maximum size of an instance that is tried on an engine."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of one schema's instances. Lists hold their indexes.
+    """Outcomes of one schema's instances. Lists hold their indexes.
 
     Attributes:
-        valid: how many are labelled valid.
-        invalid: how many are labelled invalid.
-        valid_lost: valid ones that are refused, and by what.
+        valid: number labelled valid.
+        invalid: number labelled invalid.
+        valid_lost: valid ones that are refused, and what refuses them.
         invalid_passed: invalid ones that nothing refuses.
         without_normal_form: valid ones that no answer can hold, such as 2^60.
-        untested: those that the engine was not asked about, or not to the end.
-        overcounted: valid ones that take fewer tokens than the estimate of the fewest.
-        verify_seconds: the time of each verification.
-        normalize_seconds: the time of each strict reading and writing in normal form.
+        untested: ones that were not tried on the engine, or not completely.
+        overcounted: valid ones that take fewer tokens than the estimated minimum.
+        verify_seconds: time of each verification.
+        normalize_seconds: time of each strict parse and conversion to normal form.
 
     """
 
@@ -61,7 +61,7 @@ class Outcomes:
 
 
 class InstanceChecker:
-    """Checks instances the way an answer is checked, and with the engine's matcher over bytes.
+    """Checks instances as an answer is checked, and with the engine's matcher over bytes.
 
     Args:
         tokenizer: model folder whose tokenizer counts tokens; None for bytes.
@@ -73,7 +73,7 @@ class InstanceChecker:
         self._counter: llguidance.LLTokenizer = load_tokenizer(tokenizer)
 
     def check(self, text: str, analysis: Analysis, instances: Iterable[Instance]) -> Row:
-        """What happens to the instances under a schema's analysis, as the fields of `Outcomes`."""
+        """Outcomes of the instances under a schema's analysis, as the fields of `Outcomes`."""
         subject = _Subject(text, analysis, self._tokenizer)
         outcomes = Outcomes()
         for index, instance in enumerate(instances):
@@ -108,13 +108,13 @@ class InstanceChecker:
         answer = _answer(value, outcomes)
         if answer is None or not subject.verifies(answer[0], outcomes):
             return
-        # The verifier lets it through; so the engine decides, and not asking it would be an excuse.
+        # The verifier accepts it, so the engine must be tried as well.
         if subject.accepts(value) is not False:
             outcomes.invalid_passed.append(index)
 
 
 class _Subject:
-    """A prepared schema with everything that decides on a value."""
+    """A prepared schema with everything that accepts or refuses a value."""
 
     def __init__(self, text: str, analysis: Analysis, tokenizer: llguidance.LLTokenizer) -> None:
         relaxed_text = analysis.relaxed_schema
@@ -131,11 +131,11 @@ class _Subject:
         return valid
 
     def accepts(self, value: object) -> bool | None:
-        """Whether the engine takes a value in some order of its keys; None when not found out."""
-        # Its own order is tried as well: which of several alternatives set the order is a guess.
+        """Whether the engine accepts a value with some order of its keys. None if undecided."""
+        # Try its own order as well, because which alternative sets the order is a guess.
         for order in (self.relaxed_schema, {}):
             written = in_engine_order(value, order).encode()
-            if len(written) > MAX_BYTES:
+            if len(written) > MAX_INSTANCE_BYTES:
                 return None
             self._acceptor.reset()
             if self._acceptor.take(written) >= 0 and self._acceptor.complete():
@@ -146,7 +146,7 @@ class _Subject:
 
 
 def _answer(value: object, outcomes: Outcomes) -> tuple[object] | None:
-    """A value as an answer would hold it: in normal form, and read again."""
+    """A value in normal form and parsed again, as in an answer."""
     text = json.dumps(value, ensure_ascii=False)
     start = time.perf_counter()
     try:

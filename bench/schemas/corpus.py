@@ -30,7 +30,7 @@ JSON_SCHEMA_BENCH = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A value that comes with a schema, and whether its authors call it valid."""
+    """An instance of a schema, and whether its authors label it valid."""
 
     value: object
     valid: bool
@@ -55,11 +55,11 @@ def cases(
         folder: holds ``NAME.jsonl`` files, each line with ``id``, ``schema`` and ``tests``: a list
             of objects with ``valid`` and ``data``.
         datasets: only these, by name; empty for all.
-        most: schemas taken of each data set, the same for the same seed; 0 for all.
-        seed: chooses which.
+        most: maximum number of schemas per data set, the same for the same seed. 0 for all.
+        seed: seed of the sample.
 
     Raises:
-        FileNotFoundError: the folder holds none of the files.
+        FileNotFoundError: the folder has none of the files.
 
     """
     found = sorted(folder.glob("**/*.jsonl"))
@@ -81,7 +81,7 @@ def cases(
 
 
 def instances(tests: object) -> tuple[Instance, ...]:
-    """The instances in a list of ``{"valid": …, "data": …}``; anything else has none."""
+    """The instances in a list of ``{"valid": …, "data": …}``. Empty for anything else."""
     if not isinstance(tests, list):
         return ()
     return tuple(
@@ -90,5 +90,5 @@ def instances(tests: object) -> tuple[Instance, ...]:
 
 
 def rank(seed: int, key: str) -> str:
-    """What puts schemas in an order that has nothing to do with them, the same for a seed."""
+    """Sort key that shuffles schemas in the same way for the same seed."""
     return hashlib.sha256(f"{seed} {key}".encode()).hexdigest()

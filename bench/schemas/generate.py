@@ -1,10 +1,10 @@
 """Generates under public schemas through a real server.
 
-``python -m bench.schemas.generate DATA OUT`` takes as many schemas of every data set, the same for
-the same seed, starts a server on the embedded model, and asks for one value under each. OK answers
-are checked by python-jsonschema. OUT is the result as JSON, ``OUT.md`` its table. In
-``OUT.calls.jsonl`` is every call's outcome: a run that was interrupted goes on from there. The
-server's log is in ``OUT.server.log``.
+``python -m bench.schemas.generate DATA OUT`` takes the same number of schemas of every data set,
+the same for the same seed, starts a server on the embedded model, and generates one value under
+each. python-jsonschema checks OK answers. OUT is the result as JSON, ``OUT.md`` its table. In
+``OUT.calls.jsonl`` is the outcome of every call. An interrupted run resumes from it. The server's
+log is in ``OUT.server.log``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.local_server import local_server
 from bench.schemas.corpus import cases, rank
 from bench.schemas.report import NOTHING, as_dict, share, spread, table
 from bench.schemas.rows import OtherRunError, Row, RowsFile
-from bench.schemas.second_validator import NotJudgedError, second_opinion
+from bench.schemas.second_validator import CannotValidateError, second_opinion
 from genir import AsyncIRClient, GenirError
 from genir.types import Accepted, AttemptStarted, Completed, Enforcement, TextDelta
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from bench.schemas.corpus import Case
 
 _READY_SECONDS = 600.0
-_MAX_TOPIC = 300
+_MAX_TOPIC_CHARACTERS = 300
 _PROGRESS_EVERY = 20
-# Reasons with which a schema itself is refused, before anything is generated.
+# Reasons that refuse a schema before anything is generated.
 _REFUSALS = frozenset({"SCHEMA_INVALID", "SCHEMA_UNSUPPORTED", "SCHEMA_TOO_COMPLEX"})
 _DEAD = frozenset({"ENGINE_DEAD", "UNAVAILABLE"})
 _MAX_SERVERS = 4
@@ -53,10 +53,10 @@ def main() -> int:
     parser.add_argument("--datasets", nargs="*", default=[], help="only these, by name")
     parser.add_argument("--seed", type=int, default=0, help="chooses the sample, and the sampling")
     parser.add_argument("--concurrency", type=int, default=4, help="calls in flight")
-    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of one attempt")
+    parser.add_argument("--max-tokens", type=int, default=512, help="maximum tokens of one attempt")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one call")
     parser.add_argument("--server", help="HOST:PORT of a server that runs; default: start one")
-    parser.add_argument("--fresh", action="store_true", help="do not go on from an earlier run")
+    parser.add_argument("--fresh", action="store_true", help="do not resume an earlier run")
     options = parser.parse_args()
     treat_terminate_as_interrupt()
     settings: Row = {
@@ -66,7 +66,7 @@ def main() -> int:
     path = options.out.with_name(options.out.name + ".calls.jsonl")
     try:
         chosen = list(cases(options.data, options.datasets, options.per_dataset, options.seed))
-        # Mixed, so that a run that is not over says something about every data set.
+        # Shuffled, so that a partial run covers every data set.
         chosen.sort(key=lambda case: rank(options.seed, case.key))
         with RowsFile(path, settings, fresh=options.fresh) as rows:
             deaths = _generate_all(chosen, rows, options)
@@ -74,7 +74,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_CODE
-    except (OtherRunError, FileNotFoundError, _EngineDiesError) as fault:
+    except (OtherRunError, FileNotFoundError, _EngineKeepsDyingError) as fault:
         print(fault, file=sys.stderr)
         return 2
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -84,18 +84,18 @@ def main() -> int:
     return 1 if as_dict(result["all"])["second_validator_refused"] else 0
 
 
-class _EngineDiesError(Exception):
-    """The engine died, and another one with the same schemas too."""
+class _EngineKeepsDyingError(Exception):
+    """The engine died repeatedly with the same schemas."""
 
 
 def _generate_all(chosen: Sequence[Case], rows: RowsFile, options: argparse.Namespace) -> int:
-    """Makes every call that has no row yet; how often the engine died on the way.
+    """Makes every call without a row. Returns how often the engine died.
 
-    Calls that a dead engine ended have no outcome of their own: they are made again on a new
-    server, where a schema that kills engines would do so again.
+    Calls that ended with the engine's death have no outcome. They are made again on a new server,
+    where a schema that kills engines would do so again.
 
     Raises:
-        _EngineDiesError: it dies again and again; the message names the schemas.
+        _EngineKeepsDyingError: it dies repeatedly. The message names the schemas.
 
     """
     for deaths in range(_MAX_SERVERS):
@@ -108,7 +108,7 @@ def _generate_all(chosen: Sequence[Case], rows: RowsFile, options: argparse.Name
         if not orphans:
             return deaths
         print(f"the engine died over one of: {', '.join(orphans)}", file=sys.stderr)
-    raise _EngineDiesError(f"the engine died {_MAX_SERVERS} times; see {_log(options)}")
+    raise _EngineKeepsDyingError(f"the engine died {_MAX_SERVERS} times; see {_log(options)}")
 
 
 def _log(options: argparse.Namespace) -> Path:
@@ -119,10 +119,10 @@ def _log(options: argparse.Namespace) -> Path:
 async def _generate(
     target: str, left: Iterable[Case], rows: RowsFile, options: argparse.Namespace
 ) -> list[str]:
-    """Makes calls until all are made or the engine dies; the calls it left without outcome."""
+    """Makes calls until all are made or the engine dies. Returns the calls without an outcome."""
     orphans: list[str] = []
     places = asyncio.Semaphore(options.concurrency)
-    # No retries: an outcome is what one call gives.
+    # No retries: an outcome is that of one call.
     async with AsyncIRClient(target, timeout=options.timeout) as client:
         await client.wait_ready(_READY_SECONDS)
 
@@ -185,15 +185,15 @@ async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) 
 def _second(schema: str, answer: str) -> Row:
     try:
         fault = second_opinion(schema, answer)
-    except NotJudgedError as why:
-        return {"second": "not judged", "second_message": str(why)}
+    except CannotValidateError as why:
+        return {"second": "not checked", "second_message": str(why)}
     if fault is None:
         return {"second": "valid"}
     return {"second": "refused", "second_message": fault, "answer": answer[:2000]}
 
 
 def _prompt(schema: str) -> str:
-    """What is asked for: what the schema says of itself, if anything."""
+    """The prompt, made from the title or description of the schema if there is one."""
     parsed = json.loads(schema)
     told = (
         [parsed.get(name) for name in ("title", "description")] if isinstance(parsed, dict) else []
@@ -201,7 +201,7 @@ def _prompt(schema: str) -> str:
     topic = ". ".join(text.strip(" .") for text in told if isinstance(text, str) and text.strip())
     if not topic:
         return "Write one realistic example."
-    return f"Write one realistic example of this: {topic[:_MAX_TOPIC]}."
+    return f"Write one realistic example of this: {topic[:_MAX_TOPIC_CHARACTERS]}."
 
 
 def summed(rows: Sequence[Row]) -> Row:
@@ -224,7 +224,7 @@ def _sums(rows: Sequence[Row]) -> Row:
         "outcomes": dict(Counter(str(row["reason"]) for row in rows).most_common()),
         "second_validator_valid": second["valid"],
         "second_validator_refused": second["refused"],
-        "second_validator_cannot": second["not judged"],
+        "second_validator_cannot": second["not checked"],
         "attempts": {
             str(number): count
             for number, count in sorted(Counter(int(str(row["attempts"])) for row in rows).items())
@@ -263,7 +263,7 @@ def markdown(result: Row) -> str:
         ("OK", *(of["ok"] for of in columns.values())),
         ("OK, of those not refused", *map(_ok_share, columns.values())),
         ("valid by the second validator", *map(_second_share, columns.values())),
-        ("which it cannot judge", *(of["second_validator_cannot"] for of in columns.values())),
+        ("which it cannot check", *(of["second_validator_cannot"] for of in columns.values())),
         *(
             (reason, *(as_dict(of["outcomes"]).get(reason, 0) for of in columns.values()))
             for reason in sorted(reasons)
@@ -283,8 +283,8 @@ def _ok_share(of: Row) -> str:
 
 
 def _second_share(of: Row) -> str:
-    judged = int(str(of["ok"])) - int(str(of["second_validator_cannot"]))
-    return f"{of['second_validator_valid']} of {judged}" if judged else NOTHING
+    checked = int(str(of["ok"])) - int(str(of["second_validator_cannot"]))
+    return f"{of['second_validator_valid']} of {checked}" if checked else NOTHING
 
 
 def _histogram(of: object) -> str:

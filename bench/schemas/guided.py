@@ -1,4 +1,4 @@
-"""Asks an engine itself in which order it takes the keys of a value."""
+"""Finds out in which order an engine accepts the keys of a value."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _MAX_STEPS = 20_000
 
 
 class Acceptor(Protocol):
-    """An engine's state while a text is written under its constraint."""
+    """State of a constraint while a text is written."""
 
     def reset(self) -> None:
-        """Forgets what was written."""
+        """Discards the written text."""
         ...
 
     def take(self, text: bytes) -> int:
-        """Writes a text; what to give `undo` for it, or -1 when the engine refuses it."""
+        """Writes a text. Returns the amount to pass to `undo`, or -1 if the engine refuses it."""
         ...
 
     def undo(self, written: int) -> None:
-        """Takes the latest texts back: the sum of what `take` gave for them."""
+        """Removes the latest texts: takes the sum of what `take` returned for them."""
         ...
 
     def complete(self) -> bool:
-        """Whether what was written may end here."""
+        """Whether the text may end here."""
         ...
 
 
@@ -42,32 +42,32 @@ class GuidanceAcceptor:
         self._matcher = matcher
 
     def reset(self) -> None:
-        """Forgets what was written."""
+        """Discards the written text."""
         self._matcher.reset()
 
     def take(self, text: bytes) -> int:
-        """Writes a text; its length, or -1 when it is refused."""
+        """Writes a text. Returns its length, or -1 if it is refused."""
         tokens = list(text)
         if self._matcher.validate_tokens(tokens) < len(tokens):
             return -1
         return len(tokens) if self._matcher.consume_tokens(tokens) else -1
 
     def undo(self, written: int) -> None:
-        """Takes back as many bytes."""
+        """Removes that many bytes."""
         self._matcher.rollback(written)
 
     def complete(self) -> bool:
-        """Whether what was written may end here."""
+        """Whether the text may end here."""
         return bool(self._matcher.is_accepting())
 
 
 class GuidedWriter:
-    """Writes a value under a constraint, trying keys until the engine takes one.
+    """Writes a value under a constraint, trying keys until the engine accepts one.
 
-    Recurses as deep as the value goes, which for the values of the public sets is not far.
+    Recurses as deep as the value. Values in the public sets are shallow.
 
     Attributes:
-        gave_up: whether the last value took more steps than are tried; its answer means nothing.
+        gave_up: whether the last value took too many steps, so that its answer is meaningless.
 
     """
 
@@ -77,7 +77,7 @@ class GuidedWriter:
         self.gave_up = False
 
     def accepts(self, value: object) -> bool:
-        """Whether the engine takes the value in some order of its keys."""
+        """Whether the engine accepts the value with some order of its keys."""
         self._acceptor.reset()
         self._steps = 0
         self.gave_up = False
@@ -91,7 +91,7 @@ class GuidedWriter:
         return self._acceptor.take(text)
 
     def _value(self, value: object, before: bytes) -> int:
-        """Writes `before` and a value; what to undo, or -1 with nothing left written."""
+        """Writes `before` and a value. Returns the amount to undo, or -1 with nothing written."""
         if isinstance(value, dict):
             return self._object(value, before)
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Runs genir's own schema layer over schemas, in its worker processes, as the server does."""
+"""Runs genir's schema layer over schemas, in its worker processes, as the server does."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from bench.schemas.corpus import Case
     from bench.schemas.rows import Row, RowsFile
 
-_MAX_MESSAGE = 300
+_MAX_MESSAGE_CHARACTERS = 300
 _TRIES = 3
 
 
 async def measure_layer(
     cases: Iterable[Case], rows: RowsFile, tokenizer: str | None, workers: int
 ) -> None:
-    """Prepares every schema that has no row yet and checks its instances.
+    """Prepares every schema without a row and checks its instances.
 
     Args:
         cases: the schemas.
-        rows: where the results go.
+        rows: receives the results.
         tokenizer: model folder; None for single bytes.
         workers: worker processes.
 
@@ -64,7 +64,7 @@ async def _one(
         row |= {
             "reason": error.reason.value,
             "limit": error.metadata.get("limit"),
-            "message": error.message[:_MAX_MESSAGE],
+            "message": error.message[:_MAX_MESSAGE_CHARACTERS],
         }
     else:
         row["wall_seconds"] = time.perf_counter() - start
@@ -76,7 +76,7 @@ async def _one(
 async def _analyse(pipeline: IsolatedPipeline, text: str) -> tuple[Analysis, int]:
     """The analysis of a schema, and the worker's peak memory.
 
-    Tries again while the machine is busy, which says nothing about the schema.
+    Retries while the machine is busy, because that is not the schema's fault.
     """
     for left in reversed(range(_TRIES)):
         try:

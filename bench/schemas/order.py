@@ -1,4 +1,4 @@
-"""Writes a value with its keys in the order that the engine demands."""
+"""Writes a value with its keys in the order that the engine requires."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def in_engine_order(value: object, schema: dict[str, object]) -> str:
 
 
 class AsWritten(float):
-    """A number that keeps its point: 1.0 is not written as 1."""
+    """A number that keeps its decimal point: 1.0 is not written as 1."""
 
 
 def as_written(value: object) -> object:
-    """A value whose numbers keep their point.
+    """A value whose numbers keep their decimal point.
 
-    To draft 4, 1.0 is no integer. What is refused for that must not be tried as 1.
+    In draft 4, 1.0 is not an integer. If it is refused for that, it must not be tried as 1.
     """
     if isinstance(value, dict):
         return {name: as_written(member) for name, member in value.items()}
@@ -30,7 +30,7 @@ def as_written(value: object) -> object:
 
 
 class _Plain(dict[str, object]):
-    """Some keywords of a schema, none of which applies another to the same value."""
+    """Keywords of a schema, none of which applies another schema to the same value."""
 
 
 class _Writer:
@@ -44,7 +44,7 @@ class _Writer:
         validator = self._validators.get(id(option))
         if validator is None:
             subject = {**option, "$defs": self._root.get("$defs", {}), "$id": ""}
-            # The engine's "#" is the root, which is not the root of this part.
+            # In the engine schema, "#" is the root of the document, not of this part.
             text = json.dumps(subject).replace('"$ref": "#"', '"$ref": "#/$defs/"')
             whole = json.loads(text)
             whole["$defs"][""] = json.loads(
@@ -59,7 +59,7 @@ class _Writer:
 
     def write(self, root: object) -> str:
         pieces: list[str] = []
-        # Text to write, or a value and the schemas that apply to it.
+        # Either text to write, or a value and the schemas that apply to it.
         pending: list[str | tuple[object, list[object]]] = [(root, [self._root])]
         while pending:
             item = pending.pop()
@@ -88,7 +88,7 @@ class _Writer:
             seen.add(id(schema))
             following: list[object] = []
             own: dict[str, object] = {}
-            # Keywords count in the order in which they stand, as they do for the engine.
+            # Keywords apply in their written order, as in the engine.
             for keyword, part in schema.items():
                 if keyword == "$ref" and isinstance(part, str):
                     inner: list[object] = [self._definition(part)]
@@ -170,7 +170,7 @@ def _property(parts: list[dict[str, object]], name: str) -> list[object]:
 
 
 def scalar_text(value: object) -> str:
-    """A value that holds no other as the engine writes it: numbers without exponents."""
+    """A scalar or empty value as the engine writes it: numbers without exponents."""
     if isinstance(value, AsWritten):
         return repr(float(value))
     if isinstance(value, float):

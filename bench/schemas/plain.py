@@ -1,7 +1,7 @@
 """Runs vLLM's own structured output over schemas, one backend at a time, in a process that may die.
 
-This is what a caller gets without genir: vLLM's check of the request, then its backend, with its
-default settings, and nothing before or after.
+This is what a caller gets without genir: vLLM's check of the request, then its backend with default
+settings, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ BACKENDS = ("guidance", "xgrammar")
 """The backends that are measured."""
 
 COMPILE_SECONDS = {"guidance": 1.0, "xgrammar": 10.0}
-"""Processor time for checking and compiling one schema: for guidance a little more than genir
-allows itself, for xgrammar much more, because it would seldom finish otherwise."""
+"""CPU seconds to check and compile one schema. For guidance slightly more than genir allows, for
+xgrammar much more, because it would rarely finish otherwise."""
 
 MEMORY_BYTES = SchemaLimits().probe_bytes
-"""Memory for one schema, beyond what vLLM itself takes."""
+"""Memory for one schema, in addition to that of vLLM itself."""
 
 INSTANCE_SECONDS = 20.0
-"""Processor time for all the instances of one schema."""
+"""CPU seconds for all instances of one schema."""
 
 _START_SECONDS = 300.0
 _WALL_SECONDS = 120.0
 _OUT_OF_MEMORY = (b"memory allocation", b"MemoryError", b"bad_alloc", b"out of memory")
-# Rust's and C++'s ways of ending a process leave SIGABRT; which of them it was, stderr tells.
-_MAX_STDERR = 1 << 20
+# Aborts of Rust and C++ both give SIGABRT. Standard error shows which one it was.
+_MAX_STDERR_BYTES = 1 << 20
 
 
 async def measure_plain(
     cases: Iterable[Case], rows: RowsFile, tokenizer: str, backend: str
 ) -> None:
-    """Compiles every schema that has no row yet and checks its instances.
+    """Compiles every schema without a row and checks its instances.
 
     Args:
         cases: the schemas.
-        rows: where the results go.
+        rows: receives the results.
         tokenizer: model folder.
         backend: one of `BACKENDS`.
 
     Raises:
-        RuntimeError: the process with vLLM does not start; the message is its last output.
+        RuntimeError: the process with vLLM does not start. The message is its last output.
 
     """
     process: _PlainProcess | None = None
@@ -86,7 +86,7 @@ class _PlainProcess:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "VLLM_LOGGING_LEVEL": "ERROR",
-            # The matcher's own reports of errors, one a refused token.
+            # Error reports of the matcher, one for each refused token.
             "LLGUIDANCE_LOG_LEVEL": "0",
         }
         process = cls(
@@ -113,10 +113,10 @@ class _PlainProcess:
         return process
 
     async def measure(self, case: Case) -> Row:
-        """What became of a schema: `outcome`, and with "accepted" the fields of `Outcomes`.
+        """Outcome of a schema: `outcome`, and with "accepted" the fields of `Outcomes`.
 
         `outcome` is one of "accepted", "refused", "timeout", "memory" and "crash"; `died` is set
-        when the process is of no more use.
+        when the process can no longer be used.
         """
         request = {
             "schema": case.text,
@@ -132,7 +132,7 @@ class _PlainProcess:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             why = _cause(*await self._end())
             if result.get("outcome") == "accepted":
-                # The engine would have taken it, and this would have happened to everybody.
+                # The engine would have accepted it, and all of its requests would have been hit.
                 return result | {"while_writing": why, "died": True}
             return {"outcome": why, "died": True}
         return result
@@ -150,16 +150,16 @@ class _PlainProcess:
         return reply
 
     async def _end(self) -> tuple[int, bytes]:
-        """Ends the process if it runs; its exit code and what it last wrote to standard error."""
+        """Ends the process if it runs. Returns its exit code and the end of its standard error."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         assert self._process.stderr is not None  # noqa: S101 - it was started with a pipe
-        last = await self._process.stderr.read(_MAX_STDERR)
+        last = await self._process.stderr.read(_MAX_STDERR_BYTES)
         return await self._process.wait(), last
 
 
 def _cause(status: int, last: bytes) -> str:
-    # SIGKILL is ours, when the time by the clock was over.
+    # SIGKILL comes from this module, at the wall-clock limit.
     if status in (-signal.SIGPROF, -signal.SIGKILL):
         return "timeout"
     if any(sign in last for sign in _OUT_OF_MEMORY):

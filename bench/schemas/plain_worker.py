@@ -1,7 +1,7 @@
 """The process in which vLLM's own structured output runs.
 
-Its arguments are the backend, a model folder, and the processor seconds for one schema. It speaks
-in frames over standard input and output: four bytes of length, big-endian, and JSON.
+Its arguments are the backend, a model folder, and the CPU seconds for one schema. It exchanges
+frames over standard input and output: four bytes of length, big-endian, and JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from bench.schemas.check import MAX_BYTES, MAX_INSTANCES, Outcomes
+from bench.schemas.check import MAX_INSTANCE_BYTES, MAX_INSTANCES, Outcomes
 from bench.schemas.guided import Acceptor, GuidanceAcceptor, GuidedWriter
 from bench.schemas.order import as_written
 from bench.schemas.plain import INSTANCE_SECONDS, MEMORY_BYTES
@@ -25,15 +25,15 @@ from genir_server.schema.isolation.framing import read_frame, write_frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MAX_MESSAGE = 300
+_MAX_MESSAGE_CHARACTERS = 300
 
 
 def main() -> None:
-    """Answers frames until standard input ends."""
+    """Answers frames until standard input closes."""
     backend, tokenizer_folder, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not get between the frames.
+    # Output of libraries must not mix with the frames.
     os.dup2(2, 1)
     subject = _Backend(backend, tokenizer_folder)
     most = MEMORY_BYTES + _address_space()
@@ -47,8 +47,8 @@ def main() -> None:
         result: dict[str, object]
         try:
             acceptor = subject.compile(request["schema"])
-        except Exception as fault:  # noqa: BLE001 - whatever vLLM raises is what its caller gets
-            result = {"outcome": "refused", "message": str(fault)[:_MAX_MESSAGE]}
+        except Exception as fault:  # noqa: BLE001 - anything that vLLM raises reaches its caller
+            result = {"outcome": "refused", "message": str(fault)[:_MAX_MESSAGE_CHARACTERS]}
             acceptor = None
         else:
             result = {"outcome": "accepted"}
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 class _Backend:
-    """A backend of vLLM's with its default settings, made as vLLM makes it."""
+    """A backend of vLLM with default settings, created as vLLM creates it."""
 
     def __init__(self, name: str, tokenizer_folder: str) -> None:
         from transformers import AutoTokenizer
@@ -108,7 +108,7 @@ class _Backend:
         self._json = StructuredOutputOptions.JSON
 
     def compile(self, schema: str) -> Acceptor:
-        """What vLLM does with a schema before the first token, the first mask included."""
+        """Does what vLLM does with a schema before the first token, the first mask included."""
         import llguidance
 
         self._validate(schema)
@@ -118,7 +118,7 @@ class _Backend:
             return _XgrammarAcceptor(grammar.matcher)
         if grammar.ll_matcher.is_error():
             raise ValueError(grammar.ll_matcher.get_error())
-        # The same grammar over single bytes, for which a value need not be cut into tokens.
+        # The same grammar over single bytes, so that a value need not be tokenized.
         same = llguidance.LLMatcher(self._bytes, self._backend.serialized_grammar, log_level=0)
         return GuidanceAcceptor(same)
 
@@ -145,7 +145,7 @@ def _check(acceptor: Acceptor, schema: str, instances: list[tuple[object, bool]]
     for index, (value, valid) in enumerate(instances[:MAX_INSTANCES]):
         outcomes.valid += valid
         outcomes.invalid += not valid
-        if len(json.dumps(value)) > MAX_BYTES:
+        if len(json.dumps(value)) > MAX_INSTANCE_BYTES:
             outcomes.untested.append(index)
             continue
         writer = GuidedWriter(acceptor)
@@ -161,7 +161,7 @@ def _check(acceptor: Acceptor, schema: str, instances: list[tuple[object, bool]]
 
 
 def _likely_order(value: object, schema: str) -> object:
-    """The value with its keys where the schema first names them: a good first try."""
+    """The value with its keys in the order in which the schema first names them."""
     if isinstance(value, list):
         return [_likely_order(item, schema) for item in value]
     if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def _likely_order(value: object, schema: str) -> object:
 
 
 def _address_space() -> int:
-    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a file of the kernel's
+    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a file of the kernel
         return int(statm.read().split()[0]) * resource.getpagesize()
 
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from bench.schemas.rows import Row
 
 NOTHING = "-"
-"""What a table shows where there is nothing to count."""
+"""Table cell where there is nothing to count."""
 
 _THREE_DIGITS = 1000
 _TIMES = ("prepare", "prepare_cpu", "compile", "max_mask", "verify", "normalize")
 
 
 def grouped(rows: Sequence[Row], summed: Callable[[Sequence[Row]], Row]) -> Row:
-    """Sums under ``totals`` for JSONSchemaBench and for all, under ``datasets`` for each set."""
+    """Sums: ``totals`` for JSONSchemaBench and for all, ``datasets`` for each data set."""
     by_set: dict[str, list[Row]] = {}
     for row in rows:
         by_set.setdefault(str(row["dataset"]), []).append(row)
@@ -32,7 +32,7 @@ def grouped(rows: Sequence[Row], summed: Callable[[Sequence[Row]], Row]) -> Row:
 
 
 def layer_sums(rows: Sequence[Row]) -> Row:
-    """The sums over rows of genir's own layer."""
+    """Sums over the rows of genir's own layer."""
     accepted = [row for row in rows if "reason" not in row]
     refused = [row for row in rows if "reason" in row]
     exact = [row for row in accepted if not row["checked"]]
@@ -66,7 +66,7 @@ def layer_sums(rows: Sequence[Row]) -> Row:
 
 
 def plain_sums(rows: Sequence[Row]) -> Row:
-    """The sums over rows of one of vLLM's backends by itself."""
+    """Sums over the rows of one vLLM backend alone."""
     accepted = [row for row in rows if row["outcome"] == "accepted"]
     outcomes = Counter(str(row["outcome"]) for row in rows)
     return {
@@ -83,7 +83,7 @@ def plain_sums(rows: Sequence[Row]) -> Row:
 
 
 def instance_sums(rows: Iterable[Row]) -> Row:
-    """How many instances there are and what became of them."""
+    """Numbers of instances by outcome."""
     rows = list(rows)
     return {
         "valid": sum(_int(row.get("valid")) for row in rows),
@@ -101,7 +101,7 @@ def _reason(row: Row) -> str:
 
 
 def as_list(value: object) -> list[list[object]]:
-    """A list in a row; an empty one when the row has none."""
+    """A list in a row. Empty if the row has none."""
     return value if isinstance(value, list) else []
 
 
@@ -122,13 +122,13 @@ def _each(rows: Iterable[Row], name: str) -> list[float]:
 
 
 def _megabytes(rows: Iterable[Row]) -> dict[str, int]:
-    """The largest resident size that a worker had reached: after the first schema, and ever."""
+    """Maximum resident size of a worker: after the first schema, and at the end."""
     sizes = [_int(row["resident_bytes"]) >> 20 for row in rows if "resident_bytes" in row] or [0]
-    return {"least": min(sizes), "most": max(sizes)}
+    return {"min": min(sizes), "max": max(sizes)}
 
 
 def spread(seconds: Iterable[float]) -> dict[str, float]:
-    """Median, 99th percentile and largest of some times, in milliseconds."""
+    """Median, 99th percentile and maximum of some times, in milliseconds."""
     ordered = sorted(seconds) or [0.0]
     places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {
@@ -153,12 +153,12 @@ def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 
 
 def as_dict(value: object) -> Row:
-    """A mapping in a result; an empty one when it has none."""
+    """A mapping in a result. Empty if the result has none."""
     return value if isinstance(value, dict) else {}
 
 
 def lines_of(result: Row) -> dict[str, Row]:
-    """The sums of each data set and then of the totals, by name."""
+    """Sums of each data set, then the totals, by name."""
     return {
         name: as_dict(sums)
         for group in ("datasets", "totals")
@@ -167,7 +167,7 @@ def lines_of(result: Row) -> dict[str, Row]:
 
 
 def share(part: object, whole: object) -> str:
-    """A share in percent; a dash of none."""
+    """A share in percent. A dash if there is nothing to count."""
     return f"{100 * _int(part) / _int(whole):.1f} %" if whole else NOTHING
 
 
@@ -212,14 +212,14 @@ def _layer_table(result: Row) -> str:
 
 
 def _times_table(result: Row) -> str:
-    """The median, the 99th percentile and the worst of each time, one column a total."""
+    """Median, 99th percentile and maximum of each time, one column per total."""
     sums = {name: as_dict(of) for name, of in as_dict(result["totals"]).items()}
     lines = [
         (what, *(_spread_text(as_dict(of["milliseconds"])[what]) for of in sums.values()))
         for what in _TIMES
     ]
     sizes = [as_dict(of["worker_megabytes"]) for of in sums.values()]
-    lines.append(("worker, MB", *(f"{of['least']} to {of['most']}" for of in sizes)))
+    lines.append(("worker, MB", *(f"{of['min']} to {of['max']}" for of in sizes)))
     return table(("p50 / p99 / max, ms", *sums), lines)
 
 
@@ -232,7 +232,7 @@ def _refusals_table(result: Row) -> str:
 
 
 def _plain_table(result: Row, plain: Row) -> str:
-    """What each backend by itself makes of the schemas, beside genir."""
+    """How each backend alone handles the schemas, next to genir."""
     systems = {"genir": result} | {f"vLLM, {backend}": as_dict(of) for backend, of in plain.items()}
     lines = []
     for system, of in systems.items():

@@ -1,4 +1,4 @@
-"""Results of single schemas in a file that grows, so that a run can go on after an interruption."""
+"""Appends the result of each schema to a file, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ Row: TypeAlias = "dict[str, object]"
 
 
 class OtherRunError(Exception):
-    """The file holds rows of a run with other settings. The message says which file."""
+    """The file has rows of a run with other settings. The message names the file."""
 
 
 class RowsFile:
     """Rows as JSON Lines, written one by one. The first line names the settings.
 
     Args:
-        path: the file; made if it is not there.
-        settings: what the rows depend on. Rows of other settings are never mixed.
-        fresh: whether rows of an earlier run are thrown away.
+        path: the file. Created if it does not exist.
+        settings: settings that affect the rows. Rows of other settings are never mixed.
+        fresh: whether to discard the rows of an earlier run.
 
     Attributes:
         rows: all rows so far.
 
     Raises:
-        OtherRunError: the file's settings are others.
+        OtherRunError: the file has other settings.
 
     """
 
     def __init__(self, path: Path, settings: Row, *, fresh: bool = False) -> None:
         head = json.dumps({"settings": settings}, sort_keys=True)
-        # A line that was cut by an interruption has no end; its schema is done again.
+        # A line without an end was cut by an interruption. Its schema is measured again.
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() and not fresh else b""
         lines = whole.decode().splitlines()
         if lines and lines[0] != head:
@@ -63,7 +63,7 @@ class RowsFile:
         return key in self._done
 
     def append(self, row: Row) -> None:
-        """Adds a row and writes it out at once."""
+        """Adds a row and flushes it."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         self.rows.append(row)

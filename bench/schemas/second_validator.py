@@ -1,4 +1,4 @@
-"""A second opinion on answers: python-jsonschema, which shares no code with the verifier."""
+"""Checks answers with python-jsonschema, which shares no code with the verifier."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _NEWEST_FIRST = (
 )
 
 
-class NotJudgedError(Exception):
-    """python-jsonschema cannot use the schema. The message says why."""
+class CannotValidateError(Exception):
+    """python-jsonschema cannot use the schema. The message has the reason."""
 
 
 def second_opinion(schema: str, answer: str) -> str | None:
-    """What python-jsonschema finds wrong with an answer; None when it finds it valid.
+    """The first error that python-jsonschema finds in an answer. None if it is valid.
 
-    Formats are asserted as far as python-jsonschema knows them with what is installed; patterns are
-    those of Python. Nothing is fetched.
+    Asserts the formats that the installed packages support. Patterns are those of Python. Fetches
+    nothing.
 
     Args:
         schema: the caller's schema, as JSON text.
         answer: the IR, as JSON text.
 
     Raises:
-        NotJudgedError: it cannot use the schema.
+        CannotValidateError: it cannot use the schema.
 
     """
     parsed: Any = json.loads(schema)
@@ -46,14 +46,14 @@ def second_opinion(schema: str, answer: str) -> str | None:
     try:
         error = next(validator.iter_errors(json.loads(answer)), None)
     except (re.error, Unresolvable, RecursionError, TypeError, ValueError) as fault:
-        raise NotJudgedError(f"{type(fault).__name__}: {fault}"[:200]) from None
+        raise CannotValidateError(f"{type(fault).__name__}: {fault}"[:200]) from None
     return None if error is None else f"{error.json_path}: {error.message}"[:300]
 
 
 def _kind(schema: Any) -> type[Validator]:  # noqa: ANN401 - any JSON
-    """The draft by `$schema`; without one the newest whose meta-schema the schema passes."""
+    """The draft named by `$schema`. Without it, the newest draft whose meta-schema accepts it."""
     if isinstance(schema, dict) and "$schema" in schema:
-        # Some write https for the older drafts, and some leave the # out.
+        # Some schemas write https for the older drafts, or omit the #.
         bare = str(schema["$schema"]).strip().rstrip("#").partition("://")[2]
         for kind in _NEWEST_FIRST:
             if str(kind.META_SCHEMA["$schema"]).rstrip("#").partition("://")[2] == bare:
@@ -65,4 +65,4 @@ def _kind(schema: Any) -> type[Validator]:  # noqa: ANN401 - any JSON
         except jsonschema.SchemaError:
             continue
         return kind
-    raise NotJudgedError("it passes no meta-schema")
+    raise CannotValidateError("it passes no meta-schema")

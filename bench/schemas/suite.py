@@ -2,8 +2,8 @@
 
 ``python -m bench.schemas.suite TESTS OUT``. TESTS is the folder of one draft, such as
 ``tests/draft2020-12``: JSON files, each a list of groups of one schema and its tests. A group is
-under-constrained when an instance that its tests call invalid gets through the engine's schema and
-the verifier; it is lost when one that they call valid does not.
+under-constrained when both the engine's schema and the verifier accept an instance that its tests
+label invalid. It is lost when one of them refuses an instance labelled valid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m bench.performance.replay``: the front end by itself, with recorded streams."""
+"""``python -m bench.performance.replay``: the front end alone, with recorded streams."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""An engine core that plays recordings back, behind vLLM's real AsyncLLM. A bench tool.
+"""A replay engine core behind vLLM's real AsyncLLM. A bench tool.
 
 ``python -m bench.performance.replay.core MODULE ARGUMENTS...`` runs a server's module with it:
-genir, or one of vLLM's own. Everything in the server's process is real, detokenizing included, but
-for the socket to the engine core and the decoding of what comes over it. All requests advance
-together, one token a step.
+genir, or one of vLLM's own servers. Everything in the server's process is real, detokenization
+included, except the socket to the engine core and the decoding of its messages. All requests
+advance together, one token a step.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 PACE_VARIABLE = "REPLAY_CORE_TOKENS_PER_SECOND"
 _CANARY = '{"intent":{"summary":"It plays recordings."}}'
 _CANARY_MAX_TOKENS = 64
-_LONGEST = 800
-"""Tokens of the longest recording played: a load should not end with one stream alone."""
+_MAX_TOKENS = 800
+"""Maximum tokens of a recording, so that a load does not end with a single stream."""
 
 
 def install(pace: float) -> None:
-    """Makes every AsyncLLM of this process start with such an engine core."""
+    """Makes every AsyncLLM of this process start with a replay engine core."""
     prepare_environment()
     from vllm.v1.engine.core_client import EngineCoreClient
 
@@ -50,10 +50,10 @@ class _Playing:
 
 
 class ReplayCore:
-    """Has what AsyncLLM needs of its client to the engine core.
+    """Implements what AsyncLLM needs of its engine core client.
 
     Args:
-        vllm_config: names the tokenizer that the recorded texts are tokenized with.
+        vllm_config: has the tokenizer for the recorded texts.
         pace: tokens a second of each request.
     """
 
@@ -67,7 +67,7 @@ class ReplayCore:
         def ids(text: str) -> list[int]:
             return [*tokenizer.encode(text), tokenizer.eos_token_id]
 
-        recordings = [recorded for recorded in load() if recorded.tokens <= _LONGEST]
+        recordings = [recorded for recorded in load() if recorded.tokens <= _MAX_TOKENS]
         self._recordings = itertools.cycle([ids(recorded.text) for recorded in recordings])
         self._canary = ids(_CANARY)
         self._pause = 1 / pace
@@ -79,7 +79,7 @@ class ReplayCore:
         )
 
     async def get_supported_tasks_async(self) -> tuple[str, ...]:
-        """It generates."""
+        """It supports generation."""
         return ("generate",)
 
     async def call_utility_async(self, *_: object) -> str:
@@ -87,7 +87,7 @@ class ReplayCore:
         return "guidance"
 
     async def add_request_async(self, request: EngineCoreRequest) -> None:
-        """Starts to play."""
+        """Starts a request."""
         params: Any = request.sampling_params
         canary = params.max_tokens == _CANARY_MAX_TOKENS
         self._playing[request.request_id] = _Playing(
@@ -96,7 +96,7 @@ class ReplayCore:
         self._work.set()
 
     async def abort_requests_async(self, request_ids: list[str]) -> None:
-        """Stops playing."""
+        """Aborts requests."""
         for request_id in request_ids:
             self._playing.pop(request_id, None)
 
@@ -131,10 +131,10 @@ class ReplayCore:
         )
 
     async def reset_mm_cache_async(self) -> None:
-        """Nothing is kept; vLLM's HTTP server asks for it when it starts."""
+        """Does nothing. vLLM's HTTP server calls this at its start."""
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
 
 if __name__ == "__main__":

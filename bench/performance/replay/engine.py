@@ -1,8 +1,8 @@
-"""An engine that plays recordings back. A bench tool: it computes nothing.
+"""A replay engine: it plays recordings back and computes nothing. A bench tool.
 
-All streams advance together, one token a step, as they do under continuous batching, so that every
-stream's token is there at the same moment. What a caller has not fetched by then comes with the
-next delta as one, as it does from vLLM.
+All streams advance together, one token a step, as under continuous batching, so the tokens of all
+streams arrive at the same moment. Tokens that a caller has not fetched yet are merged into the next
+delta, as in vLLM.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class ReplayEngine:
     """Answers each request with the next recording.
 
     Args:
-        recordings: what to play, in turn.
-        tokens_per_second: the pace of one stream; None hands out every token as soon as it is
-            asked for.
+        recordings: the recordings to play, in order.
+        tokens_per_second: pace of one stream. None delivers every token as soon as it is
+            requested.
     """
 
     def __init__(self, recordings: Sequence[Recording], tokens_per_second: float | None) -> None:
@@ -48,7 +48,7 @@ class ReplayEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What a server needs to know; the backend is that of the recorded run."""
+        """Facts about the engine. The backend is that of the recorded run."""
         return self._info
 
     @property
@@ -58,19 +58,19 @@ class ReplayEngine:
 
     @property
     def dead(self) -> bool:
-        """Never."""
+        """Always false."""
         return False
 
     def activity(self) -> EngineActivity:
-        """The streams that play."""
+        """Counts the streams that are playing."""
         return EngineActivity(self._running, 0, time.time())
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """As many ids as there are bytes."""
+        """One token id for each byte."""
         return list(range(sum(len(message.content.encode()) for message in messages)))
 
     async def tokenize(self, text: str) -> list[int]:
-        """As many ids as there are bytes."""
+        """One token id for each byte."""
         return list(range(len(text.encode())))
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
@@ -100,22 +100,22 @@ class ReplayEngine:
             self._running -= 1
 
     async def wait_dead(self, seconds: float) -> bool:
-        """It does not die."""
+        """Never dies."""
         await asyncio.sleep(seconds)
         return False
 
     async def answer(self) -> None:
-        """At once: there is no other process."""
+        """Answers at once: there is no other process."""
 
     def kill(self) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
     async def shutdown(self) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
 
 class _StepClock:
-    """Steps at a fixed pace. Whoever waits for a step wakes up when it, or a later one, is done."""
+    """Steps at a fixed pace. Waiters wake up when their step, or a later one, is done."""
 
     def __init__(self, steps_per_second: float) -> None:
         self._pace = steps_per_second
@@ -124,7 +124,7 @@ class _StepClock:
 
     @property
     def step(self) -> int:
-        """How many steps are done."""
+        """Number of steps done."""
         return int((time.monotonic() - self._began) * self._pace)
 
     async def reach(self, step: int) -> None:
@@ -135,7 +135,7 @@ class _StepClock:
         if done is None:
             loop = asyncio.get_running_loop()
             done = self._waiting[step] = loop.create_future()
-            # A little late rather than early: what wakes up must find the step done.
+            # Sleep slightly too long, so that the step is done when the sleeper wakes.
             delay = self._began + step / self._pace - time.monotonic() + 1e-4
             loop.call_later(max(0.0, delay), self._finish, step)
         await asyncio.shield(done)

@@ -1,8 +1,8 @@
-"""``python -m bench.performance.replay.flood``: replayed streams beside calls that are refused.
+"""``python -m bench.performance.replay.flood``: replayed streams next to refused calls.
 
-Streams at 100 tokens/s with a message per token, without and with a second process that keeps
-hundreds of calls going which genir refuses (they have no prompt). What is asked is how much longer
-the gaps of the streams become.
+Runs streams at 100 tokens/s with one message per token, without and with a second process that
+keeps hundreds of calls in flight that genir refuses because they have no prompt. Shows how much
+longer the gaps of the streams become.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PACE = 100.0
 
 @contextmanager
 def refused_calls(target: str, at_once: int) -> Iterator[None]:
-    """Keeps so many calls going that are refused, from a process of its own."""
+    """Keeps a number of refused calls in flight, from a separate process."""
     spawned = multiprocessing.get_context("spawn")
     stop = spawned.Event()
     refused = spawned.Value("i", 0)
@@ -64,7 +64,7 @@ async def _call(target: str, at_once: int, stop: Event, refused: Synchronized[in
 
 
 def main() -> None:
-    """Measures both, in turns."""
+    """Measures both alternately."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.performance.replay.flood", description=__doc__
     )

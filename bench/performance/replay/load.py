@@ -1,4 +1,4 @@
-"""Calls that read streams and note when each message came."""
+"""Reads streams and records when each message arrived."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANNELS = 4
 
 @dataclass(slots=True)
 class StreamLog:
-    """What came of one call: the time (monotonic) and the bytes of each of its messages."""
+    """The messages of one call: arrival time (monotonic) and bytes of each."""
 
     times: list[float] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
@@ -29,9 +29,9 @@ class StreamLog:
 def summarize(
     logs: Sequence[StreamLog], since: float, until: float
 ) -> tuple[int, int, list[float]]:
-    """Tokens that came between two moments, the messages they came in, and the gaps, in seconds.
+    """Tokens received between two moments, their messages, and the gaps in seconds.
 
-    A gap is the time between a message with text and the one before it in its stream.
+    A gap is the time between a message with text and the previous message of its stream.
     """
     tokens = messages = 0
     gaps = []
@@ -53,10 +53,9 @@ def summarize(
 async def keep_streaming(
     target: str, streams: int, seconds: float, tokens_per_delta: int
 ) -> list[StreamLog]:
-    """Keeps so many streams going for so long, each call followed by the next.
+    """Keeps a number of streams running for a time. Each call is followed by the next at once.
 
-    Messages are not decoded while they come in: the caller of a front end that is measured must not
-    be what it waits for.
+    Messages are not decoded on arrival, so that the caller is not the bottleneck.
     """
     options = (("grpc.use_local_subchannel_pool", 1),)
     channels = [grpc.aio.insecure_channel(target, options) for _ in range(CHANNELS)]
@@ -73,7 +72,7 @@ async def keep_streaming(
     logs: list[StreamLog] = []
 
     async def one(number: int) -> None:
-        # Spread over a second, so that not every stream begins and ends with the others.
+        # Spread the starts over a second, so that streams do not begin and end together.
         await asyncio.sleep(number / streams)
         method: Any = channels[number % CHANNELS].unary_stream(METHOD)
         while time.monotonic() < until:

@@ -1,8 +1,7 @@
-"""Streams that a real engine wrote, token by token.
+"""Records streams of a real engine, token by token.
 
-``python -m bench.performance.replay.recording`` starts genir on the embedded model and keeps what
-it streams for the built-in schema, so that what is played back is a valid IR and goes through
-verification like any other.
+``python -m bench.performance.replay.recording`` starts genir on the embedded model and records
+what it streams for the built-in schema. The replay is therefore a valid IR and passes verification.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ PROMPTS = Path(__file__).parents[2] / "generation" / "prompts.txt"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One completion: its text, and where in it each token ends, from 0 for none."""
+    """One completion: its text, and the end of each token in it, starting with 0."""
 
     text: str
     ends: tuple[int, ...]
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has."""
+        """Number of tokens."""
         return len(self.ends) - 1
 
     def between(self, first: int, last: int) -> str:
-        """The text of the tokens from `first` up to, not including, `last`."""
+        """Text of the tokens from `first` up to, but not including, `last`."""
         return self.text[self.ends[first] : self.ends[last]]
 
 
@@ -59,7 +58,7 @@ async def _record(count: int) -> list[list[str]]:
                 async with client.stream(prompt, seed=number, max_attempts=1) as events:
                     async for event in events:
                         if isinstance(event, TextDelta):
-                            # Deltas that piled up count as several tokens of which one has text.
+                            # Merged deltas count as several tokens, of which one has the text.
                             pieces += [event.text, *[""] * (event.token_count - 1)]
                 return pieces
 

@@ -1,8 +1,8 @@
-"""genir with recordings for an engine: ``python -m bench.performance.replay.server``.
+"""genir with a replay engine: ``python -m bench.performance.replay.server``.
 
 Everything but the engine is what ``genir serve`` runs; it takes the same arguments. A bench tool.
-``REPLAY_TOKENS_PER_SECOND`` is the pace of one stream; unset, tokens come as fast as they are asked
-for.
+``REPLAY_TOKENS_PER_SECOND`` is the pace of one stream. Unset: tokens come as fast as they are
+requested.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACE_VARIABLE = "REPLAY_TOKENS_PER_SECOND"
 
 
 async def start_replay(_: EngineConfig) -> ReplayEngine:
-    """The engine of such a server."""
+    """Creates the replay engine."""
     pace = os.environ.get(PACE_VARIABLE)
     return ReplayEngine(load(), float(pace) if pace else None)
 

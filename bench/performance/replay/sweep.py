@@ -1,4 +1,7 @@
-"""How many streams the front end carries, on one core: ``python -m bench.performance.replay``."""
+"""Measures how many streams the front end carries on one core.
+
+Run it as ``python -m bench.performance.replay``.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,16 @@ if TYPE_CHECKING:
 SERVER_CORE = "0"
 READY_SECONDS = 120.0
 SETTLING_SECONDS = 1.5
-"""Streams begin spread over a second; what comes before this is not counted."""
+"""Streams start within a second. Messages before this time are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """One measurement. `pace` is None where tokens come as fast as they are asked for.
+    """One measurement. `pace` is None where tokens come as fast as they are requested.
 
-    `offered` is tokens a second of all streams together. `cpu_share` is the part of its core that
-    the server used, `client_share` the caller's own part of another. `capacity` is the tokens that
-    came in a second of the server's processor time. Gaps are between two messages of a stream.
+    `offered` is the tokens per second of all streams together. `cpu_share` is the share of its core
+    that the server used, `client_share` the caller's share of another core. `capacity` is tokens
+    per second of server CPU time. Gaps are between two messages of a stream.
     """
 
     streams: int
@@ -51,7 +54,7 @@ class Carried:
 
 
 def sweep(scope: ReplayScope, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measures every number of streams at the scope's pace, and then as fast as it goes."""
+    """Measures every number of streams at the scope's pace, and then at full speed."""
     results = []
     for tokens_per_delta in scope.tokens_per_delta:
         for streams, pace in [
@@ -75,9 +78,9 @@ def carry(
     *,
     beside: Callable[[str], AbstractContextManager[None]] | None = None,
 ) -> Carried:
-    """Runs one load against a fresh server, which is bound to one core and its caller to others.
+    """Runs one load against a new server. The server is bound to one core, the caller to others.
 
-    `beside` makes, of the server's address, what else goes on meanwhile.
+    `beside` takes the server's address and runs additional load meanwhile.
     """
     cores = sorted(os.sched_getaffinity(0))
     others = set(cores) - {int(SERVER_CORE)} or set(cores)

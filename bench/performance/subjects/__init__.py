@@ -1,1 +1,1 @@
-"""What is measured side by side: each subject is one way to get an IR out of the same engine."""
+"""The measured subjects: each is one way to get an IR from the same engine."""

@@ -1,4 +1,4 @@
-"""What the harness needs of a subject."""
+"""The interface between harness and subject."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ READY_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as its caller saw it.
+    """One call, measured at its caller.
 
-    Seconds from sending it to the first text and to the end; `messages` are the pieces the text
-    came in, 1 where it came whole, and then `first` is the end too. `text` is "" where a subject
-    gives token ids only.
+    Times are seconds from sending to the first text and to the end. `messages` is the number of
+    pieces of the text. If it is 1, `first` is the end too. `text` is "" if a subject gives token
+    ids only.
     """
 
     first: float
@@ -38,10 +38,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Calls made with a number of them in flight.
+    """Calls made at one concurrency.
 
-    `seconds` is how long they took together, `cpu_seconds` the processor time that the front end's
-    process alone used meanwhile.
+    `seconds` is their total duration, `cpu_seconds` the CPU time of the front end's process alone.
     """
 
     concurrency: int
@@ -52,28 +51,28 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds from starting the process until it said that it lives and that it is ready."""
+    """Seconds from the start of the process to liveness and readiness."""
 
     live: float | None
     ready: float
 
 
 class FrontEnd(Protocol):
-    """A process that takes requests, with one or more ways of asking it."""
+    """A process that takes requests, in one or more call modes."""
 
     name: str
     ways: tuple[str, ...]
 
     async def start(self, stack: AsyncExitStack) -> Start:
-        """Starts it and waits until it is ready; the stack ends it."""
+        """Starts it and waits until it is ready. The stack stops it."""
         ...
 
     async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:
-        """Makes the calls with `concurrency` of them in flight."""
+        """Makes the calls, with `concurrency` in flight."""
         ...
 
     def resident_bytes(self) -> int:
-        """Memory of the process alone, without the engine's processes."""
+        """Memory of the process, without the engine's processes."""
         ...
 
     @property
@@ -84,11 +83,11 @@ class FrontEnd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineSetting:
-    """How every subject's engine is started.
+    """Start options of every subject's engine.
 
-    `replay_pace`, where it is not 0, puts an engine core that plays recordings back behind the real
-    AsyncLLM, at so many tokens a second for each request; see `bench.performance.replay.core`.
-    `dtype` is vLLM's, the same for all.
+    A `replay_pace` above 0 puts a replay engine core behind the real AsyncLLM, with that many
+    tokens per second for each request. See `bench.performance.replay.core`. `dtype` is vLLM's, the
+    same for all.
     """
 
     model: Path
@@ -99,29 +98,29 @@ class EngineSetting:
     dtype: str = "auto"
 
     def module(self, name: str) -> list[str]:
-        """The arguments of Python that run a server's module with this engine."""
+        """Python arguments that run a server's module with this engine."""
         if self.replay_pace:
             return ["-m", "bench.performance.replay.core", name]
         return ["-m", name]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of a server's process."""
+        """Environment variables of a server's process."""
         return {PACE_VARIABLE: str(self.replay_pace)} if self.replay_pace else {}
 
 
 class ServedFrontEnd:
-    """What front ends in a server of their own share."""
+    """Common part of front ends that run as a server."""
 
     server: Server
 
     def resident_bytes(self) -> int:
-        """Memory of the server's process."""
+        """Memory of the server process."""
         return self.server.resident_bytes()
 
     @property
     def process(self) -> psutil.Process:
-        """The server's."""
+        """The server process."""
         return self.server.process
 
     def since_start(self) -> float:

@@ -1,4 +1,4 @@
-"""Making calls with a number of them in flight."""
+"""Makes calls at a given concurrency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def make_calls(
     concurrency: int,
     cpu_seconds: Callable[[], float],
 ) -> Load:
-    """Makes every call, `concurrency` at a time, each followed at once by the next."""
+    """Makes all calls, `concurrency` at a time. Each is followed by the next at once."""
     waiting = iter(cases)
     calls: list[Call] = []
 

@@ -1,7 +1,7 @@
-"""A process for each front end: it starts it and calls it, told by the harness line by line.
+"""A driver process for each front end. It takes commands from the harness, one per line.
 
-So no front end's caller shares an interpreter with another's. When the harness ends, however it
-does, this process's input ends, and so does the front end.
+Callers of different front ends therefore never share an interpreter. When the harness ends, in any
+way, the input of this process ends, and the front end stops.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ IDLE_SECONDS = 2.0
 
 
 async def main() -> None:
-    """Starts the front end that the first argument names, says so, and does what it is told."""
-    # Lines for the harness only: whatever else prints goes to standard error.
+    """Starts the front end named by the first argument, reports it, and runs commands."""
+    # Standard output is for the harness only. Anything else printed goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     orders = os.fdopen(os.dup(0), "r")
     settings = json.loads(sys.argv[1])
-    # Whoever ends the harness with a signal to all its processes must not leave front ends behind.
+    # A signal to all processes of the harness must not leave front ends behind.
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: task and task.cancel())
@@ -78,7 +78,7 @@ async def _obey(front_end: FrontEnd, order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _idle_share(front_end: FrontEnd) -> float:
-    """The share of one core that all processes of a front end use while nobody asks anything."""
+    """Share of one core that all processes of an idle front end use."""
     root = front_end.process
     processes = [root, *root.children(recursive=True)]
 
@@ -94,5 +94,5 @@ async def _idle_share(front_end: FrontEnd) -> float:
 if __name__ == "__main__":
     with suppress(asyncio.CancelledError):
         uvloop.run(main())
-    # A thread that still reads orders would keep the process alive.
+    # The thread that reads commands would keep the process alive.
     os._exit(0)

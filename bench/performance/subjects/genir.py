@@ -1,7 +1,7 @@
-"""genir from another process: a stream with a message per token, one in larger messages, unary.
+"""genir as a server: a stream with a message per token, one with larger messages, and unary.
 
-Twice: as it starts by default but without jump-forward, so that all have the same engine; and with
-what it has in production: TLS, a caller's token, metrics, jump-forward.
+Measured twice: with defaults but without jump-forward, so that all subjects have the same engine,
+and as in production, with TLS, a caller's token, metrics and jump-forward.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Genir(ServedFrontEnd):
         await until_serving(health, health_pb2.HealthCheckRequest(), self.server)
         return Start(live, self.since_start())
 
-    def _arguments(self, stack: AsyncExitStack) -> list[str]:  # noqa: ARG002 - others need it.
-        # The same engine as everyone: jump-forward has a bench of its own.
+    def _arguments(self, stack: AsyncExitStack) -> list[str]:  # noqa: ARG002 - other subjects need it.
+        # The same engine for all subjects. Jump-forward has its own bench.
         return ["--jump-forward", "off"]
 
     def _channel(self) -> grpc.aio.Channel:

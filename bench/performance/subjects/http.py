@@ -27,8 +27,8 @@ STREAM = "stream"
 UNARY = "unary"
 
 _KEPT = 600
-"""Seconds that an idle connection is kept, at both ends: it waits for the other front ends' turns,
-and a server that closes it just then (after 5 s by default) fails a call."""
+"""Seconds that both ends keep an idle connection. It idles while other front ends are measured. A
+server that closes it meanwhile (after 5 s by default) makes a call fail."""
 
 
 class VllmHttp(ServedFrontEnd):
@@ -41,7 +41,7 @@ class VllmHttp(ServedFrontEnd):
         self._setting = setting
 
     async def start(self, stack: AsyncExitStack) -> Start:
-        """Starts it and waits for its /health."""
+        """Starts it and waits for /health."""
         port = free_port()
         command = [sys.executable, *self._setting.module("vllm.entrypoints.openai.api_server")]
         command += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
@@ -63,7 +63,7 @@ class VllmHttp(ServedFrontEnd):
             )
         )
         await self._wait()
-        # It does not answer at all before it is ready.
+        # It does not answer before it is ready.
         return Start(None, self.since_start())
 
     async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:

@@ -1,4 +1,4 @@
-"""`AsyncLLM.generate` in the process of its caller, without any server: the limit."""
+"""`AsyncLLM.generate` in the process of its caller, without a server: the upper bound."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDS = "stream of token ids"
 
 
 class InProcess:
-    """AsyncLLM; processor time and memory include those of its caller, which does next to nothing.
+    """AsyncLLM. CPU time and memory include those of its caller, which does almost nothing.
 
     Args:
         setting: its engine.
@@ -42,7 +42,7 @@ class InProcess:
         self._numbers = itertools.count()
 
     async def start(self, stack: AsyncExitStack) -> Start:
-        """Starts the engine with genir's own arguments; the time includes vLLM's imports."""
+        """Starts the engine with genir's own arguments. The time includes vLLM's imports."""
         import os
 
         began = time.monotonic()
@@ -75,7 +75,7 @@ class InProcess:
 
     @property
     def process(self) -> psutil.Process:
-        """This one."""
+        """This process."""
         return psutil.Process()
 
     async def _call(self, way: str, case: Case) -> Call:

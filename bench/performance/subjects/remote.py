@@ -1,4 +1,4 @@
-"""A front end in a process of its own, as the harness sees it; see `driver`."""
+"""The harness side of a front end in another process. See `driver`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from bench.performance.subjects.base import EngineSetting
     from bench.performance.workload import Case
 
-_MAX_LINE = 1 << 26
+_MAX_LINE_BYTES = 1 << 26
 
 
 class FrontEndError(Exception):
-    """A front end could not be started, or failed at what it was asked."""
+    """A front end could not be started, or a command failed."""
 
 
 class Remote:
-    """A front end in another process. Use it in ``async with``: entering starts it.
+    """A front end in another process. Use it in ``async with``. Entering starts it.
 
     Args:
         name: one of `driver.FRONT_ENDS`.
@@ -36,7 +36,7 @@ class Remote:
         self.ways: tuple[str, ...] = ()
         self.started = Start(None, float("nan"))
         self._setting = setting
-        # One order at a time; several callers may give theirs.
+        # One command at a time, because several callers may send theirs.
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -49,7 +49,7 @@ class Remote:
             *("-m", "bench.performance.subjects.driver", json.dumps(settings)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
+            limit=_MAX_LINE_BYTES,
         )
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -70,7 +70,7 @@ class Remote:
         await self._stop()
 
     async def load(self, way: str, cases: list[Case], concurrency: int) -> Load:
-        """Has calls made, `concurrency` at a time; times are taken over there.
+        """Makes calls, `concurrency` at a time. The other process takes the times.
 
         Raises:
             FrontEndError: a call failed.
@@ -85,7 +85,7 @@ class Remote:
         return Load(**answer, calls=calls)
 
     async def look(self) -> dict[str, float]:
-        """Memory of the front end's process, and what it costs while it stands idle."""
+        """Memory of the front end's process, and its CPU share while idle."""
         looked: dict[str, float] = await self._order(do="look")
         return looked
 

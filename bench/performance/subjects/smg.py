@@ -1,4 +1,4 @@
-"""vLLM's own gRPC server. It takes token ids and streams token ids: it does not detokenize."""
+"""vLLM's own gRPC server. It takes and streams token ids, without detokenization."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ NAME = "vLLM gRPC"
 STREAM = "stream of token ids"
 
 _NO_WARMUP = {"SMG_VLLM_SERVICER_WARMUP": "off"}
-"""By default it runs batches of every size for minutes before it serves; the bench makes calls of
-its own before it counts any, with every front end."""
+"""By default it runs batches of every size for minutes before it serves. The bench warms up every
+front end itself."""
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
-"""Its port opens late, and grpc's own pauses before it tries again grow to two minutes."""
+"""Its port opens late, and grpc's own reconnect backoff grows to two minutes."""
 
 
 def missing() -> str:
-    """Why it cannot be measured; "" when it can."""
+    """Why it cannot be measured. "" if it can."""
     if importlib.util.find_spec("smg_grpc_servicer") and importlib.util.find_spec("smg_grpc_proto"):
         return ""
     return "smg-grpc-servicer and smg-grpc-proto are not installed (pip install --no-deps)"
@@ -50,7 +50,7 @@ class VllmGrpc(ServedFrontEnd):
         self._setting = setting
 
     async def start(self, stack: AsyncExitStack) -> Start:
-        """Starts it and waits until it says that it serves."""
+        """Starts it and waits until its health service reports SERVING."""
         from smg_grpc_proto import vllm_engine_pb2_grpc
 
         port = free_port()

@@ -1,4 +1,4 @@
-"""vLLM's own arguments for the engine that genir starts."""
+"""vLLM arguments for the same engine that genir starts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     **threads_environment(),
 }
-"""What genir sets for itself, for the others."""
+"""Settings of genir, for the other subjects."""
 
 
 def command_line(setting: EngineSetting) -> list[str]:
-    """For a command of vLLM's: what `genir_server.engine.vllm.arguments` sets too."""
+    """Arguments of a vLLM command: the same as `genir_server.engine.vllm.arguments` sets."""
     structured: dict[str, object] = {"backend": setting.backend}
     if setting.backend != "auto":
         structured["disable_any_whitespace"] = True
@@ -40,7 +40,7 @@ def command_line(setting: EngineSetting) -> list[str]:
 
 
 def engine_config(setting: EngineSetting) -> EngineConfig:
-    """For genir's own way to vLLM's arguments."""
+    """The configuration from which genir makes vLLM's arguments."""
     return EngineConfig(
         model=str(setting.model),
         served_model_name=setting.served_name,

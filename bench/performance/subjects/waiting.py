@@ -1,4 +1,4 @@
-"""Waiting for a server's standard health service."""
+"""Waits for a server's standard health service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def until_serving(
     """Waits until the service of the request is SERVING.
 
     Raises:
-        RuntimeError: the server ended; the message has the end of its log.
+        RuntimeError: the server ended. The message has the end of its log.
         TimeoutError: it took too long.
     """
     async with asyncio.timeout(READY_SECONDS):
@@ -41,6 +41,6 @@ async def until_serving(
 
 
 def check_alive(server: Server) -> None:
-    """Raises RuntimeError, with the end of its log, for a server that has ended."""
+    """Raises RuntimeError with the end of the log if the server has ended."""
     if not server.process.is_running() or server.process.status() == "zombie":
         raise RuntimeError(f"the server ended: {last_lines(server.log)}")

@@ -1,4 +1,4 @@
-"""The engine that plays recordings back keeps the promises that its figures rest on."""
+"""The replay engine has the properties that its figures rely on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def play(
     st.integers(1, 40),
     st.sampled_from([None, 5_000.0]),
 )
-async def test_nothing_is_lost_and_only_the_first_and_the_last_are_short(
+async def test_no_token_is_lost_and_only_first_and_last_delta_are_short(
     pieces: list[str], tokens_per_delta: int, pace: float | None
 ) -> None:
     deltas = await play(recording(pieces), tokens_per_delta, pace)
@@ -54,27 +54,27 @@ async def test_nothing_is_lost_and_only_the_first_and_the_last_are_short(
     assert deltas[-1].finish_reason is FinishReason.STOP
 
 
-async def test_what_piled_up_comes_as_one() -> None:
+async def test_unread_tokens_are_merged_into_one_delta() -> None:
     deltas = await play(recording(["x"] * 40), 1, pace=200.0, pause=0.05)
     assert sum(delta.token_count for delta in deltas) == 40
     assert max(delta.token_count for delta in deltas) >= 5
 
 
-async def test_it_does_not_play_faster_than_its_pace() -> None:
+async def test_replay_is_not_faster_than_its_pace() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     await play(recording(["x"] * 20), 1, pace=100.0)
     assert loop.time() - began >= 0.19
 
 
-def test_the_recordings_are_valid_irs() -> None:
+def test_recordings_are_valid_irs() -> None:
     validator = jsonschema_rs.validator_for(json.loads(builtin_ir_schema_text()))
     for recorded in load():
         assert validator.is_valid(json.loads(recorded.text))
         assert recorded.tokens > 50
 
 
-def test_gaps_are_within_one_stream_and_messages_without_text_are_no_gap() -> None:
+def test_gaps_are_within_one_stream_and_ignore_messages_without_text() -> None:
     def delta(tokens: int) -> bytes:
         text = generation_pb2.TextDelta(text="x", token_count=tokens)
         return ir_service_pb2.StreamIRResponse(text_delta=text).SerializeToString()

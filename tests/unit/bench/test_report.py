@@ -1,4 +1,4 @@
-"""The tables say what was measured."""
+"""The report tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MEASURED = [
 ]
 
 
-def test_what_a_front_end_adds_is_taken_from_the_same_thing_in_process() -> None:
+def test_added_cpu_time_is_relative_to_the_same_mode_in_process() -> None:
     lines = added_table(MEASURED).splitlines()
     added = {tuple(line.split(" | ")[1:3]): line.split(" | ")[4] for line in lines[2:]}
     assert added["genir", "stream"] == "+0.050"
@@ -46,7 +46,7 @@ def test_what_a_front_end_adds_is_taken_from_the_same_thing_in_process() -> None
     assert added["in process", "whole"] == "+0.000"
 
 
-def test_a_median_stands_with_its_spread_and_a_whole_answer_has_no_pace() -> None:
+def test_median_is_shown_with_its_range_and_unary_answer_has_no_pace() -> None:
     lines = front_end_table(MEASURED).splitlines()
     assert "| 50 (25 to 100) | 20.0 (10.0 to 40.0) |" in lines[2]
     assert "| unary | 50 (25 to 100) |  |" in next(line for line in lines if "unary" in line)

@@ -8,7 +8,7 @@ import pytest
 from bench.schemas.corpus import cases
 from bench.schemas.report import grouped, layer_sums, markdown
 from bench.schemas.rows import OtherRunError, RowsFile
-from bench.schemas.second_validator import NotJudgedError, second_opinion
+from bench.schemas.second_validator import CannotValidateError, second_opinion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.schemas.rows import Row
 
 
-def test_a_run_goes_on_after_its_last_whole_row(tmp_path: Path) -> None:
+def test_run_resumes_after_its_last_complete_row(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     with RowsFile(path, {"seed": 1}) as rows:
         rows.append({"id": "a"})
@@ -39,7 +39,7 @@ def test_rows_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
         assert rows.rows == []
 
 
-def test_a_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_sample_depends_only_on_the_seed(tmp_path: Path) -> None:
     lines = [json.dumps({"id": f"s{n}", "schema": {}, "tests": []}) for n in range(20)]
     for name in ("One", "Two"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
@@ -53,7 +53,7 @@ def test_a_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert len(list(cases(tmp_path, ["Two"]))) == 20
 
 
-def test_sums_count_every_schema_once() -> None:
+def test_every_schema_is_counted_once() -> None:
     times = {"seconds": 0.1, "compile_seconds": 0.1, "max_mask_seconds": 0.1}
     taken: Row = {**times, "wall_seconds": 0.2, "checked": [], "example": True, "valid": 2}
     lost: list[list[object]] = [[0, "engine"]]
@@ -72,10 +72,10 @@ def test_sums_count_every_schema_once() -> None:
     assert "| all | 4 | 75.0 % | 50.0 % | 1 | 1 | 1 of 6 | 1 of 3 |" in markdown(result)
 
 
-def test_the_second_validator_reads_the_draft_and_asserts_formats() -> None:
+def test_second_validator_reads_the_draft_and_asserts_formats() -> None:
     assert second_opinion('{"type": "string", "format": "date"}', '"2024-02-29"') is None
     assert second_opinion('{"type": "string", "format": "date"}', '"2023-02-29"') is not None
     draft4 = '"$schema": "http://json-schema.org/draft-04/schema#"'
     assert second_opinion(f'{{{draft4}, "maximum": 3, "exclusiveMaximum": true}}', "3") is not None
-    with pytest.raises(NotJudgedError):
+    with pytest.raises(CannotValidateError):
         second_opinion('{"$ref": "http://127.0.0.1:9/a.json"}', "1")
