@@ -153,7 +153,7 @@ async def _call(stub: Stub) -> tuple[str, float]:
     began = time.monotonic()
     call = stub.GenerateIR(request, timeout=DEADLINE_SECONDS)
     code = (await call.code()).name
-    if code == "RESOURCE_EXHAUSTED" and "this call's turn" in await call.details():
+    if code == "RESOURCE_EXHAUSTED" and "the engine has room, but" in await call.details():
         code = DROPPED
     return code, time.monotonic() - began
 

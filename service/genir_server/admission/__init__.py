@@ -1,6 +1,6 @@
-"""How many calls are under way, whose turn it is, and what is refused at once."""
+"""Admission control: which calls are accepted, which wait, which are refused at once."""
 
-from genir_server.admission.gate import Admission, Visit
+from genir_server.admission.gate import Admission, AdmissionTicket
 from genir_server.admission.limits import AdmissionLimits
 
-__all__ = ["Admission", "AdmissionLimits", "Visit"]
+__all__ = ["Admission", "AdmissionLimits", "AdmissionTicket"]

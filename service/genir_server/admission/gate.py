@@ -1,13 +1,13 @@
-"""The gate in front of the core: a bounded house, a queue before the engine, refusals at once.
+"""Admission control: bounds the calls in flight, queues calls for the engine, refuses the rest.
 
-A call passes twice. At the door it is counted, before anything is spent on it. When its prompt has
-been made and its tokens are known, it waits for its turn at the engine: the lowest priority number
-goes first, then the caller with the fewest calls in the engine, then whoever came first. The one
-whose turn it is waits for room and is not overtaken, so that large calls do not starve.
+A call is checked twice. On arrival it is counted, before the server spends anything on it. When its
+prompt is ready and its tokens are known, it waits in the queue for the engine. The lowest priority
+number goes first, then the caller with the fewest calls in the engine, then the oldest call. The
+first call in the queue waits for room and is not overtaken, so large calls do not starve.
 
-What cannot be done in time is not begun: a call is refused at the door, or when it would have to
-wait, if its deadline is likely to pass first, and dropped when that becomes clear while it waits.
-Only a call that others wait with or behind is; an idle server tries everything.
+A call that cannot finish before its deadline does not start. It is refused on arrival, refused when
+it joins the queue, or dropped while it waits. This applies only while calls are queued; an idle
+server attempts every call.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _MAX_RETRY_SECONDS = 30.0
 
 
 class _State(Enum):
-    INSIDE = auto()
+    PREPARING = auto()
     WAITING = auto()
     RUNNING = auto()
-    LEFT = auto()
+    ENDED = auto()
 
 
-class Visit:
-    """One call, from the door to its end. It is the `core.generate.Ticket` of that call."""
+class AdmissionTicket:
+    """One admitted call, until it ends. Implements `core.generate.Ticket`."""
 
     def __init__(
         self, gate: Admission, number: int, caller: str, deadline: float | None, priority: int
@@ -50,27 +50,27 @@ class Visit:
         self.priority = priority
         self.number = number
         self.tokens = 0
-        self.state = _State.INSIDE
-        self.turn: asyncio.Future[None] | None = None
-        self.turn_began = 0.0
+        self.state = _State.PREPARING
+        self.started: asyncio.Future[None] | None = None
+        self.started_at = 0.0
         self._gate = gate
 
     async def wait(self, tokens: int, priority: int) -> None:
-        """Waits until the engine has room for this call; it keeps its place until it leaves.
+        """Waits until the engine has room for this call, which then counts as running.
 
         Raises:
-            GenirError: OVERLOADED or DEADLINE_EXCEEDED when the turn will not come in time, or
-                what the queue was told to fail with.
+            GenirError: OVERLOADED or DEADLINE_EXCEEDED when the engine has no room in time, or
+                the error given to `Admission.fail_waiting`.
         """
-        await self._gate.take_turn(self, tokens, priority)
+        await self._gate.wait_for_room(self, tokens, priority)
 
 
 class Admission:
-    """Counts calls against bounds and says whose turn it is.
+    """Counts calls against limits and decides which call goes to the engine next.
 
     Args:
-        limits: the bounds; `size_to` replaces them once the engine is known.
-        clock: seconds that never go back.
+        limits: the limits; `size_to` replaces them once the engine is known.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -80,38 +80,38 @@ class Admission:
         self._clock = clock
         self._pace = Pace()
         self._next_number = 0
-        self._inside: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._running_tokens = 0
-        self._waiting: list[Visit] = []
+        self._waiting: list[AdmissionTicket] = []
         self._reserved = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def in_flight(self) -> int:
-        """Calls under way, wherever they are."""
-        return self._inside.total() + self._reserved
+        """Number of calls in flight: being prepared, waiting and running."""
+        return self._in_flight.total() + self._reserved
 
     @property
     def running(self) -> int:
-        """Calls that have their turn at the engine."""
+        """Number of calls in the engine."""
         return self._running.total()
 
     @property
     def running_tokens(self) -> int:
-        """Estimated tokens of those calls."""
+        """Estimated tokens of the calls in the engine."""
         return self._running_tokens
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for their turn."""
+        """Number of calls that wait for the engine."""
         return len(self._waiting)
 
     def size_to(self, limits: AdmissionLimits) -> None:
-        """Replaces the bounds."""
+        """Replaces the limits."""
         self.limits = limits
-        self._give_turns()
+        self._start_waiting()
 
     @contextmanager
     def admit(
@@ -121,34 +121,34 @@ class Admission:
         priority: int = 0,
         *,
         known_tokens: int = 0,
-    ) -> Iterator[Visit]:
-        """Lets one call into the house for the length of the block.
+    ) -> Iterator[AdmissionTicket]:
+        """Admits one call for the length of the block.
 
         Args:
-            caller: who calls; counted and treated fairly by this name.
-            deadline: when the call must be done, on the clock; None for never.
+            caller: name by which calls are counted and treated fairly.
+            deadline: when the call must have ended, on the clock; None for never.
             priority: the lower number goes first.
-            known_tokens: what it asks for, as far as that is known before its prompt is made. The
-                more of the refusals happen here, the less they cost.
+            known_tokens: its tokens as far as they are known before the prompt is ready. A refusal
+                here costs less than a later one.
 
         Raises:
-            GenirError: OVERLOADED when there is no room, or not in time.
+            GenirError: OVERLOADED when a limit is reached or the deadline cannot be met.
         """
-        self._check_door(caller, deadline, priority, known_tokens)
-        visit = Visit(self, self._next_number, caller, deadline, priority)
+        self._check_on_arrival(caller, deadline, priority, known_tokens)
+        ticket = AdmissionTicket(self, self._next_number, caller, deadline, priority)
         self._next_number += 1
-        self._inside[caller] += 1
+        self._in_flight[caller] += 1
         self._idle.clear()
         done = False
         try:
-            yield visit
+            yield ticket
             done = True
         finally:
-            self._leave(visit, done=done)
+            self._end(ticket, done=done)
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Counts a call of the server's own, which needs no room: it has a place of its own."""
+        """Counts a call of the server itself, which no limit applies to."""
         self._reserved += 1
         self._idle.clear()
         try:
@@ -158,12 +158,12 @@ class Admission:
             self._note_idle()
 
     def fail_waiting(self, reason: Reason, message: str) -> None:
-        """Ends the wait of every call that waits with an error."""
-        for visit in tuple(self._waiting):
-            self._refuse(visit, GenirError(reason, message))
+        """Ends the wait of every waiting call with an error."""
+        for ticket in tuple(self._waiting):
+            self._refuse(ticket, GenirError(reason, message))
 
     async def wait_idle(self, timeout: float) -> bool:
-        """Waits until no call is under way; False when `timeout` seconds passed first."""
+        """Waits until no call is in flight; False when `timeout` seconds pass first."""
         try:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
@@ -171,140 +171,140 @@ class Admission:
             return False
         return True
 
-    async def take_turn(self, visit: Visit, tokens: int, priority: int) -> None:
-        """Waits until it is a call's turn; see `Visit.wait`."""
-        visit.tokens, visit.priority = tokens, priority
-        if not self._fits(visit) or any(
-            self._rank(other) < self._rank(visit) for other in self._waiting
+    async def wait_for_room(self, ticket: AdmissionTicket, tokens: int, priority: int) -> None:
+        """Waits until a call may run; see `AdmissionTicket.wait`."""
+        ticket.tokens, ticket.priority = tokens, priority
+        if not self._fits(ticket) or any(
+            self._rank(other) < self._rank(ticket) for other in self._waiting
         ):
-            self._check_may_wait(visit)
-        visit.turn = asyncio.get_running_loop().create_future()
-        visit.state = _State.WAITING
-        self._waiting.append(visit)
-        self._give_turns()
+            self._check_may_wait(ticket)
+        ticket.started = asyncio.get_running_loop().create_future()
+        ticket.state = _State.WAITING
+        self._waiting.append(ticket)
+        self._start_waiting()
         try:
-            await visit.turn
+            await ticket.started
         finally:
-            if visit.state is _State.WAITING:
-                self._stop_waiting(visit)
-                self._give_turns()
+            if ticket.state is _State.WAITING:
+                self._stop_waiting(ticket)
+                self._start_waiting()
 
-    def _check_door(
+    def _check_on_arrival(
         self, caller: str, deadline: float | None, priority: int, known_tokens: int
     ) -> None:
         limits = self.limits
-        inside = self._inside.total()
-        if inside >= limits.calls:
+        in_flight = self._in_flight.total()
+        if in_flight >= limits.calls:
             raise self._overloaded(
-                f"{inside} calls are under way, the most this server takes", str(limits.calls)
+                f"{in_flight} calls are in flight, the maximum of this server", str(limits.calls)
             )
-        most = limits.calls_per_caller
-        if most is not None and self._inside[caller] >= most:
+        max_calls = limits.calls_per_caller
+        if max_calls is not None and self._in_flight[caller] >= max_calls:
             raise self._overloaded(
-                f"{self._inside[caller]} of your calls are under way, the most one caller may have",
-                str(most),
+                f"{self._in_flight[caller]} of your calls are in flight, the maximum per caller",
+                str(max_calls),
             )
         if deadline is None or limits.running is None or self.running < limits.running:
             return
-        # Those who are still being prepared will stand in the queue too.
-        preparing = inside - self.running - self.waiting
-        ahead = preparing + sum(visit.priority <= priority for visit in self._waiting)
-        self._check_in_time(ahead + 1, deadline, self._pace.seconds_inside(known_tokens))
+        # Calls that are still being prepared will join the queue too.
+        preparing = in_flight - self.running - self.waiting
+        ahead = preparing + sum(ticket.priority <= priority for ticket in self._waiting)
+        self._check_in_time(ahead + 1, deadline, self._pace.run_seconds(known_tokens))
 
-    def _check_may_wait(self, visit: Visit) -> None:
-        most = self.limits.waiting_tokens
+    def _check_may_wait(self, ticket: AdmissionTicket) -> None:
+        max_tokens = self.limits.waiting_tokens
         waiting_tokens = sum(other.tokens for other in self._waiting)
-        if most is not None and waiting_tokens + visit.tokens > most:
+        if max_tokens is not None and waiting_tokens + ticket.tokens > max_tokens:
             raise self._overloaded(
-                f"calls of {waiting_tokens} tokens wait, and with this one's {visit.tokens} they "
-                "would be more than may",
-                str(most),
+                f"the waiting calls have {waiting_tokens} tokens, and this call's {ticket.tokens} "
+                "would exceed the maximum",
+                str(max_tokens),
             )
-        if visit.deadline is not None:
-            ahead = sum(self._rank(other) < self._rank(visit) for other in self._waiting)
-            inside = self._pace.seconds_inside(visit.tokens)
-            self._check_in_time(ahead + 1, visit.deadline, inside)
+        if ticket.deadline is not None:
+            ahead = sum(self._rank(other) < self._rank(ticket) for other in self._waiting)
+            run_seconds = self._pace.run_seconds(ticket.tokens)
+            self._check_in_time(ahead + 1, ticket.deadline, run_seconds)
 
-    def _check_in_time(self, departures: int, deadline: float, seconds_inside: float) -> None:
+    def _check_in_time(self, departures: int, deadline: float, run_seconds: float) -> None:
         wait = self._pace.seconds_until(departures, self.running)
         remaining = deadline - self._clock()
-        if wait is not None and wait + seconds_inside > remaining:
+        if wait is not None and wait + run_seconds > remaining:
             raise self._overloaded(
-                f"the wait is about {wait:.1f} s and the work {seconds_inside:.1f} s, longer than "
-                f"the {max(remaining, 0):.1f} s until the deadline of the call",
+                f"the call would wait about {wait:.1f} s and run {run_seconds:.1f} s, longer than "
+                f"the {max(remaining, 0):.1f} s until its deadline",
                 estimated_wait=wait,
             )
 
-    def _give_turns(self) -> None:
+    def _start_waiting(self) -> None:
         while self._waiting:
-            visit = min(self._waiting, key=self._rank)
-            remaining = None if visit.deadline is None else visit.deadline - self._clock()
+            ticket = min(self._waiting, key=self._rank)
+            remaining = None if ticket.deadline is None else ticket.deadline - self._clock()
             if remaining is not None and remaining <= 0:
-                message = "the deadline of the call passed while it waited for its turn"
-                self._refuse(visit, GenirError(Reason.DEADLINE_EXCEEDED, message))
+                message = "the deadline of the call passed while it waited for the engine"
+                self._refuse(ticket, GenirError(Reason.DEADLINE_EXCEEDED, message))
                 continue
-            if not self._fits(visit):
+            if not self._fits(ticket):
                 return
-            inside = self._pace.seconds_inside(visit.tokens)
-            if remaining is not None and len(self._waiting) > 1 and inside > remaining:
+            run_seconds = self._pace.run_seconds(ticket.tokens)
+            if remaining is not None and len(self._waiting) > 1 and run_seconds > remaining:
                 self._refuse(
-                    visit,
+                    ticket,
                     self._overloaded(
-                        f"it is this call's turn, but the work takes about {inside:.1f} s, longer "
-                        f"than the {remaining:.1f} s until its deadline"
+                        f"the engine has room, but the call takes about {run_seconds:.1f} s, "
+                        f"longer than the {remaining:.1f} s until its deadline"
                     ),
                 )
                 continue
-            self._begin_turn(visit)
+            self._start(ticket)
 
-    def _begin_turn(self, visit: Visit) -> None:
-        self._stop_waiting(visit)
-        visit.state = _State.RUNNING
-        visit.turn_began = self._clock()
-        self._running[visit.caller] += 1
-        self._running_tokens += visit.tokens
-        if visit.turn is not None and not visit.turn.done():
-            visit.turn.set_result(None)
+    def _start(self, ticket: AdmissionTicket) -> None:
+        self._stop_waiting(ticket)
+        ticket.state = _State.RUNNING
+        ticket.started_at = self._clock()
+        self._running[ticket.caller] += 1
+        self._running_tokens += ticket.tokens
+        if ticket.started is not None and not ticket.started.done():
+            ticket.started.set_result(None)
 
-    def _refuse(self, visit: Visit, error: GenirError) -> None:
-        self._stop_waiting(visit)
-        if visit.turn is not None and not visit.turn.done():
-            visit.turn.set_exception(error)
+    def _refuse(self, ticket: AdmissionTicket, error: GenirError) -> None:
+        self._stop_waiting(ticket)
+        if ticket.started is not None and not ticket.started.done():
+            ticket.started.set_exception(error)
 
-    def _stop_waiting(self, visit: Visit) -> None:
-        self._waiting.remove(visit)
-        visit.state = _State.INSIDE
+    def _stop_waiting(self, ticket: AdmissionTicket) -> None:
+        self._waiting.remove(ticket)
+        ticket.state = _State.PREPARING
 
-    def _leave(self, visit: Visit, *, done: bool) -> None:
-        _take_away(self._inside, visit.caller)
-        if visit.state is _State.RUNNING:
-            _take_away(self._running, visit.caller)
-            self._running_tokens -= visit.tokens
-            self._pace.note(self._clock() - visit.turn_began, visit.tokens, done=done)
-        visit.state = _State.LEFT
-        self._give_turns()
+    def _end(self, ticket: AdmissionTicket, *, done: bool) -> None:
+        _decrement(self._in_flight, ticket.caller)
+        if ticket.state is _State.RUNNING:
+            _decrement(self._running, ticket.caller)
+            self._running_tokens -= ticket.tokens
+            self._pace.note(self._clock() - ticket.started_at, ticket.tokens, done=done)
+        ticket.state = _State.ENDED
+        self._start_waiting()
         self._note_idle()
 
     def _note_idle(self) -> None:
         if not self.in_flight:
             self._idle.set()
 
-    def _fits(self, visit: Visit) -> bool:
+    def _fits(self, ticket: AdmissionTicket) -> bool:
         limits, running = self.limits, self.running
         if running == 0:
             return True
         if limits.running is not None and running >= limits.running:
             return False
-        most = limits.running_tokens
-        return most is None or self._running_tokens + visit.tokens <= most
+        max_tokens = limits.running_tokens
+        return max_tokens is None or self._running_tokens + ticket.tokens <= max_tokens
 
-    def _rank(self, visit: Visit) -> tuple[int, int, int]:
-        return visit.priority, self._running[visit.caller], visit.number
+    def _rank(self, ticket: AdmissionTicket) -> tuple[int, int, int]:
+        return ticket.priority, self._running[ticket.caller], ticket.number
 
     def _overloaded(
         self, why: str, maximum: str = "", *, estimated_wait: float | None = None
     ) -> GenirError:
-        # Whoever is refused comes back when those who wait now have had their turn, not before.
+        # A refused caller should return when the calls that wait now have left the queue.
         wait = self._pace.seconds_until(self.waiting + 1, self.running)
         retry_after = _UNKNOWN_RETRY_SECONDS if wait is None else wait
         metadata = {"max": maximum} if maximum else {}
@@ -318,8 +318,8 @@ class Admission:
         )
 
 
-def _take_away(counter: Counter[str], name: str) -> None:
+def _decrement(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if not counter[name]:
-        # Callers come and go; their names must not pile up.
+        # Names of callers without calls must not accumulate.
         del counter[name]

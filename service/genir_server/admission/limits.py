@@ -1,4 +1,4 @@
-"""Bounds on what is under way at once, and how they follow from the engine where they are unset."""
+"""Limits on calls in flight, with defaults derived from the engine."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ if TYPE_CHECKING:
     from genir_server.engine.protocol import EngineInfo
 
 _OVERCOMMITMENT = 2
-"""How often the KV cache is given away: estimates count max_tokens, and most answers stay well
-below. The engine sets requests back when it comes to the worst."""
+"""Factor by which estimated tokens may exceed the KV cache.
+
+Estimates count max_tokens, and most answers stay well below. The engine preempts requests if the
+cache does overflow.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Bounds on calls and tokens. A call's tokens are its prompt's and its max_tokens together.
+    """Limits on calls and tokens. A call's tokens are its prompt tokens plus its max_tokens.
 
     Attributes:
-        calls: calls in the house: being prepared, waiting and in the engine.
-        calls_per_caller: of those, how many may be one caller's; None for all.
-        running: calls in the engine at once; None until the engine tells, and then one less than it
-            takes, so that a health check finds a place.
-        running_tokens: tokens of the calls in the engine; None until the engine tells, and then
-            twice what its KV cache holds. A call that is alone may have more.
-        waiting_tokens: tokens of the calls that wait; None for any number.
+        calls: calls in flight: being prepared, waiting and in the engine.
+        calls_per_caller: calls in flight of one caller; None for no limit of its own.
+        running: calls in the engine at once. None until the engine is known, then one less than its
+            maximum, so that a health check has room.
+        running_tokens: tokens of the calls in the engine. None until the engine is known, then
+            twice the capacity of its KV cache. A single call may exceed it.
+        waiting_tokens: tokens of the waiting calls; None for no limit.
     """
 
     calls: int = 256
@@ -34,7 +37,7 @@ class AdmissionLimits:
     waiting_tokens: int | None = None
 
     def sized_to(self, engine: EngineInfo) -> AdmissionLimits:
-        """These limits with what is unset taken from the engine."""
+        """These limits, with unset ones derived from the engine."""
         running, tokens = self.running, self.running_tokens
         if running is None and engine.max_running:
             running = max(1, engine.max_running - 1)

@@ -1,4 +1,4 @@
-"""The gate in front of the core: what always holds, and what is refused."""
+"""Admission: its invariants, its order, and what it refuses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genir_server.admission import Admission, AdmissionLimits, Visit
+from genir_server.admission import Admission, AdmissionLimits, AdmissionTicket
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.engine.protocol import EngineInfo
 
 
 class Clock:
-    """Goes when it is told to."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass
 class Call:
-    """One call in a task: it comes in, waits, works until it is told to leave."""
+    """One call in a task: it is admitted, waits, and runs until the test ends it."""
 
     gate: Admission
     caller: str = "a"
@@ -37,7 +37,7 @@ class Call:
     leave: asyncio.Event = field(default_factory=asyncio.Event)
     has_turn: bool = False
     error: GenirError | None = None
-    visit: Visit | None = None
+    ticket: AdmissionTicket | None = None
     task: asyncio.Task[None] | None = None
 
     async def start(self) -> Call:
@@ -61,8 +61,8 @@ class Call:
 
     async def _run(self) -> None:
         try:
-            with self.gate.admit(self.caller, self.deadline, self.priority) as self.visit:
-                await self.visit.wait(self.tokens, self.priority)
+            with self.gate.admit(self.caller, self.deadline, self.priority) as self.ticket:
+                await self.ticket.wait(self.tokens, self.priority)
                 self.has_turn = True
                 await self.leave.wait()
         except GenirError as error:
@@ -77,7 +77,7 @@ async def settle() -> None:
 
 
 async def worked(gate: Admission, clock: Clock, seconds: float, **fields: Any) -> None:
-    """Lets the gate see one call that takes so long."""
+    """Runs one call of a given length, so that the estimates have data."""
     call = await Call(gate, **fields).start()
     clock.now += seconds
     await call.end()
@@ -105,7 +105,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 @settings(max_examples=300, deadline=None)
-def test_what_always_holds(steps: list[Any]) -> None:
+def test_invariants_hold_for_any_sequence_of_calls(steps: list[Any]) -> None:
     asyncio.run(_holds(steps))
 
 
@@ -136,7 +136,7 @@ async def _holds(steps: list[Any]) -> None:
         if call.task is not None and not call.task.done():
             await call.cancel()
     assert (gate.in_flight, gate.running, gate.running_tokens, gate.waiting) == (0, 0, 0, 0)
-    assert not gate._inside
+    assert not gate._in_flight
     assert not gate._running
     assert await gate.wait_idle(0.1)
 
@@ -169,7 +169,7 @@ def _check(gate: Admission, calls: list[Call]) -> None:
             if (call.priority, counts[call.caller])
             == (following.priority, counts[following.caller])
         ]
-        oldest = min(fitting, key=lambda call: call.visit.number if call.visit else 0)
+        oldest = min(fitting, key=lambda call: call.ticket.number if call.ticket else 0)
         assert len(running) == LIMITS.running or (
             gate.running_tokens + oldest.tokens > (LIMITS.running_tokens or 0)
         )
@@ -180,7 +180,7 @@ def _check(gate: Admission, calls: list[Call]) -> None:
             assert (call.error.retry_after is not None) == (call.error.reason is Reason.OVERLOADED)
 
 
-async def test_the_lower_number_goes_first_and_equal_ones_in_order() -> None:
+async def test_lower_priority_number_goes_first_and_equal_ones_in_order() -> None:
     gate = Admission(AdmissionLimits(running=1))
     first = await Call(gate).start()
     waiting = [await Call(gate, priority=number).start() for number in (5, -5, 0, -5)]
@@ -193,7 +193,7 @@ async def test_the_lower_number_goes_first_and_equal_ones_in_order() -> None:
     assert order == [1, 3, 2, 0]
 
 
-async def test_one_caller_does_not_keep_the_others_waiting() -> None:
+async def test_one_callers_backlog_does_not_block_others() -> None:
     gate = Admission(AdmissionLimits(running=2))
     greedy = [await Call(gate, caller="greedy").start() for _ in range(6)]
     modest = await Call(gate, caller="modest").start()
@@ -203,7 +203,7 @@ async def test_one_caller_does_not_keep_the_others_waiting() -> None:
         await call.end()
 
 
-async def test_a_large_call_is_not_overtaken_for_ever() -> None:
+async def test_large_call_is_not_overtaken_forever() -> None:
     gate = Admission(AdmissionLimits(running_tokens=100))
     small = [await Call(gate, tokens=50).start() for _ in range(2)]
     large = await Call(gate, tokens=100).start()
@@ -218,14 +218,14 @@ async def test_a_large_call_is_not_overtaken_for_ever() -> None:
     await later.end()
 
 
-async def test_a_call_larger_than_everything_runs_alone() -> None:
+async def test_call_larger_than_the_limit_runs_alone() -> None:
     gate = Admission(AdmissionLimits(running_tokens=100))
     huge = await Call(gate, tokens=1000).start()
     assert huge.has_turn
     await huge.end()
 
 
-async def test_the_retry_delay_follows_from_how_fast_calls_get_done() -> None:
+async def test_retry_delay_follows_the_measured_speed() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(calls=6, running=2), clock)
     await worked(gate, clock, 4.0)
@@ -239,7 +239,7 @@ async def test_the_retry_delay_follows_from_how_fast_calls_get_done() -> None:
         await call.cancel()
 
 
-async def test_a_call_that_cannot_be_done_in_time_is_refused_at_the_door() -> None:
+async def test_call_that_cannot_meet_its_deadline_is_refused_on_arrival() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     await worked(gate, clock, 4.0)
@@ -247,11 +247,11 @@ async def test_a_call_that_cannot_be_done_in_time_is_refused_at_the_door() -> No
     hopeless = await Call(gate, deadline=clock.now + 3.0).start()
     assert hopeless.error is not None
     assert hopeless.error.reason is Reason.OVERLOADED
-    assert hopeless.visit is None
+    assert hopeless.ticket is None
     assert "deadline" in hopeless.error.message
     too_late = await Call(gate, deadline=clock.now + 5.0).start()
     assert too_late.error is not None
-    assert too_late.visit is not None
+    assert too_late.ticket is not None
     short = await Call(gate, deadline=clock.now + 5.0, tokens=1).start()
     assert short.waits
     in_time = await Call(gate, deadline=clock.now + 20.0).start()
@@ -260,7 +260,7 @@ async def test_a_call_that_cannot_be_done_in_time_is_refused_at_the_door() -> No
         await call.cancel()
 
 
-async def test_what_a_call_asks_for_counts_at_the_door() -> None:
+async def test_requested_tokens_count_on_arrival() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     await worked(gate, clock, 4.0, tokens=100)
@@ -276,7 +276,7 @@ async def test_what_a_call_asks_for_counts_at_the_door() -> None:
     await running.cancel()
 
 
-async def test_a_place_is_not_given_to_a_call_that_needs_luck() -> None:
+async def test_call_that_is_unlikely_to_finish_does_not_start() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     for seconds in (2.0, 6.0) * 20:
@@ -292,7 +292,7 @@ async def test_a_place_is_not_given_to_a_call_that_needs_luck() -> None:
         await call.cancel()
 
 
-async def test_a_call_that_was_broken_off_is_no_sign_of_speed() -> None:
+async def test_cut_off_call_does_not_lower_the_estimate() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     await worked(gate, clock, 4.0)
@@ -307,7 +307,7 @@ async def test_a_call_that_was_broken_off_is_no_sign_of_speed() -> None:
     await running.cancel()
 
 
-async def test_a_call_that_was_broken_off_is_no_beginning() -> None:
+async def test_cut_off_call_does_not_start_the_estimate() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     left = await Call(gate).start()
@@ -320,7 +320,7 @@ async def test_a_call_that_was_broken_off_is_no_beginning() -> None:
     await running.cancel()
 
 
-async def test_calls_that_run_out_of_time_make_the_estimate_longer() -> None:
+async def test_calls_that_exceed_their_deadline_raise_the_estimate() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     await worked(gate, clock, 1.0)
@@ -334,7 +334,7 @@ async def test_calls_that_run_out_of_time_make_the_estimate_longer() -> None:
     await running.cancel()
 
 
-async def test_an_idle_server_tries_everything() -> None:
+async def test_idle_server_attempts_every_call() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=2), clock)
     await worked(gate, clock, 60.0)
@@ -343,7 +343,7 @@ async def test_an_idle_server_tries_everything() -> None:
     await hurried.end()
 
 
-async def test_what_expired_while_it_waited_never_gets_a_turn() -> None:
+async def test_call_that_expires_in_the_queue_never_runs() -> None:
     clock = Clock()
     gate = Admission(AdmissionLimits(running=1), clock)
     running = await Call(gate).start()
@@ -357,7 +357,7 @@ async def test_what_expired_while_it_waited_never_gets_a_turn() -> None:
     await patient.end()
 
 
-async def test_those_who_wait_hear_of_a_dead_engine() -> None:
+async def test_waiting_calls_fail_when_the_engine_dies() -> None:
     gate = Admission(AdmissionLimits(running=1))
     running = await Call(gate).start()
     waiting = await Call(gate).start()
@@ -369,7 +369,7 @@ async def test_those_who_wait_hear_of_a_dead_engine() -> None:
     await running.end()
 
 
-async def test_the_servers_own_calls_need_no_room() -> None:
+async def test_server_calls_are_exempt_from_limits() -> None:
     gate = Admission(AdmissionLimits(calls=1))
     call = await Call(gate).start()
     with gate.reserved():
@@ -379,7 +379,7 @@ async def test_the_servers_own_calls_need_no_room() -> None:
     assert await gate.wait_idle(0.01)
 
 
-def test_what_is_unset_follows_from_the_engine() -> None:
+def test_unset_limits_follow_the_engine() -> None:
     info = EngineInfo("m", (), 4096, "guidance", max_running=16, kv_cache_tokens=1000)
     sized = AdmissionLimits().sized_to(info)
     assert (sized.running, sized.running_tokens) == (15, 2000)
