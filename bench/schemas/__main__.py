@@ -43,7 +43,9 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="where the result goes, as JSON")
     parser.add_argument("--tokenizer", help="model folder; by default the embedded model's")
     parser.add_argument("--datasets", nargs="*", default=[], help="only these, by name")
-    parser.add_argument("--most", type=int, default=0, help="schemas of each data set; 0: all")
+    parser.add_argument(
+        "--max-schemas", type=int, default=0, help="schemas of each data set; 0: all"
+    )
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument(
         "--plain",
@@ -53,7 +55,7 @@ def main() -> int:
         help="vLLM's own backends to measure too",
     )
     parser.add_argument(
-        "--xgrammar-most",
+        "--xgrammar-max-schemas",
         type=int,
         default=20,
         help="schemas of each data set for xgrammar, which is slow; 0: all",
@@ -94,19 +96,19 @@ class _Run:
 
         tokenizer = Path(self._tokenizer).name
         settings: Row = {"limits": asdict(SchemaLimits()), "tokenizer": tokenizer}
-        rows = self._stage("layer", settings, options.most, layer)
+        rows = self._stage("layer", settings, options.max_schemas, layer)
         result |= grouped(rows, layer_sums)
         plain: Row = {}
         for backend in options.plain:
             settings = {"seconds": COMPILE_SECONDS[backend], "tokenizer": tokenizer}
-            most = options.most
-            if backend == "xgrammar" and options.xgrammar_most:
-                most = min(most or sys.maxsize, options.xgrammar_most)
+            max_schemas = options.max_schemas
+            if backend == "xgrammar" and options.xgrammar_max_schemas:
+                max_schemas = min(max_schemas or sys.maxsize, options.xgrammar_max_schemas)
 
             def alone(chosen: Iterator[Case], rows: RowsFile, backend: str = backend) -> None:
                 asyncio.run(measure_plain(chosen, rows, self._tokenizer, backend))
 
-            plain[backend] = grouped(self._stage(backend, settings, most, alone), plain_sums)
+            plain[backend] = grouped(self._stage(backend, settings, max_schemas, alone), plain_sums)
         if plain:
             result["plain_vllm"] = plain
         result["versions"] = versions
@@ -119,13 +121,17 @@ class _Run:
         self,
         name: str,
         settings: Row,
-        most: int,
+        max_schemas: int,
         measure: Callable[[Iterator[Case], RowsFile], None],
     ) -> Sequence[Row]:
         options = self._options
         path = options.out.with_name(f"{options.out.name}.{name}.jsonl")
-        settings |= {"most": most, "datasets": sorted(options.datasets), "seed": options.seed}
-        chosen = cases(options.data, options.datasets, most, options.seed)
+        settings |= {
+            "max_schemas": max_schemas,
+            "datasets": sorted(options.datasets),
+            "seed": options.seed,
+        }
+        chosen = cases(options.data, options.datasets, max_schemas, options.seed)
         start = time.monotonic()
         with RowsFile(path, settings, fresh=options.fresh) as rows:
             measure(_reported(name, chosen), rows)

@@ -47,7 +47,7 @@ class Case:
 
 
 def cases(
-    folder: Path, datasets: Sequence[str] = (), most: int = 0, seed: int = 0
+    folder: Path, datasets: Sequence[str] = (), max_schemas: int = 0, seed: int = 0
 ) -> Iterator[Case]:
     """The schemas of a folder, in a fixed order.
 
@@ -55,7 +55,7 @@ def cases(
         folder: holds ``NAME.jsonl`` files, each line with ``id``, ``schema`` and ``tests``: a list
             of objects with ``valid`` and ``data``.
         datasets: only these, by name; empty for all.
-        most: maximum number of schemas per data set, the same for the same seed. 0 for all.
+        max_schemas: maximum number of schemas per data set, the same for the same seed. 0 for all.
         seed: seed of the sample.
 
     Raises:
@@ -69,8 +69,8 @@ def cases(
     for path in paths:
         with path.open() as file:
             entries = [json.loads(line) for line in file]
-        if most:
-            entries = sorted(entries, key=lambda entry: rank(seed, str(entry["id"])))[:most]
+        if max_schemas:
+            entries = sorted(entries, key=lambda entry: rank(seed, str(entry["id"])))[:max_schemas]
         for entry in entries:
             yield Case(
                 key=str(entry["id"]),

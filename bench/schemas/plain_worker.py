@@ -36,8 +36,8 @@ def main() -> None:
     # Output of libraries must not mix with the frames.
     os.dup2(2, 1)
     subject = _Backend(backend, tokenizer_folder)
-    most = MEMORY_BYTES + _address_space()
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    max_bytes = MEMORY_BYTES + _address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     write_frame(replies, b"{}")
     while (frame := read_frame(requests)) is not None:

@@ -45,7 +45,7 @@ def test_sample_depends_only_on_the_seed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
 
     def chosen(seed: int) -> list[tuple[str, str]]:
-        return [(case.dataset, case.key) for case in cases(tmp_path, most=5, seed=seed)]
+        return [(case.dataset, case.key) for case in cases(tmp_path, max_schemas=5, seed=seed)]
 
     assert chosen(1) == chosen(1)
     assert chosen(1) != chosen(2)
