@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from genir_server.admission import Admission
-from genir_server.auth.access import Access
+from genir_server.auth.access_control import AccessControl, AccessFiles
 from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
@@ -63,7 +63,9 @@ class HeldEngine(ScriptedEngine):
 class Served:
     """A running server: its addresses, access control and schemas."""
 
-    def __init__(self, port: int, health_port: int, access: Access, schemas: Schemas) -> None:
+    def __init__(
+        self, port: int, health_port: int, access: AccessControl, schemas: Schemas
+    ) -> None:
         self.target = f"127.0.0.1:{port}"
         self.health_target = f"127.0.0.1:{health_port}"
         self.access = access
@@ -75,7 +77,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> AsyncIterator[Served]:
-    """Serves with these settings. Certificate and callers files are read again only on `look`."""
+    """Serves with these settings. Certificate and callers files are reloaded only on `check`."""
     schema = prepared()
     engine = engine or ScriptedEngine(*[GOOD] * 100_000)
     schemas = Schemas(schema, prepared(CANARY_SCHEMA))
@@ -85,7 +87,14 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     lifecycle.attach(generator, SelfTest(generator))
     lifecycle.enter(Phase.READY, "ready")
     configuration = ServerSettings.model_validate(settings)
-    access = Access(configuration)
+    access = AccessControl(
+        AccessFiles(
+            tls_cert=configuration.tls_cert,
+            tls_key=configuration.tls_key,
+            tls_client_ca=configuration.tls_client_ca,
+            callers=configuration.auth_file,
+        )
+    )
     calls = CallInterceptor(
         configuration.default_deadline,
         access.authentication,

@@ -67,7 +67,7 @@ async def serving(
     lifecycle.enter(Phase.READY, "ready")
     servicer = IRServicer(
         lifecycle,
-        Admission(AdmissionLimits(calls=places)),
+        Admission(AdmissionLimits(max_calls=places)),
         model="scripted",
         configured_backend="guidance",
         limits=RequestLimits(),

@@ -1,6 +1,6 @@
-"""Admission control: which calls are accepted, which wait, which are refused at once."""
+"""Limits on calls in flight: counts them, queues them before the engine, refuses what is over."""
 
-from genir_server.admission.gate import Admission, AdmissionTicket
+from genir_server.admission.control import Admission, Ticket
 from genir_server.admission.limits import AdmissionLimits
 
-__all__ = ["Admission", "AdmissionLimits", "AdmissionTicket"]
+__all__ = ["Admission", "AdmissionLimits", "Ticket"]

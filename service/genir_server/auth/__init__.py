@@ -1,1 +1,1 @@
-"""Who may call: certificates, tokens, the callers file, and live reloading of all three."""
+"""Access control: TLS certificates, bearer tokens and the callers file, all reloaded live."""

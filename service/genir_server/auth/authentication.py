@@ -1,7 +1,7 @@
-"""Finds out who calls: by bearer token, or by the certificate of the connection.
+"""Identifies the caller of a call, by bearer token or client certificate.
 
-What is refused here is refused before a byte of the request is taken in, and with the same words
-whatever is wrong.
+A refusal comes before any of the request is read, and always has the same message, so that it
+reveals nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from genir_server.auth.callers import Callers, CallersError, read_callers
-from genir_server.auth.reloading import FollowedFiles, ReloadError
+from genir_server.auth.watched_files import ReloadError, WatchedFiles
 from genir_server.domain.caller import ANYONE, Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 
@@ -24,24 +24,24 @@ METHOD_PERMISSIONS: dict[str, Permission | None] = {
     "StreamIR": Permission.GENERATE,
     "CheckSchema": Permission.GENERATE,
     "Warmup": Permission.WARMUP,
-    # Whoever is known may ask; a deep check needs DEBUG, which is seen only in the message.
+    # Any known caller may call it. A deep check needs DEBUG, checked when the request is read.
     "Health": None,
 }
-"""What a caller needs for each method of IRService; DEBUG for one that is not here."""
+"""The permission for each method of IRService; a method that is missing here needs DEBUG."""
 
 _BEARER = "bearer "
 _MAX_NAME = 256
 
 
 class Authentication:
-    """Tells the caller of a call, from a file that is followed.
+    """Identifies callers, with a callers file that is reloaded when it changes.
 
-    Without a file, whoever has a certificate of the clients' authority may do everything; without
-    either, everybody may.
+    Without a file, every caller with a client certificate may do everything. Without client
+    certificates too, every caller may.
 
     Args:
         callers_file: the callers file, see `genir_server.auth.callers`.
-        certificates: whether connections bring verified client certificates.
+        certificates: whether connections have verified client certificates.
 
     Raises:
         ReloadError: the file cannot be read or is malformed.
@@ -50,18 +50,18 @@ class Authentication:
     def __init__(self, callers_file: Path | None = None, *, certificates: bool = False) -> None:
         self._certificates = certificates
         self._callers: Callers | None = None
-        self.files: FollowedFiles | None = None
+        self.files: WatchedFiles | None = None
         if callers_file is not None:
             self._path = callers_file
-            self.files = FollowedFiles("callers", (callers_file,), self._load)
+            self.files = WatchedFiles("callers", (callers_file,), self._load)
 
     @property
     def on(self) -> bool:
-        """Whether anybody is asked who they are."""
+        """Whether callers must authenticate."""
         return self._certificates or self._callers is not None
 
     def caller_of(self, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-        """Who makes the call.
+        """Identifies the caller of a call.
 
         Raises:
             GenirError: UNAUTHENTICATED.
@@ -72,16 +72,14 @@ class Authentication:
             value for key, value in context.invocation_metadata() or () if key == "authorization"
         ]
         if authorization and self._callers is not None:
-            found = self._with_token(authorization)
+            found = self._from_token(authorization)
         else:
-            found = self._with_certificate(context) if self._certificates else None
+            found = self._from_certificate(context) if self._certificates else None
         if found is None:
-            raise GenirError(
-                Reason.UNAUTHENTICATED, "the call does not come with valid credentials"
-            )
+            raise GenirError(Reason.UNAUTHENTICATED, "the call has no valid credentials")
         return found
 
-    def _with_token(self, authorization: list[str | bytes]) -> Caller | None:
+    def _from_token(self, authorization: list[str | bytes]) -> Caller | None:
         if self._callers is None or len(authorization) != 1:
             return None
         value = authorization[0]
@@ -90,7 +88,7 @@ class Authentication:
             return None
         return self._callers.with_token(text[len(_BEARER) :].strip().encode())
 
-    def _with_certificate(self, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
+    def _from_certificate(self, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
         names = tuple(_certificate_names(context.auth_context()))
         if self._callers is not None:
             return self._callers.with_certificate(names)
@@ -99,16 +97,16 @@ class Authentication:
     def _load(self) -> None:
         try:
             self._callers = read_callers(self._path.read_text())
-        except OSError as fault:
-            raise ReloadError(f"cannot read {fault.filename}: {fault.strerror}") from fault
+        except OSError as error:
+            raise ReloadError(f"cannot read {error.filename}: {error.strerror}") from error
         except UnicodeDecodeError:
             raise ReloadError(f"{self._path}: not UTF-8") from None
-        except CallersError as fault:
-            raise ReloadError(f"{self._path}: {fault}") from fault
+        except CallersError as error:
+            raise ReloadError(f"{self._path}: {error}") from error
 
 
 def method_permission(method: str) -> Permission | None:
-    """What a method of IRService needs; None for nothing beyond being known."""
+    """Returns the permission that a method of IRService needs; None if any known caller may."""
     return METHOD_PERMISSIONS.get(method, Permission.DEBUG)
 
 
@@ -117,13 +115,13 @@ def _certificate_names(context: Any) -> Iterator[str]:  # noqa: ANN401 - typed l
         return
     for key in ("peer_dns", "peer_uri"):
         yield from map(_printable, context.get(key, ()))
-    # As browsers do: the common name counts only where there is no other.
+    # As browsers do: the common name counts only without subject alternative names.
     if not context.get("x509_subject_alternative_name"):
         yield from map(_printable, context.get("x509_common_name", ()))
 
 
 def _printable(value: bytes) -> str:
-    """A name as it may stand in a log line."""
+    """A name without control characters, safe for log lines."""
     return "".join(
         each if each.isprintable() else "\N{REPLACEMENT CHARACTER}"
         for each in value.decode(errors="replace")

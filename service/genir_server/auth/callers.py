@@ -1,4 +1,4 @@
-"""Who may call and what each caller may do: the callers file, read and looked up.
+"""The callers file: who may call, and what each caller may do.
 
 The file is TOML, one table for each caller::
 
@@ -10,10 +10,10 @@ The file is TOML, one table for each caller::
     certificates = ["ops.example.org", "spiffe://example.org/ops"]
     permissions = ["generate", "warmup", "debug"]
 
-`tokens` are digests of bearer tokens; two of them let a token be replaced without a gap.
-`certificates` are names in a client's certificate: a DNS name or URI of its subject alternative
-names, or the common name of one that has none. Tokens are random and long (``genir token``), so
-that a plain digest gives nothing away.
+`tokens` are digests of bearer tokens; with two, a token can be replaced without interruption.
+`certificates` are names in client certificates: a DNS name or URI of the subject alternative names,
+or the common name of a certificate that has none. Tokens are long and random (``genir token``), so
+a plain digest reveals nothing.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _KEYS = frozenset({"tokens", "certificates", "permissions"})
 
 
 class CallersError(Exception):
-    """The callers file is malformed. The message holds no secret."""
+    """The callers file is malformed. The message contains no secret."""
 
 
 class Callers:
-    """The callers that a file names.
+    """The callers of a callers file.
 
     Args:
-        by_digest: SHA-256 digests of tokens, and whose each is.
-        by_certificate: names in certificates, and whose each is.
+        by_digest: the caller of each SHA-256 digest of a token.
+        by_certificate: the caller of each certificate name.
     """
 
     def __init__(self, by_digest: dict[bytes, Caller], by_certificate: dict[str, Caller]) -> None:
@@ -51,12 +51,12 @@ class Callers:
         self._by_certificate = by_certificate
 
     def __len__(self) -> int:
-        return len({each.name for each in self._everyone()})
+        return len({each.name for each in self._all()})
 
     def with_token(self, token: bytes) -> Caller | None:
-        """The caller whose token it is.
+        """Returns the caller that has this token.
 
-        Takes the same time whichever token it is, and if it is none.
+        The time taken does not depend on the token, nor on whether anyone has it.
         """
         digest = hashlib.sha256(token).digest()
         found = None
@@ -66,29 +66,29 @@ class Callers:
         return found
 
     def with_certificate(self, names: Iterable[str]) -> Caller | None:
-        """The caller that one of the names in a verified certificate belongs to."""
+        """Returns the caller that has one of these names of a verified certificate."""
         return next(
             (self._by_certificate[name] for name in names if name in self._by_certificate), None
         )
 
-    def _everyone(self) -> Iterable[Caller]:
+    def _all(self) -> Iterable[Caller]:
         yield from self._by_digest.values()
         yield from self._by_certificate.values()
 
 
 def read_callers(text: str) -> Callers:
-    """Reads the text of a callers file.
+    """Parses the text of a callers file.
 
     Raises:
-        CallersError: it is not TOML, or does not say what it must.
+        CallersError: it is not TOML, or an entry is missing, unknown or invalid.
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise CallersError(f"not TOML: {_place_only(fault)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CallersError(f"not TOML: {_place_only(error)}") from None
     tables = document.pop("callers", None)
     if document or not isinstance(tables, dict) or not tables:
-        raise CallersError("must hold tables [callers.NAME] and nothing else")
+        raise CallersError("must contain tables [callers.NAME] and nothing else")
     by_digest: dict[bytes, Caller] = {}
     by_certificate: dict[str, Caller] = {}
     for name, table in tables.items():
@@ -96,7 +96,7 @@ def read_callers(text: str) -> Callers:
         if not _NAME.fullmatch(name):
             raise CallersError("a caller's name must be 1 to 64 letters, digits, '.', '_' or '-'")
         if not isinstance(table, dict) or not table.keys() <= _KEYS:
-            raise CallersError(f"{where} may hold {', '.join(sorted(_KEYS))} and nothing else")
+            raise CallersError(f"{where} may contain {', '.join(sorted(_KEYS))} and nothing else")
         caller = Caller(name, _permissions(table, where))
         digests = [_digest(each, where) for each in _strings(table, "tokens", where)]
         certificates = _strings(table, "certificates", where)
@@ -104,10 +104,10 @@ def read_callers(text: str) -> Callers:
             raise CallersError(f"{where} needs a token or a certificate")
         for digest in digests:
             if by_digest.setdefault(digest, caller) is not caller:
-                raise CallersError(f"{where} has a token that another caller has too")
+                raise CallersError(f"{where} has a token of another caller")
         for certificate in certificates:
             if by_certificate.setdefault(certificate, caller) is not caller:
-                raise CallersError(f"{where} has a certificate that another caller has too")
+                raise CallersError(f"{where} has a certificate name of another caller")
     return Callers(by_digest, by_certificate)
 
 
@@ -119,7 +119,7 @@ def _permissions(table: dict[str, Any], where: str) -> frozenset[Permission]:
         return frozenset(map(Permission, names))
     except ValueError:
         known = ", ".join(Permission)
-        raise CallersError(f"{where}.permissions may hold {known} and nothing else") from None
+        raise CallersError(f"{where}.permissions may contain {known} and nothing else") from None
 
 
 def _strings(table: dict[str, Any], key: str, where: str) -> list[str]:
@@ -132,12 +132,12 @@ def _strings(table: dict[str, Any], key: str, where: str) -> list[str]:
 def _digest(text: str, where: str) -> bytes:
     match = _TOKEN.fullmatch(text)
     if match is None:
-        # Whoever put the token itself there must not find it in the log.
-        raise CallersError(f"{where}.tokens must hold 'sha256:' and 64 lower-case hex digits each")
+        # Without the text: it may be the token itself, which must not get into the log.
+        raise CallersError(f"{where}.tokens must each be 'sha256:' and 64 lower-case hex digits")
     return bytes.fromhex(match[1])
 
 
-def _place_only(fault: tomllib.TOMLDecodeError) -> str:
-    """Where the fault is, without the text that stands there."""
-    place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(fault))
-    return f"see {place[1]}" if place else "see its syntax"
+def _place_only(error: tomllib.TOMLDecodeError) -> str:
+    """The place of a syntax error, without the text there, which may be a secret."""
+    place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
+    return f"see {place[1]}" if place else "invalid syntax"

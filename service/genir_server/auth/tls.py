@@ -1,7 +1,7 @@
-"""TLS for the port: certificate, key and the clients' authority, replaced while the server runs.
+"""TLS for the port: certificate, key and client authorities, reloaded while the server runs.
 
-grpc-core asks for the certificate at every handshake, so that connections made after a change see
-the new one, and those made before it go on.
+grpc-core fetches the certificate at every handshake. So connections made after a change get the
+new one, and earlier connections go on.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from genir_server.auth.reloading import FollowedFiles, ReloadError
+from genir_server.auth.watched_files import ReloadError, WatchedFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class LiveCertificates:
-    """The server's certificate and key and, for mTLS, the authority of its clients.
+    """The server's certificate and key and, for mTLS, the authorities of its clients.
 
     Args:
         certificate: PEM file with the certificate, then its intermediates.
         key: PEM file with the private key, without a passphrase.
-        client_ca: PEM file with the authorities whose certificates clients must have; None lets
-            clients connect without one.
+        client_ca: PEM file with the authorities that must have signed a client's certificate; None
+            requires no client certificate.
 
     Raises:
-        ReloadError: a file cannot be read, or key and certificate do not belong together.
+        ReloadError: a file cannot be read, or the key does not match the certificate.
     """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
@@ -37,19 +37,19 @@ class LiveCertificates:
         self._current: grpc.ServerCertificateConfiguration
         self._given: grpc.ServerCertificateConfiguration | None = None
         paths = (certificate, key, *((client_ca,) if client_ca else ()))
-        self.files = FollowedFiles("certificates", paths, self._load)
+        self.files = WatchedFiles("certificates", paths, self._load)
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """The credentials for one port; they follow the files."""
+        """Returns credentials for one port; they stay up to date with the files."""
         self._given = self._current
         return grpc.dynamic_ssl_server_credentials(
             self._current,
-            self._fetch,  # type: ignore[arg-type] # None is documented, but not in the types.
+            self._fetch,  # type: ignore[arg-type] # None is documented, but missing in the types.
             require_client_authentication=self._client_ca is not None,
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """What grpc-core calls before a handshake, in a thread of its own: None for no change."""
+        """Called by grpc-core before each handshake, in a thread of its own; None for no change."""
         current = self._current
         if current is self._given:
             return None
@@ -70,33 +70,33 @@ class LiveCertificates:
         try:
             client_ca = self._client_ca.read_bytes() if self._client_ca else None
             return self._certificate.read_bytes(), self._key.read_bytes(), client_ca
-        except OSError as fault:
-            raise ReloadError(f"cannot read {fault.filename}: {fault.strerror}") from fault
+        except OSError as error:
+            raise ReloadError(f"cannot read {error.filename}: {error.strerror}") from error
 
     def _check(self) -> None:
-        # grpc-core would only fail every handshake; the standard library tells now.
+        # grpc-core would accept unusable files and fail every handshake; the ssl module fails now.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
-        except (ssl.SSLError, OSError, ValueError) as fault:
+        except (ssl.SSLError, OSError, ValueError) as error:
             raise ReloadError(
-                f"{self._certificate} and {self._key} are not a certificate and its key: "
-                f"{_reason(fault)}"
-            ) from fault
+                f"{self._certificate} and {self._key} are not a certificate with its key: "
+                f"{_reason(error)}"
+            ) from error
         if self._client_ca is None:
             return
         try:
             context.load_verify_locations(self._client_ca)
-        except (ssl.SSLError, OSError) as fault:
+        except (ssl.SSLError, OSError) as error:
             raise ReloadError(
-                f"{self._client_ca} holds no certificate: {_reason(fault)}"
-            ) from fault
+                f"{self._client_ca} contains no certificate: {_reason(error)}"
+            ) from error
 
 
 def _no_passphrase() -> str:
     raise ValueError("the key has a passphrase")
 
 
-def _reason(fault: Exception) -> str:
-    reason = getattr(fault, "reason", None)
-    return str(reason or fault).lower().replace("_", " ")
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason or error).lower().replace("_", " ")

@@ -144,6 +144,10 @@ class Metrics:
         self._schema_seconds.observe(seconds)
         self._compile_seconds.observe(compile_seconds)
 
+    def preparer_started(self, preparer: Preparer) -> None:
+        """Reports the counters of the schema cache and the schema workers from now on."""
+        self.state.preparer = preparer
+
     def _count_generation(self, record: CallRecord, end: CallEnd) -> None:
         facts = end.facts
         labels = (self._model, self._backend())
@@ -201,7 +205,7 @@ class StateCollector(Collector):
         self._versions = dict(versions)
         self._phase = lifecycle.phase
         self._restarts = 0
-        self.schemas: Preparer | None = None
+        self.preparer: Preparer | None = None
         lifecycle.listen(self._follow)
 
     def _follow(self) -> None:
@@ -240,7 +244,7 @@ class StateCollector(Collector):
         if engine is not None:
             activity = engine.activity()
             running.add_metric([], activity.running)
-            waiting.add_metric([], activity.waiting + self._admission.waiting)
+            waiting.add_metric([], activity.waiting + self._admission.queued)
             if activity.last_step_time is not None:
                 stepped.add_metric([], activity.last_step_time)
         yield from (running, waiting, stepped)
@@ -265,8 +269,8 @@ class StateCollector(Collector):
             "Schemas whose process crashed or took too long.",
             labels=["kind"],
         )
-        if self.schemas is not None:
-            counters = self.schemas.counters
+        if self.preparer is not None:
+            counters = self.preparer.counters
             lookups.add_metric(["hit"], counters.cache.hits)
             lookups.add_metric(["miss"], counters.cache.misses)
             lookups.add_metric(["coalesced"], counters.cache.coalesced)

@@ -1,4 +1,4 @@
-"""Serves the metrics over HTTP on a port of their own: ours, vLLM's and the process's together."""
+"""The metrics port: HTTP in Prometheus's text format, with metrics of genir, vLLM and process."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
 
-class MetricsEndpoint:
-    """A thread that answers GET with the text format of Prometheus.
+class MetricsPortError(Exception):
+    """The metrics port cannot be opened. The message is for the operator."""
 
-    vLLM registers its metrics (`vllm:…`) in the library's global registry, in this process.
+
+class MetricsEndpoint:
+    """A thread that answers GET with all metrics.
+
+    vLLM registers its metrics (`vllm:…`) in prometheus_client's global registry, in this process.
 
     Args:
-        registry: our own metrics.
+        registry: the metrics of genir.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
 
     Raises:
-        OSError: the address cannot be listened on.
+        MetricsPortError: the address is taken or not this host's.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
@@ -31,11 +35,16 @@ class MetricsEndpoint:
         together.register(REGISTRY)
         self._server: WSGIServer
         self._thread: Thread
-        self._server, self._thread = start_http_server(port, host, together)
+        try:
+            self._server, self._thread = start_http_server(port, host, together)
+        except OSError as error:
+            raise MetricsPortError(
+                f"cannot serve metrics on {host}:{port}: {error.strerror}"
+            ) from error
 
     @property
     def port(self) -> int:
-        """The port that is open."""
+        """The open port."""
         return int(self._server.server_port)
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""The life of a server: its phase, starting an engine, watching it and replacing it."""
+"""The phase of a server: starts the engine, watches it, restarts it, and stops in order."""

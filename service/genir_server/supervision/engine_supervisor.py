@@ -1,8 +1,8 @@
-"""Keeps an engine up: starts it, notices its death or standstill, starts another one or gives up.
+"""Keeps an engine running: starts it, detects its death or stall, restarts it or gives up.
 
-What is lost with an engine is ended at once, so that callers hear of it within a second; the rest
-of the server (port, health, schema workers) goes on. A restart waits a little longer each time, and
-there is a budget of restarts: an engine that dies over and over needs a person, or another machine.
+The calls of a lost engine end within a second. The rest of the server (ports, health, schema
+workers) goes on. Each restart waits longer than the one before, and the number of restarts in a
+time window is limited: an engine that dies again and again needs an operator or another machine.
 """
 
 from __future__ import annotations
@@ -28,31 +28,33 @@ if TYPE_CHECKING:
 
 READY_MESSAGE = "Generate calls are accepted."
 
-_WATCH_SECONDS = 1.0
-"""How often a standstill is looked for; a death is not waited for as long."""
-_WATCHES_PER_BOUND = 20
+_MAX_POLL_SECONDS = 1.0
+"""Maximum time between checks for a stall. A death is noticed at once."""
+_MIN_POLLS_PER_TIMEOUT = 20
 _MAX_BACKOFF_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 20.0
-_MIN_START_SECONDS = 300.0
-_START_FACTOR = 10
-_SUSPICIOUS_SHARE = 0.25
+_MIN_RESTART_TIMEOUT_SECONDS = 300.0
+_RESTART_TIMEOUT_FACTOR = 10
+"""A restart times out after this multiple of the first start's duration."""
+_SUSPICION_FRACTION = 0.25
+"""Fraction of the stall timeout after which the ready message mentions the silence."""
 
 log = structlog.get_logger("genir.engine")
 
 
-class EngineBringUp(Protocol):
+class Launcher(Protocol):
     """Starts and ends engines, one at a time."""
 
     @property
     def engine(self) -> Engine | None:
-        """The engine that was started last and not yet ended."""
+        """The engine that was started last and has not been ended."""
         ...
 
     async def start(self, enter: Callable[[Phase, str], None]) -> None:
-        """Starts an engine, has it prove itself, and puts it in service.
+        """Starts an engine, tests it, and puts it into service.
 
         Raises:
-            EngineStartError: with one line for an operator.
+            EngineStartError: with one line for the operator.
             GenirError: the engine's first generation failed.
         """
         ...
@@ -64,16 +66,16 @@ class EngineBringUp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """What is done when an engine is lost.
+    """When an engine counts as lost, and how often it is restarted.
 
     Attributes:
-        restarts: restarts within `window`; 0 gives up at once.
-        window: seconds.
-        stall_timeout: seconds without a sign of life after which an engine counts as lost; 0 never.
-        backoff: seconds before the first restart in a row; doubles with each further one.
+        max_restarts: restarts within `window`; 0 gives up at once.
+        window: seconds over which restarts are counted.
+        stall_timeout: seconds without progress after which an engine counts as lost; 0 for never.
+        backoff: seconds before the first restart; doubles with each restart within `window`.
     """
 
-    restarts: int = 3
+    max_restarts: int = 3
     window: float = 600.0
     stall_timeout: float = 60.0
     backoff: float = 1.0
@@ -84,62 +86,62 @@ class StartFailedError(Exception):
 
 
 class EngineLostError(Exception):
-    """An engine that had run was lost and is not replaced. The message is for the operator."""
+    """A running engine was lost and is not restarted. The message is for the operator."""
 
 
 class EngineSupervisor:
     """Runs engines, one after the other.
 
     Args:
-        lifecycle: is told every phase.
-        bring_up: starts and ends engines.
-        policy: what is done when one is lost.
-        on_loss: ends the calls that an engine takes with it; called once per loss.
+        lifecycle: enters each phase.
+        launcher: starts and ends engines.
+        policy: when an engine counts as lost, and how often it is restarted.
+        on_loss: ends the calls of a lost engine; called once per loss.
     """
 
     def __init__(
         self,
         lifecycle: Lifecycle,
-        bring_up: EngineBringUp,
+        launcher: Launcher,
         policy: RestartPolicy,
         on_loss: Callable[[], None],
     ) -> None:
         self._lifecycle = lifecycle
-        self._bring_up = bring_up
+        self._launcher = launcher
         self._policy = policy
         self._on_loss = on_loss
         self._restarts: deque[float] = deque()
         self._start_seconds = 0.0
 
     async def run(self) -> None:
-        """Keeps an engine up until it is cancelled, or the server stops and the engine is lost.
+        """Keeps an engine running until cancelled, or until it is lost while the server stops.
 
         Raises:
             StartFailedError: the first engine did not start.
-            EngineLostError: an engine was lost and will not be started again.
+            EngineLostError: an engine was lost and is not restarted.
         """
         await self._first_start()
         while True:
             loss = await self._watch()
             began = time.monotonic()
             log.error("engine lost", detail=loss, will_restart=self._may_restart())
-            # What is left of it may be stopped, or wait for a dead worker.
-            if self._bring_up.engine is not None:
-                self._bring_up.engine.kill()
+            # Its remaining processes may be stopped, or wait for a dead one.
+            if self._launcher.engine is not None:
+                self._launcher.engine.kill()
             if self._lifecycle.stopping:
                 await self._end_lost()
                 return
             if not self._may_restart():
                 await self._give_up(loss)
             self._lifecycle.expected_ready_at = began + self._start_seconds
-            self._lifecycle.enter(Phase.RESTARTING, f"{loss} Another engine is being started.")
+            self._lifecycle.enter(Phase.RESTARTING, f"{loss} The engine restarts.")
             await self._end_lost()
             await self._restart(loss)
             log.info("engine restarted", seconds=round(time.monotonic() - began, 1))
 
     async def _first_start(self) -> None:
         began = time.monotonic()
-        self._lifecycle.enter(Phase.LOADING_MODEL, "The engine starts and loads the model.")
+        self._lifecycle.enter(Phase.LOADING_MODEL, "The engine is starting and loading the model.")
         fault = await self._attempt(self._lifecycle.enter)
         if fault:
             self._lifecycle.enter(Phase.FAILED, fault)
@@ -148,7 +150,7 @@ class EngineSupervisor:
         self._lifecycle.enter(Phase.READY, READY_MESSAGE)
 
     async def _restart(self, loss: str) -> None:
-        """Starts engines until one is up or the budget is spent."""
+        """Starts engines until one runs or there were too many restarts."""
 
         def enter(_: Phase, message: str) -> None:
             self._lifecycle.enter(Phase.RESTARTING, f"{loss} {message}")
@@ -160,10 +162,12 @@ class EngineSupervisor:
             await asyncio.sleep(pause)
             attempt = asyncio.create_task(self._attempt(enter), name="engine-restart")
             try:
-                # Not cancelled when it is late: a start cannot be, only its process can be left.
+                # Not cancelled on timeout: a start cannot be cancelled, only abandoned.
                 done, _ = await asyncio.wait(
                     (attempt,),
-                    timeout=max(_MIN_START_SECONDS, _START_FACTOR * self._start_seconds),
+                    timeout=max(
+                        _MIN_RESTART_TIMEOUT_SECONDS, _RESTART_TIMEOUT_FACTOR * self._start_seconds
+                    ),
                 )
             except asyncio.CancelledError:
                 attempt.cancel()
@@ -179,9 +183,9 @@ class EngineSupervisor:
         await self._give_up(loss)
 
     async def _attempt(self, enter: Callable[[Phase, str], None]) -> str:
-        """Starts an engine; gives what went wrong, or nothing."""
+        """Starts an engine; returns an error message, empty on success."""
         try:
-            await self._bring_up.start(enter)
+            await self._launcher.start(enter)
         except EngineStartError as fault:
             return str(fault)
         except GenirError as fault:
@@ -192,20 +196,22 @@ class EngineSupervisor:
         return ""
 
     async def _watch(self) -> str:
-        """Returns when the engine is lost, with a sentence that says how."""
-        engine = self._bring_up.engine
+        """Returns when the engine is lost, with a sentence about how."""
+        engine = self._launcher.engine
         if engine is None:
-            raise AssertionError("an engine that has started is there")
-        bound = self._policy.stall_timeout
-        stall = StallWatch(engine, bound) if bound else None
-        pause = min(_WATCH_SECONDS, bound / _WATCHES_PER_BOUND) if bound else _WATCH_SECONDS
+            raise AssertionError("the launcher keeps the engine that it started")
+        timeout = self._policy.stall_timeout
+        stall = StallWatch(engine, timeout) if timeout else None
+        pause = _MAX_POLL_SECONDS
+        if timeout:
+            pause = min(pause, timeout / _MIN_POLLS_PER_TIMEOUT)
         try:
             while True:
                 silence = stall.silent_for() if stall is not None else 0.0
-                if bound and silence > bound:
-                    return f"The engine stood still for {silence:.0f} s and was killed."
+                if timeout and silence > timeout:
+                    return f"The engine made no progress for {silence:.0f} s and was killed."
                 if self._lifecycle.ready:
-                    self._lifecycle.enter(Phase.READY, _ready_message(silence, bound))
+                    self._lifecycle.enter(Phase.READY, _ready_message(silence, timeout))
                 if await engine.wait_dead(pause):
                     return "The engine died."
         finally:
@@ -216,11 +222,11 @@ class EngineSupervisor:
         now = time.monotonic()
         while self._restarts and now - self._restarts[0] > self._policy.window:
             self._restarts.popleft()
-        return len(self._restarts) < self._policy.restarts
+        return len(self._restarts) < self._policy.max_restarts
 
     async def _give_up(self, loss: str) -> None:
-        spent = f" It was restarted {len(self._restarts)} times before." if self._restarts else ""
-        message = f"{loss}{spent} It is not started again."
+        before = f" It was restarted {len(self._restarts)} times before." if self._restarts else ""
+        message = f"{loss}{before} It is not restarted."
         self._lifecycle.enter(Phase.FAILED, message)
         await self._end_lost()
         raise EngineLostError(message)
@@ -229,15 +235,15 @@ class EngineSupervisor:
         self._on_loss()
         try:
             async with asyncio.timeout(_SHUTDOWN_SECONDS):
-                await self._bring_up.end()
+                await self._launcher.end()
         except TimeoutError:
-            log.warning("what was left of the engine did not end in time")
+            log.warning("the remains of the lost engine did not end in time")
 
 
-def _ready_message(silence: float, bound: float) -> str:
-    if silence <= bound * _SUSPICIOUS_SHARE:
+def _ready_message(silence: float, timeout: float) -> str:
+    if silence <= timeout * _SUSPICION_FRACTION:
         return READY_MESSAGE
     return (
-        f"{READY_MESSAGE} But no step of the engine has finished for {silence:.0f} s, although it "
-        f"owes one; after {bound:g} s it is taken for stuck."
+        f"{READY_MESSAGE} But the engine has made no progress for {silence:.0f} s; after "
+        f"{timeout:g} s it is killed."
     )

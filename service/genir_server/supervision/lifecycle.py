@@ -1,9 +1,9 @@
-"""The life of a server: which phase it is in, and what hangs on that.
+"""The phase of a server, and what follows from it.
 
-Phases go STARTING → LOADING_MODEL → WARMING_UP → READY → DRAINING; READY goes to RESTARTING and
-back when the engine is lost and started again; any of them may end in FAILED. Transports ask for
-the generator and get it, or the error that tells why not. Listeners (the standard health service)
-hear of every change.
+Phases go STARTING → LOADING_MODEL → WARMING_UP → READY → DRAINING. READY goes to RESTARTING and
+back when the engine is lost and restarted. Any phase may end in FAILED. Transports get the
+generator from here, or an error that says why there is none. Listeners, such as the standard health
+service, are called on every change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_RETRY_SECONDS = 30.0
 
 
 class Phase(StrEnum):
-    """The phase a server is in; documented at `genir.v1.Phase`."""
+    """A phase of a server; documented at `genir.v1.Phase`."""
 
     STARTING = "starting"
     LOADING_MODEL = "loading_model"
@@ -41,25 +41,25 @@ class Phase(StrEnum):
 
 
 class Lifecycle:
-    """Holds the phase and, once they are up, what generates and what checks schemas.
+    """Holds the phase and, while there is an engine, generator, self-test and schema checker.
 
     Attributes:
-        phase: the phase.
-        message: one sentence for a person about it.
-        started_at: when the server began, on the monotonic clock.
+        phase: the current phase.
+        message: one sentence about it for people.
+        started_at: when the server started, on the monotonic clock.
         phase_began_at: when the phase began, on the monotonic clock.
-        generator: what generates; None while there is no engine.
-        self_test: warm-up and canary; None while there is no engine.
+        generator: generates; None while there is no engine.
+        self_test: runs warm-up and canary; None while there is no engine.
         schema_checker: checks schemas; None while there is no engine.
-        lame_duck: whether readiness is off on purpose, whatever the phase.
-        expected_ready_at: when the server is likely to be ready, on the monotonic clock; None where
-            nobody can tell.
+        lame_duck: whether the operator turned readiness off, whatever the phase.
+        expected_ready_at: when the server is likely to be ready, on the monotonic clock; None if
+            unknown.
 
     """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
-        self.message = "The server starts."
+        self.message = "The server is starting."
         self.started_at = time.monotonic()
         self.phase_began_at = self.started_at
         self.generator: IRGenerator | None = None
@@ -77,12 +77,12 @@ class Lifecycle:
         return None if self.generator is None else self.generator.engine
 
     def attach(self, generator: IRGenerator, self_test: SelfTest) -> None:
-        """Makes an engine's generator and its self-test available."""
+        """Makes an engine's generator and self-test available."""
         self.generator = generator
         self.self_test = self_test
 
     def detach(self) -> None:
-        """Takes generator, self-test and schema checker away: their engine is gone."""
+        """Removes generator, self-test and schema checker, because their engine is gone."""
         self.generator = None
         self.self_test = None
         self.schema_checker = None
@@ -94,20 +94,20 @@ class Lifecycle:
 
     @property
     def advertised(self) -> bool:
-        """Whether others should send calls here: readiness, as load balancers see it."""
+        """Readiness as load balancers see it: whether clients should send calls here."""
         return self.ready and not self.lame_duck
 
     @property
     def alive(self) -> bool:
-        """Whether nothing has gone wrong that only a restart of the process mends: liveness.
+        """Liveness: False once only a restart of the process helps.
 
-        A server that has failed drains before it exits, and does not come to life by that.
+        It stays False when a failed server drains before it exits.
         """
         return not self._failed
 
     @property
     def stopping(self) -> bool:
-        """Whether the server goes down or can no longer serve."""
+        """Whether the server is draining or has failed."""
         return self.phase in (Phase.DRAINING, Phase.FAILED)
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -115,7 +115,7 @@ class Lifecycle:
         self._listeners.append(listener)
 
     def enter(self, phase: Phase, message: str) -> None:
-        """Goes to a phase. A server that drains or has failed never comes back."""
+        """Enters a phase. A server that drains or has failed never leaves that state."""
         if self.stopping and phase not in (Phase.DRAINING, self.phase):
             return
         self.message = message
@@ -124,16 +124,16 @@ class Lifecycle:
         self.phase = phase
         self._failed = self._failed or phase is Phase.FAILED
         self.phase_began_at = time.monotonic()
-        self._tell()
+        self._notify()
 
     def set_lame_duck(self, *, on: bool) -> None:
-        """Turns readiness off, or leaves it to the phase again."""
+        """Turns readiness off, or makes it follow the phase again."""
         if on is not self.lame_duck:
             self.lame_duck = on
-            self._tell()
+            self._notify()
 
     def serving_generator(self) -> IRGenerator:
-        """The generator, for a call that wants to generate now.
+        """Returns the generator for a generate call.
 
         Raises:
             GenirError: MODEL_LOADING, DRAINING or ENGINE_DEAD.
@@ -143,7 +143,7 @@ class Lifecycle:
         raise self._unavailable()
 
     def serving_schema_checker(self) -> SchemaChecker:
-        """What checks schemas, which is there before generate calls are accepted.
+        """Returns the schema checker, which is available before the server is ready.
 
         Raises:
             GenirError: MODEL_LOADING, DRAINING or ENGINE_DEAD.
@@ -153,10 +153,10 @@ class Lifecycle:
         raise self._unavailable()
 
     async def wait_ready(self) -> SelfTest:
-        """Warm-up and canary, as soon as the server is ready.
+        """Waits until the server is ready and returns the self-test.
 
         Raises:
-            GenirError: DRAINING or ENGINE_DEAD when that will not happen.
+            GenirError: DRAINING or ENGINE_DEAD if the server will not become ready.
         """
         while not self.ready or self.self_test is None:
             if self.stopping:
@@ -164,10 +164,10 @@ class Lifecycle:
             await self._changed.wait()
         return self.self_test
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in self._listeners:
             listener()
-        # Whoever waits wakes up and looks at the phase; later waiters get a fresh event.
+        # Wakes the current waiters; later ones wait for a new event.
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -175,7 +175,7 @@ class Lifecycle:
         if self.phase is Phase.DRAINING:
             return GenirError(
                 Reason.DRAINING,
-                "this server is going down: call another one",
+                "this server is stopping: call another one",
                 retry_after=_DRAINING_RETRY_SECONDS,
             )
         if self.phase is Phase.FAILED:
@@ -184,8 +184,7 @@ class Lifecycle:
         if self.phase is Phase.RESTARTING:
             return GenirError(
                 Reason.ENGINE_DEAD,
-                f"the engine was lost {elapsed:.0f} s ago and another one is being started: try "
-                "again",
+                f"the engine was lost {elapsed:.0f} s ago and restarts: try again",
                 retry_after=self._retry_seconds(),
                 metadata={"phase": self.phase.value},
             )

@@ -1,9 +1,9 @@
-"""Notices an engine that stands still, by what moves: steps, and answers while it has no work.
+"""Detects a stalled engine by missing steps, and by missing answers while it has no work.
 
-An engine's own health flag says nothing here; a device that hangs leaves it green. What is looked
-at is whether a step has finished since work came in. Prefill of a long prompt goes in chunks, each
-a step, and compiling happens before the server is ready, so that neither looks like standing still
-unless a single step takes longer than the bound.
+The engine's own health flag does not help: a device that hangs leaves it green. This watches
+whether a step has finished since work arrived. The prefill of a long prompt runs in chunks, each a
+step, and compilation happens before the server is ready. So neither looks like a stall, unless a
+single step takes longer than the timeout.
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ if TYPE_CHECKING:
 
     from genir_server.engine.protocol import Engine
 
-_QUESTIONS_PER_BOUND = 4
-_MAX_PAUSE_SECONDS = 10.0
+_PINGS_PER_TIMEOUT = 4
+_MAX_PING_INTERVAL_SECONDS = 10.0
 
 
 class StallWatch:
-    """Tells for how long an engine has owed a sign of life.
+    """Measures how long an engine has made no progress.
 
-    An engine owes a finished step while it has requests, and at any time an answer to a question,
-    which it is asked when no step has finished for a while. An answer is no excuse for a step: a
-    loop may turn without getting anything done.
+    An engine that has requests must finish steps. At any time it must answer pings, which are sent
+    when no step has finished for a while. An answer does not count as a step: the engine's loop may
+    run without getting any work done.
 
     Args:
         engine: the engine to watch.
-        bound: seconds after which the caller will take it for stuck; sets how often it is asked.
-        clock: seconds that never go back.
+        timeout: seconds after which the engine will count as stalled; sets the ping interval.
+        clock: a monotonic clock, in seconds.
 
     """
 
     def __init__(
-        self, engine: Engine, bound: float, clock: Callable[[], float] = time.monotonic
+        self, engine: Engine, timeout: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._pause = min(bound / _QUESTIONS_PER_BOUND, _MAX_PAUSE_SECONDS)
+        self._ping_interval = min(timeout / _PINGS_PER_TIMEOUT, _MAX_PING_INTERVAL_SECONDS)
         self._last_step = engine.activity().last_step_time
-        self._step_owed_since: float | None = None
-        self._last_sign = clock()
-        self._question: asyncio.Task[None] | None = None
+        self._step_due_since: float | None = None
+        self._last_event = clock()
+        self._ping: asyncio.Task[None] | None = None
 
     def silent_for(self) -> float:
-        """Seconds for which a step or an answer has been owed; 0 where none is. Call it often."""
+        """Seconds for which a step or an answer has been due; 0 if none is. Call it often."""
         now = self._clock()
         activity = self._engine.activity()
         stepped = activity.last_step_time != self._last_step
         self._last_step = activity.last_step_time
         if not (activity.running or activity.waiting):
-            self._step_owed_since = None
-        elif stepped or self._step_owed_since is None:
-            self._step_owed_since = now
-        answered = self._question is not None and self._question.done()
+            self._step_due_since = None
+        elif stepped or self._step_due_since is None:
+            self._step_due_since = now
+        answered = self._ping is not None and self._ping.done()
         if answered:
-            self._question = None
-        # While a question is open, the last sign is the moment at which it was asked.
+            self._ping = None
+        # While a ping is unanswered, the last event is the sending of it.
         if stepped or answered:
-            self._last_sign = now
-        elif self._question is None and now - self._last_sign >= self._pause:
-            self._question = asyncio.create_task(self._ask(), name="engine-answer")
-            self._last_sign = now
-        step_owed = 0.0 if self._step_owed_since is None else now - self._step_owed_since
-        answer_owed = 0.0 if self._question is None else now - self._last_sign
-        return max(step_owed, answer_owed)
+            self._last_event = now
+        elif self._ping is None and now - self._last_event >= self._ping_interval:
+            self._ping = asyncio.create_task(self._await_answer(), name="engine-ping")
+            self._last_event = now
+        step_due = 0.0 if self._step_due_since is None else now - self._step_due_since
+        answer_due = 0.0 if self._ping is None else now - self._last_event
+        return max(step_due, answer_due)
 
     def close(self) -> None:
         """Stops waiting for an answer."""
-        if self._question is not None:
-            self._question.cancel()
+        if self._ping is not None:
+            self._ping.cancel()
 
-    async def _ask(self) -> None:
+    async def _await_answer(self) -> None:
         try:
             await self._engine.answer()
-        except Exception:  # noqa: BLE001 - a dead engine is noticed elsewhere, by its death.
+        except Exception:  # noqa: BLE001 - the supervisor notices a dead engine.
             return

@@ -71,7 +71,7 @@ def health_to_proto(
         statistics = lifecycle.schema_checker.statistics
         response.schema_cache.CopyFrom(schema_statistics_to_proto(statistics))
     if lifecycle.engine is not None:
-        _add_engine(response, lifecycle.engine, admission.waiting)
+        _add_engine(response, lifecycle.engine, admission.queued)
     match canary:
         case None:
             pass

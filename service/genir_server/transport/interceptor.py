@@ -27,7 +27,7 @@ from genir_server.auth.authentication import Authentication, method_permission
 from genir_server.core.validate import REQUEST_ID_RULE, is_request_id
 from genir_server.domain.errors import GenirError, Reason, invalid_field
 from genir_server.observability.call_record import CallEnd, CallRecord, call_facts
-from genir_server.observability.fault_log import log_fault
+from genir_server.observability.error_log import log_unexpected_error
 from genir_server.transport.messages import MESSAGE_SECONDS, read_message
 from genir_server.transport.slow_reader import SlowReaderWatch
 from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
@@ -250,7 +250,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 f"the call took longer than {self._default_deadline:g} s, the maximum for a call "
                 "without a deadline of its own",
             )
-        log_fault(
+        log_unexpected_error(
             error,
             with_text=self._log_content,
             request_id=record.request_id,

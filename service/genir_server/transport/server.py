@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import grpc
@@ -172,6 +173,7 @@ def bind(
     Raises:
         BindError: the address is in use or does not belong to this host.
     """
+    _check_address(host, port)
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     try:
         bound = (
@@ -179,8 +181,38 @@ def bind(
             if credentials is None
             else server.add_secure_port(f"{bracketed}:{port}", credentials)
         )
-    except RuntimeError as fault:
-        raise BindError(f"cannot listen on {host}:{port}: {fault}") from fault
+    except RuntimeError as error:
+        raise BindError(f"cannot listen on {host}:{port}: {error}") from error
     if bound == 0:
-        raise BindError(f"cannot listen on {host}:{port}: the address is taken or not this host's")
+        raise BindError(f"cannot listen on {host}:{port}")
     return bound
+
+
+def _check_address(host: str, port: int) -> None:
+    """Binds a plain socket first, because grpc-core logs a line of its own when it fails.
+
+    Raises:
+        BindError: none of the addresses that `host` stands for can be bound.
+    """
+    try:
+        addresses = socket.getaddrinfo(
+            host.removeprefix("[").removesuffix("]"),
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+    except OSError as error:
+        raise BindError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    failures: list[OSError] = []
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                # As grpc-core does: a port whose last connections are still closing is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            failures.append(error)
+        else:
+            return
+    reason = failures[0].strerror if failures else "the host has no address"
+    raise BindError(f"cannot listen on {host}:{port}: {reason}")

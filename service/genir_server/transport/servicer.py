@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import ir_service_pb2_grpc as service_grpc
-from genir_server.auth.identity import peer_host
+from genir_server.auth.peer import peer_host
 from genir_server.core.validate import check_message_count, check_schema_count
 from genir_server.domain.caller import Permission
 from genir_server.domain.errors import GenirError, invalid_field
@@ -185,7 +185,7 @@ class IRServicer(service_grpc.IRServiceServicer):
             caller,
             record.deadline,
             request.spec.priority,
-            known_tokens=request.spec.max_tokens,
+            min_tokens=request.spec.max_tokens,
         )
         with admitted as ticket:
             record.marks.admitted = time.monotonic()

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from genir_server.domain.caller import Permission
 from genir_server.domain.errors import GenirError, Reason
-from genir_server.observability.fault_log import log_fault
+from genir_server.observability.error_log import log_unexpected_error
 from genir_server.transport.messages import MESSAGE_SECONDS, read_message
 from genir_server.transport.status import end_with
 
@@ -121,7 +121,7 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
         except GenirError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
-            log_fault(error, with_text=False, request_id=request_id, method=method)
+            log_unexpected_error(error, with_text=False, request_id=request_id, method=method)
             failure = GenirError(
                 Reason.INTERNAL,
                 f"the server failed; its log has the details under request id {request_id}",

@@ -175,7 +175,7 @@ async def test_whoever_is_not_known_is_told_the_same_whatever_is_wrong(
         outcomes = {await outcome(call) for call in made.values()}
         health: Any = health_pb2_grpc.HealthStub(channel)
         open_to_all = await health.Check(health_pb2.HealthCheckRequest(service="readiness"))
-    assert outcomes == {"UNAUTHENTICATED: the call does not come with valid credentials"}
+    assert outcomes == {"UNAUTHENTICATED: the call has no valid credentials"}
     assert open_to_all.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -203,14 +203,14 @@ async def test_the_file_is_followed_and_streams_go_on(callers_file: Path) -> Non
         assert (await stream.read()).WhichOneof("event") == "accepted"
 
         callers_file.write_text(FILE.replace(digest("writer-token"), digest("another")))
-        files.look()
+        files.check()
         assert (await stub.GenerateIR(REQUEST, metadata=bearer("another"))).ir_json == GOOD
         code, _, _ = await refusal(stub.GenerateIR(REQUEST, metadata=bearer("writer-token")))
         assert code is UNAUTHENTICATED
 
         for broken in ("[callers", "", '[callers.x]\ntokens = ["secret"]\npermissions = ["all"]'):
             callers_file.write_text(broken)
-            files.look()
+            files.check()
             assert (await stub.GenerateIR(REQUEST, metadata=bearer("another"))).ir_json == GOOD
 
         engine.release.set()
@@ -223,7 +223,7 @@ async def test_the_file_is_followed_and_streams_go_on(callers_file: Path) -> Non
 async def test_the_file_is_looked_at_without_being_told(
     callers_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genir_server.auth.reloading.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("genir_server.auth.watched_files.POLL_SECONDS", 0.05)
     async with (
         serving(auth_file=callers_file) as served,
         grpc.aio.insecure_channel(served.target) as channel,

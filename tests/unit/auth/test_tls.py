@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from bench.support.certificates import Authority, Issued
-from genir_server.auth.reloading import ReloadError
 from genir_server.auth.tls import LiveCertificates
+from genir_server.auth.watched_files import ReloadError
 from tests.support.in_process_server import (
     GOOD,
     REQUEST,
@@ -75,7 +75,7 @@ async def test_a_new_certificate_takes_over_while_a_stream_goes_on(files: Files)
         assert (await stream.read()).WhichOneof("event") == "accepted"
 
         new.server().write(files.cert, files.key)
-        served.access._certificates.files.look()  # type: ignore[union-attr]
+        served.access._certificates.files.check()  # type: ignore[union-attr]
 
         assert await works(served, new)
         assert not await works(served, old)
@@ -97,13 +97,13 @@ async def test_files_that_cannot_be_used_leave_the_old_in_force(
     async with serving(**files.settings()) as served:
         followed = served.access._certificates.files  # type: ignore[union-attr]
         files.cert.write_bytes(authority.server().certificate)  # The key is not of this one.
-        followed.look()
+        followed.check()
         assert await works(served, authority)
         files.cert.unlink()
-        followed.look()
+        followed.check()
         assert await works(served, authority)
         good.write(files.cert, files.key)
-        followed.look()
+        followed.check()
         assert await works(served, authority)
     assert "PRIVATE KEY" not in caplog.text
 
@@ -118,7 +118,7 @@ async def test_mutual_tls_takes_certificates_of_its_authority_only(files: Files)
         assert not await works(served, authority, stranger.issue("a caller"))
 
         files.client_ca.write_bytes(stranger.certificate)
-        served.access._certificates.files.look()  # type: ignore[union-attr]
+        served.access._certificates.files.check()  # type: ignore[union-attr]
         assert await works(served, authority, stranger.issue("a caller"))
         assert not await works(served, authority, authority.issue("a caller"))
 
@@ -194,5 +194,5 @@ def test_unusable_files_are_told_before_the_port_opens(
 def test_an_authority_without_a_certificate_is_told(files: Files) -> None:
     Authority().server().write(files.cert, files.key)
     files.client_ca.write_text("nothing")
-    with pytest.raises(ReloadError, match="holds no certificate"):
+    with pytest.raises(ReloadError, match="contains no certificate"):
         LiveCertificates(files.cert, files.key, files.client_ca)

@@ -165,7 +165,7 @@ async def serving(*texts: str, **schema: Any) -> AsyncIterator[InProcess]:
     lifecycle.attach(generator, SelfTest(generator))
     lifecycle.schema_checker = SchemaChecker(schemas, builtin, engine)
     lifecycle.enter(Phase.READY, "ready")
-    admission = Admission(AdmissionLimits(calls=8))
+    admission = Admission(AdmissionLimits(max_calls=8))
     servicer = IRServicer(
         lifecycle,
         admission,

@@ -10,8 +10,9 @@ import pytest
 from pydantic_settings import CliApp
 
 from genir_server import app
-from genir_server.observability import observation
+from genir_server.observability.telemetry import TRACE_FLUSH_SECONDS
 from genir_server.settings import ServerSettings
+from genir_server.supervision.shutdown import CUT_OFF_GRACE_SECONDS
 from genir_server.transport.server import LIVENESS, READINESS
 from scripts.metrics_table import exposed_name, metric_families
 from tests.support.manifests import OVERLAYS, container, environment, pod, rendered, the
@@ -76,8 +77,9 @@ def test_the_grace_period_fits_the_drain(overlay: str) -> None:
         container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
         + float(environment(overlay)["GENIR_DRAIN_TIMEOUT"])
         + app._ENGINE_SHUTDOWN_SECONDS
-        + observation._TRACES_SECONDS
-        + 4 * app._TRANSPORT_GRACE_SECONDS
+        + TRACE_FLUSH_SECONDS
+        + CUT_OFF_GRACE_SECONDS
+        + 3 * app._TRANSPORT_GRACE_SECONDS
     )
     assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed
 

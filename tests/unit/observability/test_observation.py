@@ -12,7 +12,6 @@ import grpc
 import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic_settings import SettingsError
 
 from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.admission import Admission, AdmissionLimits
@@ -20,7 +19,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.observability.call_log import CallLog
 from genir_server.observability.logging import configure_logging
 from genir_server.observability.metrics import Metrics
-from genir_server.observability.observation import make_tracing
+from genir_server.observability.telemetry import TracingUnavailableError, make_tracing
 from genir_server.supervision.lifecycle import Lifecycle, Phase
 from tests.support.operations_docs import ALWAYS, documented_log_fields
 from tests.support.scripted_engine import ScriptedEngine, StuckEngine
@@ -175,7 +174,7 @@ def test_traces_without_their_packages_are_refused_in_words(
 ) -> None:
     monkeypatch.setitem(sys.modules, "genir_server.observability.tracing", None)
     assert make_tracing(None) is None
-    with pytest.raises(SettingsError, match=r"pip install 'genir\[otel\]'"):
+    with pytest.raises(TracingUnavailableError, match=r"pip install 'genir\[otel\]'"):
         make_tracing("http://127.0.0.1:4317")
 
 

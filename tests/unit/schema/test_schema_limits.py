@@ -14,11 +14,10 @@ from genir_server.app import run
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
-from genir_server.observability.metrics import Metrics
 from genir_server.schema.limits import SchemaLimits
 from genir_server.settings import ServerSettings
+from genir_server.supervision.engine_launcher import EngineLauncher
 from genir_server.supervision.lifecycle import Lifecycle
-from genir_server.supervision.startup import BringUp
 from tests.support.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ NAMES = sorted(asdict(SchemaLimits()).keys() - {"schema_bytes"})
 
 
 def limits(*arguments: str) -> SchemaLimits:
-    return CliApp.run(ServerSettings, cli_args=list(arguments)).limits_on_schemas()
+    return CliApp.run(ServerSettings, cli_args=list(arguments)).schema_options().limits
 
 
 def test_unset_limits_have_their_defaults() -> None:
@@ -101,15 +100,11 @@ def preparer_of(*limits: str) -> Preparer:
     """The preparer of a server with these settings; its workers are not started."""
     arguments = [part for limit in limits for part in ("--schema-limits", limit)]
     settings = CliApp.run(ServerSettings, cli_args=arguments)
-    lifecycle, admission = Lifecycle(), Admission(AdmissionLimits())
-    bring_up = BringUp(
-        settings,
+    launcher = EngineLauncher(
         EngineConfig(),
+        settings.schema_options(),
         RequestLimits(),
-        lifecycle,
-        admission,
-        metrics=Metrics(
-            lifecycle, admission, model="tiny", configured_backend="guidance", versions={}
-        ),
+        Lifecycle(),
+        Admission(AdmissionLimits()),
     )
-    return bring_up._preparer(ScriptedEngine())
+    return launcher.make_preparer(ScriptedEngine())

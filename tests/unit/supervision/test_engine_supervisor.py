@@ -25,7 +25,7 @@ from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POLICY = RestartPolicy(restarts=2, window=60, stall_timeout=0.4, backoff=0.01)
+POLICY = RestartPolicy(max_restarts=2, window=60, stall_timeout=0.4, backoff=0.01)
 
 
 class WatchedEngine(ScriptedEngine):
@@ -50,7 +50,7 @@ class WatchedEngine(ScriptedEngine):
         self.dead = True
 
 
-class BringUp:
+class ScriptedLauncher:
     """Gives one engine after the other; None is one that does not start."""
 
     def __init__(self, lifecycle: Lifecycle, *engines: WatchedEngine | None) -> None:
@@ -83,8 +83,8 @@ class Supervised:
         self.phases: list[Phase] = []
         self.lifecycle.listen(lambda: self.phases.append(self.lifecycle.phase))
         self.losses = 0
-        self.bring_up = BringUp(self.lifecycle, *engines)
-        supervisor = EngineSupervisor(self.lifecycle, self.bring_up, policy, self._on_loss)
+        self.launcher = ScriptedLauncher(self.lifecycle, *engines)
+        supervisor = EngineSupervisor(self.lifecycle, self.launcher, policy, self._on_loss)
         self.task = asyncio.create_task(supervisor.run())
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -129,7 +129,7 @@ async def test_the_budget_of_restarts_is_kept() -> None:
     with pytest.raises(EngineLostError, match="2 times"):
         await server.task
     assert not server.lifecycle.alive
-    assert server.bring_up.engine is None
+    assert server.launcher.engine is None
     # What the process does next, on its way out.
     server.lifecycle.enter(Phase.DRAINING, "It drains.")
     assert not server.lifecycle.alive
@@ -142,7 +142,7 @@ async def test_restarts_that_fail_count_too() -> None:
     first.dead = True
     with pytest.raises(EngineLostError):
         await server.task
-    assert server.bring_up.started == 3
+    assert server.launcher.started == 3
 
 
 async def test_a_first_start_that_fails_is_final() -> None:
@@ -160,7 +160,7 @@ async def test_a_server_that_drains_starts_nothing_any_more() -> None:
     engine.dead = True
     await server.task
     assert server.losses == 1
-    assert server.bring_up.started == 1
+    assert server.launcher.started == 1
 
 
 @pytest.mark.parametrize("idle", [False, True])
@@ -171,7 +171,7 @@ async def test_an_engine_that_stands_still_is_killed_and_replaced(*, idle: bool)
     first.running = 0 if idle else 1
     first.answers = not idle
     began = time.monotonic()
-    await server.until(lambda: "finished" in server.lifecycle.message)
+    await server.until(lambda: "no progress" in server.lifecycle.message)
     assert server.lifecycle.ready, "suspicion is told before anything is done about it"
     await server.until(lambda: server.lifecycle.phase is Phase.RESTARTING)
     assert first.killed

@@ -58,7 +58,7 @@ def bring_workers_up(lifecycle: Lifecycle) -> None:
 
 
 async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Lifecycle) -> None:
-    async with serving(lifecycle, Admission(AdmissionLimits(calls=8))) as stub:
+    async with serving(lifecycle, Admission(AdmissionLimits(max_calls=8))) as stub:
         lifecycle.enter(Phase.LOADING_MODEL, "loads")
         _, reason, _ = await failure(stub.CheckSchema(CHECK))
         assert reason == "MODEL_LOADING"
@@ -81,7 +81,7 @@ async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Life
 
 async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecycle) -> None:
     bring_workers_up(lifecycle)
-    admission = Admission(AdmissionLimits(calls=1))
+    admission = Admission(AdmissionLimits(max_calls=1))
     async with serving(lifecycle, admission) as stub:
         with admission.admit():
             assert (await stub.CheckSchema(CHECK)).schema_digest == prepared().digest
@@ -90,7 +90,7 @@ async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecy
 async def test_a_warm_up_with_too_many_schemas_does_not_wait_for_the_engine(
     lifecycle: Lifecycle,
 ) -> None:
-    async with serving(lifecycle, Admission(AdmissionLimits(calls=8))) as stub:
+    async with serving(lifecycle, Admission(AdmissionLimits(max_calls=8))) as stub:
         request = ir_service_pb2.WarmupRequest(json_schemas=["{}"] * 65)
         code, reason, message = await failure(stub.Warmup(request, timeout=10))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")

@@ -1,4 +1,4 @@
-"""Follows files that are replaced while the server runs, such as certificates and callers."""
+"""Reloads files that change while the server runs, such as certificates and the callers file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLL_SECONDS = 1.0
-"""How often the files are looked at. Polling also sees what Kubernetes does to mounted secrets:
-it swaps a symbolic link several levels above the file."""
+"""How often the files are checked. Polling also notices updates of secrets mounted by Kubernetes,
+which swap a symbolic link several levels above the file."""
 
 log = structlog.get_logger("genir.reload")
 
@@ -21,16 +21,16 @@ _Signature = tuple[tuple[int, int, int] | None, ...]
 
 
 class ReloadError(Exception):
-    """What the files hold cannot be used. The message holds no secret."""
+    """The files cannot be used. The message contains no secret."""
 
 
-class FollowedFiles:
+class WatchedFiles:
     """Loads files once, and again whenever one of them changes.
 
     Args:
-        what: what the files hold, for the log.
+        what: what the files contain, for the log.
         paths: the files.
-        load: reads them and puts what they hold into force, all or nothing.
+        load: reads the files and applies all of them or, on an error, none.
 
     Raises:
         ReloadError: the first load failed.
@@ -40,26 +40,26 @@ class FollowedFiles:
         self._what = what
         self._paths = tuple(paths)
         self._load = load
-        # Taken before loading, so that a change in between is seen as one.
+        # Taken before loading, so that a change meanwhile is noticed by the next check.
         self._seen = self._signature()
         load()
 
-    async def follow(self) -> None:
-        """Looks for changes until cancelled. What cannot be used leaves the old in force."""
+    async def watch(self) -> None:
+        """Checks for changes until cancelled. The old contents stay in force if loading fails."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.check)
 
-    def look(self) -> None:
-        """Looks once."""
+    def check(self) -> None:
+        """Reloads the files if one of them has changed."""
         signature = self._signature()
         if signature == self._seen:
             return
         self._seen = signature
         try:
             self._load()
-        except ReloadError as fault:
-            log.error("not reloaded, the old stays in force", what=self._what, detail=str(fault))  # noqa: TRY400 - one line, no traceback.
+        except ReloadError as error:
+            log.error("reload failed", what=self._what, detail=str(error))  # noqa: TRY400 - one line, no traceback.
         else:
             log.info("reloaded", what=self._what)
 

@@ -1,4 +1,4 @@
-"""Who calls, where nobody is asked: the name under which calls are counted and treated fairly."""
+"""The host of a peer, which stands for the caller on a server without authentication."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def peer_host(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The host that a call comes from, whichever of its ports: "ipv4:192.0.2.1", "unix"."""
+    """Returns the host that a call comes from, without the port: "ipv4:192.0.2.1", "unix"."""
     return host_of(context.peer())
 
 
 def host_of(peer: str) -> str:
-    """The host in gRPC's name of a peer.
+    """Returns the host in gRPC's name of a peer.
 
     >>> host_of("ipv4:192.0.2.1:40000"), host_of("ipv6:%5B::1%5D:40000"), host_of("unix:")
     ('ipv4:192.0.2.1', 'ipv6:%5B::1%5D', 'unix')

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from genir_server.engine.protocol import EngineStartError
-from genir_server.supervision.startup import prove_backend
+from genir_server.supervision.engine_launcher import check_backend
 from tests.support.scripted_engine import ScriptedEngine
 
 
@@ -22,7 +22,7 @@ def engine_using(used: str, asked: str) -> ScriptedEngine:
     ("asked", "used"), [("guidance", "guidance"), ("xgrammar", "xgrammar"), ("auto", "xgrammar")]
 )
 def test_the_backend_that_was_asked_for_is_taken(asked: str, used: str) -> None:
-    prove_backend(engine_using(used, asked))
+    check_backend(engine_using(used, asked))
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_the_backend_that_was_asked_for_is_taken(asked: str, used: str) -> None:
 )
 def test_another_backend_or_none_is_refused(asked: str, used: str) -> None:
     with pytest.raises(EngineStartError, match=asked):
-        prove_backend(engine_using(used, asked))
+        check_backend(engine_using(used, asked))

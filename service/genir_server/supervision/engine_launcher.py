@@ -1,0 +1,202 @@
+"""Starts an engine, tests it with one constrained generation, and puts it into service.
+
+The schema workers are started with the first engine and outlive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+
+from genir.schemas import builtin_ir_schema_text
+from genir_server.core.generate import IRGenerator
+from genir_server.core.schema_check import SchemaChecker
+from genir_server.core.self_test import SelfTest
+from genir_server.domain.errors import GenirError
+from genir_server.engine.protocol import EngineStartError
+from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.preparer import DEFAULT_CACHE_BYTES, Preparer
+from genir_server.supervision.lifecycle import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from genir_server.admission import Admission
+    from genir_server.domain.limits import RequestLimits
+    from genir_server.engine.config import EngineConfig
+    from genir_server.engine.protocol import Engine
+    from genir_server.supervision.lifecycle import Lifecycle
+
+    EngineStarter = Callable[[EngineConfig], Awaitable[Engine]]
+
+_MAX_TRIES_WHILE_BUSY = 4
+_T = TypeVar("_T")
+
+log = structlog.get_logger("genir.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaOptions:
+    """How schemas are prepared.
+
+    Attributes:
+        limits: limits on callers' schemas.
+        bound_output: whether to bound values that a schema leaves unbounded.
+        workers: worker processes, 1 and up.
+        cache_bytes: maximum size of the schema cache.
+    """
+
+    limits: SchemaLimits = field(default_factory=SchemaLimits)
+    bound_output: bool = True
+    workers: int = 2
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+
+
+class SchemaObserver(Protocol):
+    """Reports on the preparation of schemas."""
+
+    def schema_prepared(self, seconds: float, compile_seconds: float) -> None:
+        """Called after an uncached schema is prepared, with total and compile CPU seconds."""
+
+    def preparer_started(self, preparer: Preparer) -> None:
+        """Called once, before the preparer takes its first schema. It holds the counters."""
+
+
+async def start_vllm(config: EngineConfig) -> Engine:
+    """Starts vLLM, the default engine."""
+    # Imported late: the port opens first, and importing vLLM takes seconds.
+    from genir_server.engine.vllm.start import start_vllm_engine
+
+    return await start_vllm_engine(config)
+
+
+class EngineLauncher:
+    """Starts and ends engines, one at a time; an `engine_supervisor.Launcher`.
+
+    Args:
+        config: the engine to start.
+        schema_options: how schemas are prepared.
+        limits: limits on one request.
+        lifecycle: receives each engine's generator, self-test and schema checker.
+        admission: its unset limits follow each engine's capacity.
+        schema_observer: receives counts and durations of schema preparation; None for nobody.
+        start_engine: starts an engine.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        schema_options: SchemaOptions,
+        limits: RequestLimits,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        *,
+        schema_observer: SchemaObserver | None = None,
+        start_engine: EngineStarter = start_vllm,
+    ) -> None:
+        self._config = config
+        self._schema_options = schema_options
+        self._limits = limits
+        self._lifecycle = lifecycle
+        self._admission = admission
+        self._schema_observer = schema_observer
+        self._start_engine = start_engine
+        self._preparer: Preparer | None = None
+        self.engine: Engine | None = None
+
+    async def start(self, enter: Callable[[Phase, str], None]) -> None:
+        """Starts an engine, tests it, and puts it into service.
+
+        Args:
+            enter: called with each phase and a sentence about it.
+
+        Raises:
+            EngineStartError: with one line for the operator.
+            GenirError: the engine's first generation failed.
+        """
+        began = time.monotonic()
+        engine = await self._start_engine(self._config)
+        self.engine = engine
+        self._admission.fit_to(engine.info)
+        if self._preparer is None:
+            self._preparer = self.make_preparer(engine)
+            if self._schema_observer is not None:
+                self._schema_observer.preparer_started(self._preparer)
+            await self._preparer.start()
+        preparer = self._preparer
+        builtin = await _retry_while_busy(lambda: preparer.prepare(builtin_ir_schema_text()))
+        self._lifecycle.schema_checker = SchemaChecker(
+            preparer, builtin, engine, concurrency=self._schema_options.workers - 1
+        )
+        generator = IRGenerator(engine, preparer, builtin, self._limits)
+        self_test = SelfTest(generator)
+        self._lifecycle.attach(generator, self_test)
+        enter(Phase.WARMING_UP, "The engine has started and runs its first constrained generation.")
+        canary = await _retry_while_busy(self_test.canary)
+        check_backend(engine)
+        log.info(
+            "ready",
+            seconds=round(time.monotonic() - began, 1),
+            model=engine.info.model,
+            backend=engine.effective_backend,
+            canary_seconds=round(canary.elapsed, 2),
+            max_model_len=engine.info.max_model_len,
+        )
+
+    async def end(self) -> None:
+        """Takes the engine out of service and ends it."""
+        self._lifecycle.detach()
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await engine.shutdown()
+
+    async def close(self) -> None:
+        """Ends the schema workers and the engine."""
+        if self._preparer is not None:
+            await self._preparer.close()
+        await self.end()
+
+    def make_preparer(self, engine: Engine) -> Preparer:
+        """Makes the preparer of schemas for this engine; its workers are not started yet."""
+        options, observer = self._schema_options, self._schema_observer
+        return Preparer(
+            engine.info.tokenizer_source or None,
+            options.limits,
+            bounds=NarrowingBounds(enabled=options.bound_output),
+            # With "auto", vLLM uses the backend that it chose for the first schema for all others.
+            for_xgrammar=engine.info.configured_backend != "guidance",
+            workers=options.workers,
+            cache_bytes=options.cache_bytes,
+            on_prepared=None if observer is None else observer.schema_prepared,
+        )
+
+
+async def _retry_while_busy(action: Callable[[], Awaitable[_T]]) -> _T:
+    """Runs an action again when it fails because the machine is busy, as when servers start."""
+    for _ in range(_MAX_TRIES_WHILE_BUSY - 1):
+        try:
+            return await action()
+        except GenirError as error:
+            if error.retry_after is None:
+                raise
+            log.warning("busy while starting", detail=error.message)
+            await asyncio.sleep(error.retry_after)
+    return await action()
+
+
+def check_backend(engine: Engine) -> None:
+    """Refuses an engine that uses another structured-output backend than configured.
+
+    Raises:
+        EngineStartError: the backend in use differs, or is unknown.
+    """
+    configured, used = engine.info.configured_backend, engine.effective_backend
+    if not used or configured not in ("auto", used):
+        raise EngineStartError(
+            f"the structured-output backend {configured} is configured, but the engine uses "
+            f"{used or 'an unknown one'}"
+        )
