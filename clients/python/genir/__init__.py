@@ -1,8 +1,8 @@
-"""genir: turns a prompt into JSON that is guaranteed to satisfy a JSON Schema.
+"""The client of genir, which turns a prompt into JSON that satisfies a JSON Schema.
 
-This package is the client. `IRClient` blocks, `AsyncIRClient` is for asyncio; both speak
-`genir.v1` to a server that `genir serve` starts. Importing it imports neither an engine nor
-pydantic.
+`IRClient` is the blocking client, `AsyncIRClient` the one for asyncio. Both call a server that
+``genir serve`` starts, through the gRPC contract `genir.v1`. Importing this package imports neither
+an engine nor pydantic.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ from genir.types import (
 __version__ = client_version()
 """The version of the installed package, such as "0.2.0"."""
 
-# A library must not print log records that its user did not ask for.
+# Without a handler, Python would print the warnings of a library to stderr.
 logging.getLogger("genir").addHandler(logging.NullHandler())
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where a client connects to and how its channel behaves. Pure."""
+"""gRPC target and channel options of a client. Pure."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _MAX_METADATA_BYTES = 32 * 1024
 
 
 def split_target(target: str | Sequence[str]) -> str | Sequence[str]:
-    """Splits "HOST:PORT,HOST:PORT" into its addresses; gives any other target back unchanged."""
+    """Splits "HOST:PORT,HOST:PORT" into its addresses; returns any other target unchanged."""
     if not isinstance(target, str) or "," not in target or ":///" in target:
         return target
     return target if target.startswith(("ipv4:", "ipv6:")) else target.split(",")
 
 
 def grpc_target(target: str | Sequence[str]) -> str:
-    """The target in gRPC's own notation.
+    """The target in gRPC's notation.
 
-    One target is taken as it is: ``host:port``, ``dns:///name:port``, ``unix:///path``. Several
-    must be numeric addresses of one family, since gRPC resolves no list of names.
+    A single target stays as it is: ``host:port``, ``dns:///name:port``, ``unix:///path``. Several
+    targets must be numeric addresses of one family, because gRPC does not resolve a list of names.
 
     Raises:
-        ValueError: no target, or a list that gRPC cannot express.
+        ValueError: there is no target, or gRPC cannot express the list.
 
     """
     targets = [target] if isinstance(target, str) else list(target)
     if not targets or not all(targets):
-        msg = "give at least one target, such as 127.0.0.1:50051"
+        msg = "a target is missing, such as 127.0.0.1:50051"
         raise ValueError(msg)
     if len(targets) == 1:
         return targets[0]
@@ -58,14 +58,14 @@ def _address_version(target: str) -> int:
     except ValueError:
         pass
     msg = (
-        f"{target!r} is not a numeric address with a port, as each of several targets must be; for "
-        "servers behind one name give a single target dns:///name:port and round_robin=True"
+        f"{target!r} must be a numeric address with a port, because it is one of several targets; "
+        "for servers behind one name give a single target dns:///name:port and round_robin=True"
     )
     raise ValueError(msg)
 
 
 def is_local(target: str) -> bool:
-    """Whether a target in gRPC's notation cannot lead off this machine."""
+    """Whether a target in gRPC's notation is on this machine: a loopback address or a socket."""
     name = target.removeprefix("dns:///")
     if name.startswith(("unix:", "unix-abstract:")):
         return True
@@ -76,22 +76,22 @@ def is_local(target: str) -> bool:
 def options_of_channel(
     target: str, *, round_robin: bool, extra: Sequence[ChannelOption]
 ) -> list[ChannelOption]:
-    """The options of a channel; `extra` comes last and wins."""
+    """The options of a channel; those in `extra` override the others."""
     return [
         ("grpc.service_config", json.dumps(_service_config(round_robin=round_robin))),
         ("grpc.primary_user_agent", f"genir-python/{client_version()}"),
-        # Calls are made again in _retry.py, by one rule and within one deadline. With gRPC's own
-        # retries on, calls whose server went away were seen to outlive their deadline now and
-        # then; why is not known, and it could not be brought about at will.
+        # _retry.py makes the retries, by one rule and within one deadline. With gRPC's own retries
+        # on, a call whose server went away sometimes outlived its deadline. The cause is unknown,
+        # and it could not be reproduced at will.
         ("grpc.enable_retries", 0),
         ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
-        # Status details of the server stay far below this; proxies add headers of their own.
+        # The server's status details are much smaller, but proxies add headers.
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-        # A server that starts or moves is found within seconds, not after gRPC's two minutes.
+        # Find a server that starts or moves within seconds; gRPC's default is up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 3000),
-        # A proxy that the environment names cannot reach this machine's own loopback address.
+        # A proxy from the environment cannot reach this machine's loopback address.
         ("grpc.enable_http_proxy", int(not _LOOPBACK.match(target))),
         *extra,
     ]
@@ -100,7 +100,7 @@ def options_of_channel(
 def _service_config(*, round_robin: bool) -> dict[str, object]:
     config: dict[str, object] = {}
     if round_robin:
-        # With one server a health check would only hide why that server does not answer.
+        # With a single server, a health check would only hide why that server does not answer.
         config["loadBalancingConfig"] = [{"round_robin": {}}]
         config["healthCheckConfig"] = {"serviceName": _SERVICE}
     return config

@@ -1,4 +1,4 @@
-"""Turns the messages of `genir.v1` into the types of `genir.types`. Pure."""
+"""Converts messages of `genir.v1` to `genir.types`. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     NumberT = TypeVar("NumberT", bound=int)
 
     class _EnumWrapper(Protocol[NumberT_contra]):
-        """The part of a generated enumeration that is used here."""
+        """The part of a generated enumeration that this module uses."""
 
         def Name(self, number: NumberT_contra) -> str: ...  # noqa: N802 - protobuf's own name
 
 
 def _enum(target: type[E], wrapper: _EnumWrapper[NumberT], number: NumberT, prefix: str) -> E:
-    """The member named like the protobuf value; "unspecified" for a value not known here."""
+    """The member with the protobuf value's name; "unspecified" for an unknown value."""
     try:
         return target(wrapper.Name(number).removeprefix(prefix).lower())
     except ValueError:
@@ -32,22 +32,22 @@ def _enum(target: type[E], wrapper: _EnumWrapper[NumberT], number: NumberT, pref
 
 
 def finish_reason(number: generation_pb2.FinishReason.ValueType) -> types.FinishReason:
-    """A finish reason."""
+    """Converts a finish reason."""
     return _enum(types.FinishReason, generation_pb2.FinishReason, number, "FINISH_REASON_")
 
 
 def attempt_reason(number: generation_pb2.AttemptReason.ValueType) -> types.AttemptReason:
-    """Why an attempt is made."""
+    """Converts an attempt's reason."""
     return _enum(types.AttemptReason, generation_pb2.AttemptReason, number, "ATTEMPT_REASON_")
 
 
 def schema_shown(number: generation_pb2.SchemaShown.ValueType) -> types.SchemaShown:
-    """How much of the schema was shown."""
+    """Converts how much of the schema the prompt showed."""
     return _enum(types.SchemaShown, generation_pb2.SchemaShown, number, "SCHEMA_SHOWN_")
 
 
 def usage(message: generation_pb2.Usage) -> types.Usage:
-    """Tokens used."""
+    """Converts numbers of tokens."""
     return types.Usage(
         prompt_tokens=message.prompt_tokens,
         cached_prompt_tokens=message.cached_prompt_tokens,
@@ -56,7 +56,7 @@ def usage(message: generation_pb2.Usage) -> types.Usage:
 
 
 def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt, ...]:
-    """Attempts in order."""
+    """Converts attempts, in order."""
     return tuple(
         types.Attempt(
             number=message.number,
@@ -71,7 +71,7 @@ def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt,
 def schema_notices(
     messages: Iterable[generation_pb2.SchemaNotice],
 ) -> tuple[types.SchemaNotice, ...]:
-    """Notices about the schema."""
+    """Converts notices about the schema."""
     return tuple(
         types.SchemaNotice(
             keyword=message.keyword,
@@ -86,7 +86,7 @@ def schema_notices(
 
 
 def accepted(message: generation_pb2.Accepted) -> types.Accepted:
-    """The first event of a stream."""
+    """Converts the first event of a stream."""
     return types.Accepted(
         request_id=message.request_id,
         model=message.model,
@@ -101,7 +101,7 @@ def accepted(message: generation_pb2.Accepted) -> types.Accepted:
 
 
 def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRResult[T]:
-    """A result, with the IR as already parsed."""
+    """Converts a result; `value` is its parsed IR."""
     return types.IRResult(
         value=value,
         ir_json=message.ir_json,
@@ -125,7 +125,7 @@ def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRR
 
 
 def generation_failure(message: status_pb2.GenerationFailure) -> types.GenerationFailure:
-    """What a generation that failed left behind."""
+    """Converts usage, attempts and text of a failed generation."""
     return types.GenerationFailure(
         finish_reason=finish_reason(message.finish_reason),
         usage=usage(message.usage),
@@ -148,7 +148,7 @@ def generation_failure(message: status_pb2.GenerationFailure) -> types.Generatio
 
 
 def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
-    """How the server is."""
+    """Converts the state of a server."""
     activity, versions = message.activity, message.versions
     return types.ServerHealth(
         phase=_enum(types.Phase, status_pb2.Phase, message.phase, "PHASE_"),
@@ -190,7 +190,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
 
 
 def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaCheck:
-    """How well a schema can be enforced."""
+    """Converts the result of a check of a schema."""
     return types.SchemaCheck(
         schema_digest=message.schema_digest,
         draft=message.draft,
@@ -238,7 +238,7 @@ def _schema_cache(message: schema_pb2.SchemaCacheStats) -> types.SchemaCacheStat
 
 
 def _error_reason(number: status_pb2.ErrorReason.ValueType) -> str:
-    """A reason without its prefix; "UNSPECIFIED" for a value not known here."""
+    """A reason without its prefix; "UNSPECIFIED" for an unknown value."""
     try:
         return status_pb2.ErrorReason.Name(number).removeprefix("ERROR_REASON_")
     except ValueError:
@@ -256,7 +256,7 @@ def _warmed_schema(message: schema_pb2.WarmedSchema) -> types.WarmedSchema:
 
 
 def warmup_result(message: ir_service_pb2.WarmupResponse) -> types.WarmupResult:
-    """The outcome of a warm-up."""
+    """Converts the outcome of a warm-up."""
     return types.WarmupResult(
         ir_json=message.ir_json,
         already_warm=message.already_warm,

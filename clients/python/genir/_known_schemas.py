@@ -1,4 +1,4 @@
-"""Remembers which large schemas the server knows, so that their digest is sent in place of them."""
+"""Remembers which large schemas the server has cached, to send their digests instead."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from genir.errors import ErrorReason
+
 if TYPE_CHECKING:
     from genir.errors import GenirError
     from genir.v1 import generation_pb2
 
 SHORTENED_FROM_BYTES = 1_024
-"""UTF-8 bytes of text from which on a digest is worth it; it may cost a second round trip."""
+"""Size in UTF-8 bytes from which a digest saves enough to risk a second round trip."""
 
 _MAX_DIGESTS = 1_024
-_UNKNOWN_DIGEST = "SCHEMA_NOT_FOUND"
 
 
 class KnownSchemas:
-    """Digests that the server told, the last used last. May be shared by threads.
+    """Digests of schemas that the server has accepted, the newest last. Threads may share it.
 
     Args:
-        enabled: whether anything is remembered.
+        enabled: whether to remember digests.
 
     """
 
@@ -32,8 +33,8 @@ class KnownSchemas:
         self._lock = threading.Lock()
 
     def learn(self, digest: str) -> None:
-        """Remembers a digest that the server told."""
-        if not self._enabled:
+        """Remembers the digest of an accepted schema; ignores an empty one."""
+        if not (self._enabled and digest):
             return
         with self._lock:
             self._digests[digest] = None
@@ -47,14 +48,14 @@ class KnownSchemas:
             self._digests.pop(digest, None)
 
     def knows(self, digest: str) -> bool:
-        """Whether the server told this digest."""
+        """Whether the server has accepted the schema of this digest."""
         with self._lock:
             return digest in self._digests
 
     def shorten(self, spec: generation_pb2.GenerationSpec) -> SentSchema:
-        """Puts the digest in place of the text of a large schema that the server knows."""
+        """Replaces the text of a large schema by its digest if the server has accepted it."""
         text = spec.json_schema
-        # A character takes at most four bytes; small texts need not be encoded to be measured.
+        # A character takes up to four bytes, so a small text need not be encoded to be measured.
         if not self._enabled or len(text) * 4 < SHORTENED_FROM_BYTES:
             return SentSchema(self, spec)
         raw = text.encode()
@@ -67,13 +68,13 @@ class KnownSchemas:
 
 
 class SentSchema:
-    """The schema of one request, which may have to be sent as text after all.
+    """The schema of one request, whose text may still have to be sent.
 
     Args:
-        known: what the server knows.
-        spec: what is sent; `restore` changes it.
-        digest: the schema's digest, for one that may be sent as such.
-        text: its text.
+        known: the digests of accepted schemas.
+        spec: the request; `restore` changes it.
+        digest: the schema's digest; empty for a schema that is always sent as text.
+        text: the schema's text.
 
     """
 
@@ -90,16 +91,20 @@ class SentSchema:
         self._text = text
 
     def accepted(self, digest: str) -> None:
-        """Takes note of the digest that the server told for this request."""
-        if digest and digest == self._digest:
+        """Remembers the digest that the server reported for this request."""
+        if digest == self._digest:
             self._known.learn(digest)
 
     def restore(self, error: GenirError) -> bool:
         """Puts the text back if `error` says that the server does not know the digest.
 
-        Gives whether the call is worth making again: once, because the text is sent from then on.
+        Returns whether to repeat the call. That is true once: the text is sent from then on.
         """
-        if not self._digest or error.reason != _UNKNOWN_DIGEST or self._spec.json_schema:
+        if (
+            not self._digest
+            or error.reason is not ErrorReason.SCHEMA_NOT_FOUND
+            or self._spec.json_schema
+        ):
             return False
         self._known.forget(self._digest)
         self._spec.json_schema = self._text

@@ -1,4 +1,4 @@
-"""What waiting for a server to become ready decides at each step. Pure but for the clock."""
+"""Decides after each health check whether to go on waiting. Pure but for the clock."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PROBE_TIMEOUT = 5.0
 
 
 class ReadinessWait:
-    """One wait, with the health last seen.
+    """One wait for a server to become ready.
 
     Args:
-        timeout: seconds until the wait ends with an error.
-        poll_interval: seconds between two probes.
-        on_progress: is told each health, or None while nobody answers.
+        timeout: maximum wait in seconds.
+        poll_interval: seconds between two health checks.
+        on_progress: called after each health check, with None when the server did not answer.
 
     """
 
@@ -43,30 +43,31 @@ class ReadinessWait:
 
     @property
     def probe_timeout(self) -> float:
-        """Seconds that the next probe may take."""
+        """Deadline of the next health check in seconds."""
         return max(0.05, min(_PROBE_TIMEOUT, self._budget.remaining))
 
     def pause_after(self, outcome: ServerHealth | GenirError) -> float | None:
-        """Seconds to wait before the next probe; None when the server is ready.
+        """Seconds to wait before the next health check; None when the server is ready.
 
         Raises:
-            GenirError: waiting longer is no help: the engine has failed, the time is over, or the
-                probe failed for a reason other than nobody answering.
+            GenirError: the engine has failed, the time is over, or the health check failed for
+                another reason than a server that does not answer.
 
         """
         if isinstance(outcome, GenirError):
             if not isinstance(outcome, UnavailableError | DeadlineExceededError):
                 raise outcome
-            state = f"nobody answers: {outcome.message}"
-            self._tell(None)
+            state = f"it does not answer: {outcome.message}"
+            self._report(None)
         else:
-            self._tell(outcome)
+            self._report(outcome)
             if outcome.ready:
                 return None
             if outcome.phase is Phase.FAILED:
                 raise UnavailableError(
                     ErrorDetails(
-                        reason=ErrorReason.ENGINE_DEAD, message=outcome.message or "engine failed"
+                        reason=ErrorReason.ENGINE_DEAD,
+                        message=outcome.message or "the engine has failed",
                     )
                 )
             state = f"its phase is {outcome.phase}: {outcome.message}"
@@ -79,6 +80,6 @@ class ReadinessWait:
             )
         return min(self._poll_interval, self._budget.remaining)
 
-    def _tell(self, health: ServerHealth | None) -> None:
+    def _report(self, health: ServerHealth | None) -> None:
         if self._on_progress is not None:
             self._on_progress(health)

@@ -1,44 +1,48 @@
-"""Builds `GenerationSpec` from the arguments of a call. Pure."""
+"""Builds request messages from the arguments of a call."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from genir._schema import schema_text
 from genir.types import Message, PromptFormat, Role, SchemaInPrompt
 from genir.v1 import generation_pb2, ir_service_pb2
 
 if TYPE_CHECKING:
-    from genir._schema import SchemaArgument
+    from genir._schema import PlainSchema, SchemaArgument, SchemaModel
 
 Prompt = str | Sequence[Message | Mapping[str, str]]
-"""One user message, or a conversation: messages, or mappings with the keys role and content."""
+"""One user message, or a conversation of `Message`s or mappings with the keys role and content."""
 
 
 class GenerationOptions(TypedDict, total=False):
-    """Options of a generation; None or left out means the server's default.
+    """Options of a generation. An option that is None or missing has the server's default.
 
     Ranges and defaults are those of `genir.v1.GenerationSpec`; the server checks them.
 
     Attributes:
-        system: instructions that come before the input; "" for none. Default: the server's own.
-        model: name of the model. Default: the one that is served.
-        schema_in_prompt: "auto", "always" or "never" show the schema to the model. Default auto.
-        temperature: 0 to 2; 0 takes the likeliest token. Default 0.3.
-        top_p: share of probability mass kept, above 0 up to 1. Default 0.95.
-        top_k: how many of the likeliest tokens are kept; 0 is all. Default 0.
-        min_p: least probability relative to the likeliest token, 0 to 1. Default 0.
-        seed: seed of the sampler, 0 and up. Default: fresh for every call.
+        system: the system message; "" for none. Default: the server's own.
+        model: name of the model. Default: the served model.
+        schema_in_prompt: whether to show the schema to the model: "auto", "always" or "never".
+            Default "auto".
+        temperature: 0 to 2; 0 takes the most likely token. Default 0.3.
+        top_p: share of the probability mass to sample from, above 0 up to 1. Default 0.95.
+        top_k: number of most likely tokens to sample from; 0 is all. Default 0.
+        min_p: minimum probability relative to the most likely token, 0 to 1. Default 0.
+        seed: seed of the sampler, 0 and up. Default: random for each call.
         frequency_penalty: -2 to 2. Default 0.
         presence_penalty: -2 to 2. Default 0.
         repetition_penalty: 0.01 to 2. Default 1.
-        max_tokens: most tokens to write in one attempt. Default 2048 or what fits.
-        priority: -1000 to 1000, the lower number first. Default 0.
-        max_attempts: most attempts at a valid IR, 1 to 5: after one that is not valid, and, held to
-            briefer values, after one that reached a `max_tokens` of 128 or more. Default 2.
-        lora_adapter: name of a LoRA adapter the server has. Default none.
-        prompt_format: "chat", or "raw" to continue the prompt as it is. Default chat.
-        request_id: your name for the request. Default: the server makes one.
+        max_tokens: maximum number of tokens of one attempt. Default 2048, or what fits.
+        priority: -1000 to 1000; lower numbers run first. Default 0.
+        max_attempts: maximum number of attempts at a valid IR, 1 to 5. A further attempt follows a
+            value that is not valid, and a text cut off at a `max_tokens` of 128 or more; the next
+            one then has to be compact. Default 2.
+        lora_adapter: name of a LoRA adapter of the server. Default: none.
+        prompt_format: "chat" applies the model's chat template, "raw" sends the prompt as it is.
+            Default "chat".
+        request_id: the request's id in logs and errors. Default: the server makes one.
 
     """
 
@@ -80,11 +84,11 @@ _ROLE = {
 def generation_spec(
     prompt: Prompt, schema: SchemaArgument[Any], options: GenerationOptions
 ) -> generation_pb2.GenerationSpec:
-    """The message for a call.
+    """The message of a generate call.
 
     Raises:
-        TypeError: an option is not known or of the wrong type.
-        ValueError: a value that the message cannot hold, or not a member of its enumeration.
+        TypeError: an option is unknown or of the wrong type.
+        ValueError: the message cannot hold a value, or a value is not a member of its enumeration.
 
     """
     spec = generation_pb2.GenerationSpec()
@@ -99,7 +103,7 @@ def generation_spec(
     for name, value in options.items():
         if name not in GenerationOptions.__annotations__:
             known = ", ".join(GenerationOptions.__annotations__)
-            msg = f"unknown option {name!r}; known are {known}"
+            msg = f"unknown option {name!r}; the options are {known}"
             raise TypeError(msg)
         if value is not None:
             _set(spec, name, value)
@@ -109,10 +113,10 @@ def generation_spec(
 def check_schema_request(
     schema: SchemaArgument[Any], *, include_engine_schema: bool
 ) -> ir_service_pb2.CheckSchemaRequest:
-    """The message that asks about a schema.
+    """The message of a check of a schema.
 
     Raises:
-        ValueError: a text that the message cannot hold.
+        ValueError: the message cannot hold the text.
 
     """
     request = ir_service_pb2.CheckSchemaRequest(include_engine_schema=include_engine_schema)
@@ -121,6 +125,21 @@ def check_schema_request(
     if schema.schema_digest is not None:
         request.schema_digest = schema.schema_digest
     return request
+
+
+def warmup_request(
+    schemas: Sequence[PlainSchema | type[SchemaModel]], *, force: bool
+) -> ir_service_pb2.WarmupRequest:
+    """The message of a warm-up.
+
+    Raises:
+        TypeError: a schema is None or of another type.
+        ValueError: the message cannot hold a schema.
+        OSError: a schema file cannot be read.
+
+    """
+    texts = [schema_text(schema) for schema in schemas]
+    return ir_service_pb2.WarmupRequest(force=force, json_schemas=texts)
 
 
 def _set(spec: generation_pb2.GenerationSpec, name: str, value: object) -> None:
@@ -142,7 +161,7 @@ def _message(message: Message | Mapping[str, str]) -> generation_pb2.Message:
     if isinstance(message, Mapping):
         unknown = message.keys() - {"role", "content"}
         if unknown or len(message) != 2:  # noqa: PLR2004 - the two keys of a message
-            msg = f"a message has the keys role and content, not {sorted(message)}"
+            msg = f"a message must have the keys role and content, not {sorted(message)}"
             raise ValueError(msg)
         message = Message(message["role"], message["content"])
     return generation_pb2.Message(role=_ROLE[Role(message.role)], content=message.content)

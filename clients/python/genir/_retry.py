@@ -1,4 +1,4 @@
-"""Decides whether and when to retry a refused call. Pure but for the clock and a log record."""
+"""Decides whether and when to retry a failed call, and logs each retry."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ NO_RETRIES = RetryPolicy(max_attempts=1)
 
 
 class CallBudget:
-    """The deadline and the number of tries of one call."""
+    """The deadline and the number of tries of one call.
+
+    Attributes:
+        timeout: seconds from the start of the call to its deadline.
+
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class CallBudget:
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.timeout = timeout
         self._policy = policy
         self._clock = clock
         self._deadline = clock() + timeout
@@ -72,12 +78,30 @@ class CallBudget:
         """Seconds until the deadline; 0 when it has passed."""
         return max(0.0, self._deadline - self._clock())
 
-    def pause_before_retry(self, error: GenirError) -> float | None:
-        """Seconds to wait before the next try; None to give up with `error`.
+    def pause_before_retry(self, error: GenirError) -> float:
+        """Counts a retry and returns the seconds to wait before it.
 
         Adds random jitter to the server's delay, so that callers refused together do not return
         together.
+
+        Raises:
+            GenirError: `error` itself, when the call must not be retried.
+
         """
+        pause = self._pause_after(error)
+        if pause is None:
+            raise error
+        log.info(
+            "attempt %d of %d failed with %s; next attempt in %.2f s",
+            self._attempts,
+            self._policy.max_attempts,
+            error.reason,
+            pause,
+        )
+        self._attempts += 1
+        return pause
+
+    def _pause_after(self, error: GenirError) -> float | None:
         if error.code not in _RETRYABLE_CODES or self._attempts >= self._policy.max_attempts:
             return None
         if error.retry_delay is not None:
@@ -89,12 +113,4 @@ class CallBudget:
         pause = asked * (1 + random.uniform(0, _JITTER))  # noqa: S311 - spreads load, no secret
         if asked > self._policy.max_delay or pause >= self.remaining:
             return None
-        log.info(
-            "attempt %d of %d failed with %s; next attempt in %.2f s",
-            self._attempts,
-            self._policy.max_attempts,
-            error.reason,
-            pause,
-        )
-        self._attempts += 1
         return pause

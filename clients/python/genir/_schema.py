@@ -1,4 +1,4 @@
-"""What may be given as a schema, and how the IR is read back."""
+"""The kinds of schema arguments, and how each parses the IR."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class SchemaModel(Protocol):
-    """A class with a JSON Schema that can read JSON: any `pydantic.BaseModel`.
+    """A class with a JSON Schema that can parse JSON, such as any `pydantic.BaseModel`.
 
-    Named by what it does, so that pydantic is needed only by those who use it.
+    It is a protocol, so that genir does not depend on pydantic.
     """
 
     @classmethod
@@ -26,7 +26,7 @@ class SchemaModel(Protocol):
 
     @classmethod
     def model_validate_json(cls, json_data: str, /) -> Self:
-        """An instance made of JSON text."""
+        """An instance from JSON text."""
         ...
 
 
@@ -35,17 +35,17 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     PlainSchema = str | Path | Mapping[str, Any] | None
-    """A schema whose IR comes back as plain JSON values: its text, a file that holds it, a mapping,
-    or None for the schema that the server has built in."""
+    """A schema whose IR is parsed to plain JSON values: JSON text, a file, a mapping, or None for
+    the built-in IR schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaArgument(Generic[T]):
-    """A schema as it is sent and as its IR is read.
+    """A schema as sent in a request, and the parser of its IRs.
 
     Attributes:
         json_schema: the text to send; None for the built-in schema or a digest.
-        schema_digest: the digest to send; None without one.
+        schema_digest: the digest to send, or None.
         read: parses an IR that is valid against the schema.
 
     """
@@ -62,11 +62,11 @@ def schema_argument(schema: PlainSchema, schema_digest: str | None) -> SchemaArg
 def schema_argument(
     schema: PlainSchema | type[SchemaModel], schema_digest: str | None
 ) -> SchemaArgument[Any]:
-    """Takes the two schema arguments of a call apart.
+    """Reads the two schema arguments of a call.
 
     Raises:
-        TypeError: the schema is of no kind that is taken.
-        ValueError: both arguments are given, or a mapping holds what JSON cannot say.
+        TypeError: the schema is of another type.
+        ValueError: both arguments are given, or JSON cannot express a value of the mapping.
         OSError: the file cannot be read.
 
     """
@@ -91,20 +91,20 @@ def schema_text(schema: PlainSchema | type[SchemaModel]) -> str:
     """The text of one schema of a list.
 
     Raises:
-        TypeError: the schema is of no kind that is taken, None included.
-        ValueError: a mapping holds what JSON cannot say.
+        TypeError: the schema is None or of another type.
+        ValueError: JSON cannot express a value of the mapping.
         OSError: the file cannot be read.
 
     """
     text = schema_argument(schema, None).json_schema
     if text is None:
-        msg = "a schema of the list is None; the built-in one is always ready"
+        msg = "a schema in the list is None; the built-in IR schema is always prepared"
         raise TypeError(msg)
     return text
 
 
 def _json_text(schema: Mapping[str, Any]) -> str:
-    """Compact JSON with the keys in the mapping's own order, which the model will follow."""
+    """Compact JSON with the keys in the mapping's order, which is the order of the IR."""
     return json.dumps(dict(schema), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -116,8 +116,8 @@ def _model_reader(model: type[SchemaModel]) -> Callable[[str], SchemaModel]:
             raise ModelRefusedError(
                 ErrorDetails(
                     reason=ErrorReason.MODEL_REFUSED,
-                    message=f"the IR satisfies the schema of {model.__name__}, but the class "
-                    f"itself refuses it: {error}",
+                    message=f"the IR is valid against the schema of {model.__name__}, but the "
+                    f"class rejects it: {error}",
                     raw_output=ir_json,
                 )
             ) from error

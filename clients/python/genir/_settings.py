@@ -1,4 +1,4 @@
-"""What both clients are made of but for their I/O: settings, and the plan of each call."""
+"""What both clients share apart from I/O: their settings and the state of each call."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from genir._channel import grpc_target, is_local, options_of_channel, split_targ
 from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
 from genir._retry import CallBudget, RetryPolicy
+from genir._status import error_from_rpc
 from genir._stream import StreamReader
 from genir.types import Accepted
 from genir.v1 import ir_service_pb2
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from genir._channel import ChannelOption
     from genir._schema import SchemaArgument
-    from genir.errors import GenirError
     from genir.types import StreamEvent
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ TOKEN_VARIABLE = "GENIR_TOKEN"  # noqa: S105 - the name of a variable.
 DEFAULT_TIMEOUT = 120.0
 DEFAULT_READY_TIMEOUT = 600.0
 DEFAULT_POLL_INTERVAL = 0.5
-# A call for one whole result needs no delta of its own for every token.
+# `generate` shows no deltas, so it does not need one for each token.
 TOKENS_PER_DELTA_OF_GENERATE = 32
 
 
@@ -45,16 +45,15 @@ def _checked_token(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StreamCall(Generic[T]):
-    """One call of StreamIR before it is made.
+    """The state of one StreamIR call.
 
     Attributes:
-        request: the message.
-        reader: what reads its events.
-        schema: how its schema is sent.
-        budget: its deadline and its attempts.
-        timeout: its whole deadline in seconds.
-        result_only: whether its caller sees nothing but the result, so that what a server that went
-            away had begun can be begun again at another one.
+        request: the request message.
+        reader: reads the call's events.
+        schema: the schema as sent, as text or digest.
+        budget: the deadline and the retries.
+        result_only: whether the caller sees only the result. Such a call can start again on another
+            server after its first event.
 
     """
 
@@ -62,14 +61,13 @@ class StreamCall(Generic[T]):
     reader: StreamReader[T]
     schema: SentSchema
     budget: CallBudget
-    timeout: float
     result_only: bool
 
     def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
-        """The event of a message; None for one that a newer server may have added.
+        """The event of a message, or None for a kind of event that only newer servers send.
 
         Raises:
-            ModelRefusedError: the model class refuses the IR.
+            ModelRefusedError: the model class rejects the IR.
             ServerFaultError: the IR is not JSON.
 
         """
@@ -78,43 +76,50 @@ class StreamCall(Generic[T]):
             self.schema.accepted(event.schema_digest)
         return event
 
-    def pause_before_retry(self, error: GenirError) -> float | None:
-        """Seconds to wait before the call is made again; None to give up with `error`."""
+    def pause_before_retry(self, rpc_error: grpc.RpcError) -> float:
+        """Prepares a retry and returns the seconds to wait before it.
+
+        Raises:
+            GenirError: the call must not be retried.
+
+        """
+        error = error_from_rpc(
+            rpc_error, self.budget.timeout, self.reader.request_id, self.reader.raw_output
+        )
         if self.reader.started and not self.result_only:
-            return None
+            raise error
         pause = 0.0 if self.schema.restore(error) else self.budget.pause_before_retry(error)
-        if pause is not None:
-            self.reader.restart()
+        self.reader.restart()
         return pause
 
 
 class ClientSettings:
-    """How a client connects and calls. Nothing connects before the first call.
+    """How a client connects and calls. It connects with the first call.
 
     Args:
         target: ``host:port`` or any other gRPC target; or several numeric addresses, as a sequence
-            or separated by commas, over which calls are spread. Default: the environment variable
+            or separated by commas, which share the calls. Default: the environment variable
             GENIR_TARGET, else 127.0.0.1:50051.
-        timeout: deadline in seconds of a call that is given none, retries included. Default 120.
-        retry: how often a call is made again when the server says when to come back.
-        credentials: channel credentials, such as those of `tls_credentials()`. Default: none, a
-            plain connection.
+        timeout: default deadline of a call in seconds, retries included. Default 120.
+        retry: how often to retry a call. Default: `RetryPolicy()`.
+        credentials: channel credentials, such as those of `tls_credentials()`. Default: none; the
+            connection is not encrypted.
         token: bearer token to send with every call. Default: the environment variable GENIR_TOKEN,
             else none; "" sends none even where the variable is set. Without credentials it goes to
             loopback addresses only, unless `allow_insecure_token` is set.
         allow_insecure_token: whether the token may cross a network unencrypted.
-        metadata: sent with every call.
-        round_robin: whether calls are spread over all addresses of the target, leaving out those
-            whose health service says they do not serve. Default: only with several targets. While
-            none of them serves, every call fails with `UnavailableError`, `health` included.
-        send_digests: whether a schema of 1 KiB or more that the server has accepted from this
-            client is sent as its digest the next time. A server that does not know the digest is
-            sent the text at once. Default true.
-        channel_options: further options of the gRPC channel; they win over the client's own.
+        metadata: headers to send with every call.
+        round_robin: whether all addresses of the target share the calls, except those whose health
+            service does not report SERVING. When none of them serves, every call fails with
+            `UnavailableError`, `health` included. Default: true for several addresses.
+        send_digests: whether to send only the digest of a schema of 1 KiB or more once the server
+            has accepted it. The client sends the text again to a server that does not know the
+            digest. Default true.
+        channel_options: further gRPC channel options; they override the client's own.
 
     Raises:
-        ValueError: a target that gRPC cannot express, a timeout that is not above 0, a token that
-            no header can hold or that would go over a network in the clear.
+        ValueError: gRPC cannot express the target, the timeout is not above 0, or the token does
+            not fit into a header or would cross a network unencrypted.
 
     """
 
@@ -132,7 +137,9 @@ class ClientSettings:
         send_digests: bool = True,
         channel_options: Sequence[ChannelOption] = (),
     ) -> None:
-        addresses = split_target(target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET)
+        if target is None:
+            target = os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+        addresses = split_target(target)
         several = not isinstance(addresses, str) and len(addresses) > 1
         self._target = grpc_target(addresses)
         self._timeout = self._deadline(timeout)
@@ -144,7 +151,7 @@ class ClientSettings:
             token = os.environ.get(TOKEN_VARIABLE, "").strip()
         if token:
             if credentials is None and not (allow_insecure_token or is_local(self._target)):
-                msg = "a token must not go over a network in the clear: give credentials too"
+                msg = "a token must not cross a network unencrypted: give credentials too"
                 raise ValueError(msg)
             self._metadata += (("authorization", f"Bearer {_checked_token(token)}"),)
         self._options = options_of_channel(
@@ -161,8 +168,8 @@ class ClientSettings:
             raise ValueError(msg)
         return timeout
 
-    def _budget(self, timeout: float) -> CallBudget:
-        return CallBudget(self._retry, timeout)
+    def _budget(self, timeout: float | None) -> CallBudget:
+        return CallBudget(self._retry, self._deadline(timeout))
 
     def _stream_call(
         self,
@@ -175,13 +182,11 @@ class ClientSettings:
         result_only: bool = False,
     ) -> StreamCall[T]:
         spec = generation_spec(prompt, schema, options)
-        seconds = self._deadline(timeout)
         request = ir_service_pb2.StreamIRRequest(spec=spec, tokens_per_delta=tokens_per_delta)
         return StreamCall(
             request=request,
             reader=StreamReader(schema, spec.request_id),
             schema=self._known_schemas.shorten(request.spec),
-            budget=self._budget(seconds),
-            timeout=seconds,
+            budget=self._budget(timeout),
             result_only=result_only,
         )

@@ -1,4 +1,4 @@
-"""Turns a failed call into the exception of its reason. Pure."""
+"""Turns a failed gRPC call into an exception of `genir.errors`. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BY_REASON: dict[errors.ErrorReason, type[errors.GenirError]] = {
     errors.ErrorReason.PERMISSION_DENIED: errors.NotAuthorizedError,
 }
 
-# For reasons this client does not know yet, and for failures that the service did not word.
+# For reasons that this client does not know, and for failures that the service did not report.
 _BY_CODE: dict[grpc.StatusCode, type[errors.GenirError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
@@ -59,23 +59,25 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.GenirError]] = {
 
 
 def error_from_rpc(
-    error: grpc.RpcError, *, timeout: float, request_id: str = "", raw_output: str = ""
+    rpc_error: grpc.RpcError, timeout: float, request_id: str = "", raw_output: str = ""
 ) -> errors.GenirError:
-    """The exception for a failed call, sync or aio. The caller sets `error` as its cause.
+    """The exception for a failed call of either client, with `rpc_error` as its cause.
 
     Args:
-        error: what gRPC raised.
+        rpc_error: what gRPC raised.
         timeout: the call's deadline in seconds.
-        request_id: used when the failure itself does not name one.
-        raw_output: the text that arrived before the failure; without any, what the status holds of
-            it is used if that is all of it.
+        request_id: the request id to use when the status holds none.
+        raw_output: the text received before the failure. When empty, the text in the status is
+            used, if the status holds all of it.
 
     """
-    details = _details(error, timeout, request_id)
+    details = _details(rpc_error, timeout, request_id)
     if not raw_output and details.failure is not None and not details.failure.raw_tail:
         raw_output = details.failure.raw_head
     details = replace(details, raw_output=raw_output)
-    return _error_class(details)(details)
+    error = _error_class(details)(details)
+    error.__cause__ = rpc_error
+    return error
 
 
 def _error_class(details: errors.ErrorDetails) -> type[errors.GenirError]:
@@ -83,7 +85,7 @@ def _error_class(details: errors.ErrorDetails) -> type[errors.GenirError]:
         return _BY_REASON[details.reason]
     code = details.code
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # grpc-core says the same of an over-size message, which no retry makes smaller.
+        # grpc-core also uses this code for too large messages, where a retry does not help.
         return errors.OverloadedError if details.retry_delay else errors.LimitExceededError
     return _BY_CODE.get(code, errors.ServerFaultError) if code else errors.ServerFaultError
 
@@ -110,9 +112,9 @@ def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.Er
 
 def _rich_status(error: grpc.RpcError) -> Status | None:
     try:
-        # Sync errors are calls too; aio errors have the three methods that are used.
+        # A blocking error is also a call; an asyncio error has the three methods that are used.
         status: Status | None = rpc_status.from_call(cast("grpc.Call", error))
-    except ValueError:  # Details that contradict the status: a proxy rewrote one of them.
+    except ValueError:  # The details contradict the status: a proxy has rewritten one of them.
         return None
     return status
 
@@ -126,7 +128,7 @@ def _trailing_request_id(error: grpc.RpcError) -> str:
 
 
 def _with_detail(details: errors.ErrorDetails, packed: AnyMessage) -> errors.ErrorDetails:
-    """The details with one packed message of `google.rpc` or our own added."""
+    """The details plus one packed message of `google.rpc` or `genir.v1`."""
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()

@@ -1,4 +1,4 @@
-"""Reads the messages of one stream: what each means, and what has been written so far. Pure."""
+"""Reads the messages of one stream and collects the text written so far. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ class StreamReader(Generic[T]):
     """The state of one stream.
 
     Attributes:
-        started: whether an event has arrived; from then on a call whose events somebody sees is not
-            made again.
-        request_id: the request id, as soon as it is known.
+        started: whether an event has arrived. From then on `stream` does not retry.
+        request_id: the request id; empty until it is known.
 
     """
 
@@ -36,7 +35,7 @@ class StreamReader(Generic[T]):
 
     @property
     def raw_output(self) -> str:
-        """What the current attempt has written so far."""
+        """The text of the current attempt so far."""
         return "".join(self._texts)
 
     @property
@@ -44,33 +43,33 @@ class StreamReader(Generic[T]):
         """The result.
 
         Raises:
-            RuntimeError: the stream was closed, or has failed, before it brought one.
+            RuntimeError: the stream was closed or failed before its result.
 
         """
         if self._result is None:
-            msg = "the stream was closed or has failed before its result"
+            msg = "the stream was closed or failed before its result"
             raise RuntimeError(msg)
         return self._result
 
     def restart(self) -> None:
-        """Forgets what a call has written that is made again."""
+        """Discards the previous try's text before a retry."""
         self._texts.clear()
 
     def end(self) -> None:
-        """Takes note that the server ended the stream with OK.
+        """Checks that a stream that the server ended with OK had a result.
 
         Raises:
-            ServerFaultError: it has not brought a result.
+            ServerFaultError: it had none.
 
         """
         if self._result is None:
             raise self._fault("the stream ended without a result")
 
     def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
-        """The event of a message; None for one that a newer server may have added.
+        """The event of a message, or None for a kind of event that only newer servers send.
 
         Raises:
-            ModelRefusedError: the model class refuses the IR.
+            ModelRefusedError: the model class rejects the IR.
             ServerFaultError: the IR is not JSON.
 
         """

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def tls_credentials(
     *, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
 ) -> grpc.ChannelCredentials:
-    """Credentials for a TLS connection, read from PEM files once.
+    """Credentials for a TLS connection. Reads the PEM files once.
 
     Args:
-        ca: the certificates to trust. Default: those that gRPC brings along.
-        cert: the certificate by which the server knows this caller, for mTLS.
-        key: that certificate's private key.
+        ca: file of the certificates to trust. Default: gRPC's own.
+        cert: file of this caller's certificate, for mTLS. Default: none.
+        key: file of that certificate's private key. Default: none.
 
     Raises:
         ValueError: only one of `cert` and `key` is given.
@@ -26,7 +26,7 @@ def tls_credentials(
 
     """
     if (cert is None) != (key is None):
-        msg = "cert and key go together"
+        msg = "cert and key must be given together"
         raise ValueError(msg)
     return grpc.ssl_channel_credentials(
         ca.read_bytes() if ca else None,

@@ -6,7 +6,7 @@ from importlib import metadata
 
 
 def client_version() -> str:
-    """The version of the installed package; "unknown" when it runs without being installed."""
+    """The version of the installed package, or "unknown" when genir is not installed."""
     try:
         return metadata.version("genir")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The client for asyncio, on grpc.aio."""
+"""The asyncio client."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import grpc
 
 from genir import _decode
 from genir._readiness import ReadinessWait
-from genir._request import check_schema_request
+from genir._request import check_schema_request, warmup_request
 from genir._retry import NO_RETRIES, CallBudget
-from genir._schema import schema_argument, schema_text
+from genir._schema import schema_argument
 from genir._settings import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_READY_TIMEOUT,
@@ -38,10 +38,11 @@ ResponseT = TypeVar("ResponseT")
 
 
 class AsyncIRStream(Generic[T]):
-    """The events of one generation, in order. The call is made when the first one is asked for.
+    """The events of one generation, in order. The call starts when the first event is read.
 
     Iterate it inside ``async with``: leaving the block, or `aclose`, cancels a call that has not
-    ended. Iterating raises `GenirError`; what had arrived by then is its `raw_output`.
+    ended. Iteration raises `GenirError` when the call fails; its `raw_output` is the text received
+    before.
     """
 
     def __init__(self, events: AsyncGenerator[StreamEvent[T]], call: StreamCall[T]) -> None:
@@ -50,11 +51,11 @@ class AsyncIRStream(Generic[T]):
 
     @property
     def text(self) -> str:
-        """What the current attempt has written so far."""
+        """The text of the current attempt so far."""
         return self._reader.raw_output
 
     async def result(self) -> IRResult[T]:
-        """Reads what is left of the stream and gives its result."""
+        """Reads the rest of the stream and returns its result."""
         async for _ in self._events:
             pass
         return self._reader.result
@@ -82,18 +83,18 @@ class AsyncIRStream(Generic[T]):
 
 
 class AsyncIRClient(ClientSettings):
-    """A client of one genir service. Belongs to the event loop it is first used in.
+    """An asyncio client of one genir service. It belongs to the event loop of its first call.
 
-    Use it in ``async with``, or `aclose` it. Takes the arguments of `ClientSettings`. Every method
-    raises a subclass of `GenirError` when its call does not succeed, and ValueError or TypeError
-    for arguments that no request can hold.
+    Use it in ``async with``, or `aclose` it. The constructor takes the arguments of
+    `ClientSettings`. Every method raises a subclass of `GenirError` when its call fails, and
+    ValueError or TypeError for arguments that a request cannot hold.
     """
 
     _channel: grpc.aio.Channel | None = None
     _closed = False
 
     async def aclose(self) -> None:
-        """Closes the connection; calls under way are cancelled. May be called more than once."""
+        """Closes the connection and cancels calls in flight. Safe to call again."""
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
@@ -119,12 +120,13 @@ class AsyncIRClient(ClientSettings):
         """Waits until the server accepts generate calls.
 
         Args:
-            timeout: longest wait in seconds. Default 600.
-            poll_interval: seconds between two looks at the server's health. Default 0.5.
-            on_progress: is called with each health seen, or None while nobody answers.
+            timeout: maximum wait in seconds. Default 600.
+            poll_interval: seconds between two health checks. Default 0.5.
+            on_progress: called after each health check, with None when the server did not answer.
 
         Raises:
-            UnavailableError: the time is over (reason NOT_READY) or the engine has failed.
+            UnavailableError: the server was not ready in time (reason NOT_READY), or its engine has
+                failed (reason ENGINE_DEAD).
 
         """
         wait = ReadinessWait(self._deadline(timeout), poll_interval, on_progress)
@@ -171,13 +173,13 @@ class AsyncIRClient(ClientSettings):
                 with the keys role and content.
             schema: JSON Schema as text, mapping, `pathlib.Path` of a file, or pydantic model class,
                 whose instance is then the result's `value`. Default: the built-in IR schema.
-            schema_digest: digest of a schema the server has seen, instead of `schema`.
-            timeout: deadline in seconds. Default: the client's.
+            schema_digest: digest of a schema that the server has cached, instead of `schema`.
+            timeout: deadline in seconds, retries included. Default: the client's.
             options: see `GenerationOptions`.
 
         Raises:
-            GenirError: no valid IR; the subclass and `reason` tell why, and `raw_output` is all
-                that the last attempt wrote.
+            GenirError: there is no valid IR. The subclass and `reason` say why, and `raw_output` is
+                the text received from the last attempt.
 
         """
         argument = schema_argument(schema, schema_digest)
@@ -224,11 +226,12 @@ class AsyncIRClient(ClientSettings):
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
     ) -> AsyncIRStream[Any]:
-        """Generates one IR and gives its events while the model writes. Arguments as `generate`.
+        """Generates one IR and yields its events while the model writes. Arguments as `generate`.
 
-        The deadline runs from this call on. `tokens_per_delta`, 1 to 1024, is how many tokens a
-        delta waits for; the first token of an attempt and its end do not wait. More makes the
-        stream cheaper for both sides. Default: the server's setting.
+        The deadline starts with this call, not with the first event. `tokens_per_delta`, 1 to 1024,
+        is the number of tokens that the server collects for one `TextDelta`; it sends the first
+        token and the end of an attempt at once. More tokens per delta use less CPU on both sides.
+        Default: the server's setting.
         """
         argument = schema_argument(schema, schema_digest)
         call = self._stream_call(
@@ -244,29 +247,30 @@ class AsyncIRClient(ClientSettings):
         include_engine_schema: bool = False,
         timeout: float | None = None,
     ) -> SchemaCheck:
-        """Tells, without generating, whether and how well a schema can be enforced.
+        """Checks, without generating, whether and how well a schema can be enforced.
 
         Args:
             schema: as for `generate`. Default: the built-in IR schema.
-            schema_digest: digest of a schema the server has seen, instead of `schema`.
-            include_engine_schema: whether to ask for the schema that decoding enforces.
+            schema_digest: digest of a schema that the server has cached, instead of `schema`.
+            include_engine_schema: whether the result includes the schema that decoding enforces.
             timeout: deadline in seconds. Default: the client's.
 
         Raises:
-            SchemaError: the schema cannot be used; `metadata` has the pointer and the limit.
+            SchemaError: the schema cannot be used; `metadata` holds the pointer and the limit.
             GenirError: the call did not succeed.
 
         """
         argument = schema_argument(schema, schema_digest)
         request = check_schema_request(argument, include_engine_schema=include_engine_schema)
-        response = await self._unary(self._stub().CheckSchema, request, timeout)
+        response = await self._unary(self._stub().CheckSchema, request, self._budget(timeout))
         self._known_schemas.learn(response.schema_digest)
         return _decode.schema_check(response)
 
     async def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
-        """How the server is; `deep` runs a short generation through the engine."""
+        """Returns the server's state. `deep` also runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
-        return _decode.server_health(await self._unary(self._stub().Health, request, timeout))
+        response = await self._unary(self._stub().Health, request, self._budget(timeout))
+        return _decode.server_health(response)
 
     async def warmup(
         self,
@@ -275,22 +279,23 @@ class AsyncIRClient(ClientSettings):
         schemas: Sequence[PlainSchema | type[SchemaModel]] = (),
         timeout: float | None = None,
     ) -> WarmupResult:
-        """Waits for the engine and makes sure it is warm.
+        """Waits for the engine and warms it up.
 
         Args:
-            force: whether to generate again if it was warm.
-            schemas: schemas to prepare, each as for `generate`, at most 64, so that the first calls
-                with them need not wait for that. One that cannot be used does not fail the call.
+            force: whether to generate again when the engine is already warm. Default false.
+            schemas: up to 64 schemas to prepare, each as for `generate`, so that the first call
+                with one of them does not wait for it. A schema that cannot be used does not fail
+                the call; its entry in the result's `schemas` says why.
             timeout: deadline in seconds. Default: the client's.
 
+        Raises:
+            GenirError: the call did not succeed.
+
         """
-        request = ir_service_pb2.WarmupRequest(
-            force=force, json_schemas=[schema_text(schema) for schema in schemas]
-        )
-        response = await self._unary(self._stub().Warmup, request, timeout)
+        request = warmup_request(schemas, force=force)
+        response = await self._unary(self._stub().Warmup, request, self._budget(timeout))
         for schema in response.schemas:
-            if schema.schema_digest:
-                self._known_schemas.learn(schema.schema_digest)
+            self._known_schemas.learn(schema.schema_digest)
         return _decode.warmup_result(response)
 
     def _stub(self) -> ir_service_pb2_grpc.IRServiceAsyncStub:
@@ -316,15 +321,7 @@ class AsyncIRClient(ClientSettings):
                     if event is not None:
                         yield event
             except grpc.RpcError as rpc_error:
-                error = error_from_rpc(
-                    rpc_error,
-                    timeout=call.timeout,
-                    request_id=call.reader.request_id,
-                    raw_output=call.reader.raw_output,
-                )
-                pause = call.pause_before_retry(error)
-                if pause is None:
-                    raise error from rpc_error
+                pause = call.pause_before_retry(rpc_error)
             else:
                 call.reader.end()
                 return
@@ -336,27 +333,20 @@ class AsyncIRClient(ClientSettings):
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
         request: RequestT,
-        timeout: float | None,
-        budget: CallBudget | None = None,
+        budget: CallBudget,
     ) -> ResponseT:
-        seconds = self._deadline(timeout)
-        budget = budget or self._budget(seconds)
         while True:
             try:
                 return await method(request, timeout=budget.remaining, metadata=self._metadata)
             except grpc.RpcError as rpc_error:
-                error = error_from_rpc(rpc_error, timeout=seconds)
-                pause = budget.pause_before_retry(error)
-                if pause is None:
-                    raise error from rpc_error
+                pause = budget.pause_before_retry(error_from_rpc(rpc_error, budget.timeout))
             await asyncio.sleep(pause)
 
     async def _probe(self, timeout: float) -> ServerHealth | GenirError:
         request = ir_service_pb2.HealthRequest()
         budget = CallBudget(NO_RETRIES, timeout)
         try:
-            return _decode.server_health(
-                await self._unary(self._stub().Health, request, timeout, budget)
-            )
+            response = await self._unary(self._stub().Health, request, budget)
         except GenirError as error:
             return error
+        return _decode.server_health(response)

@@ -1,4 +1,4 @@
-"""The client for code that blocks."""
+"""The blocking client."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import grpc
 
 from genir import _decode
 from genir._readiness import ReadinessWait
-from genir._request import check_schema_request
+from genir._request import check_schema_request, warmup_request
 from genir._retry import NO_RETRIES, CallBudget
-from genir._schema import schema_argument, schema_text
+from genir._schema import schema_argument
 from genir._settings import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_READY_TIMEOUT,
@@ -37,14 +37,15 @@ T = TypeVar("T")
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
-_making_a_channel = threading.Lock()
+_channel_lock = threading.Lock()
 
 
 class IRStream(Generic[T]):
-    """The events of one generation, in order. The call is made when the first one is asked for.
+    """The events of one generation, in order. The call starts when the first event is read.
 
-    Iterate it, best inside ``with``: leaving the block, or `close`, cancels a call that has not
-    ended. Iterating raises `GenirError`; what had arrived by then is its `raw_output`.
+    Iterate it inside ``with``: leaving the block, or `close`, cancels a call that has not
+    ended. Iteration raises `GenirError` when the call fails; its `raw_output` is the text received
+    before.
     """
 
     def __init__(self, events: Generator[StreamEvent[T]], call: StreamCall[T]) -> None:
@@ -53,11 +54,11 @@ class IRStream(Generic[T]):
 
     @property
     def text(self) -> str:
-        """What the current attempt has written so far."""
+        """The text of the current attempt so far."""
         return self._reader.raw_output
 
     def result(self) -> IRResult[T]:
-        """Reads what is left of the stream and gives its result."""
+        """Reads the rest of the stream and returns its result."""
         for _ in self._events:
             pass
         return self._reader.result
@@ -85,18 +86,18 @@ class IRStream(Generic[T]):
 
 
 class IRClient(ClientSettings):
-    """A client of one genir service. May be shared by threads.
+    """A blocking client of one genir service. Threads may share it.
 
-    Use it in ``with``, or `close` it. Takes the arguments of `ClientSettings`. Every method raises
-    a subclass of `GenirError` when its call does not succeed, and ValueError or TypeError for
-    arguments that no request can hold.
+    Use it in ``with``, or `close` it. The constructor takes the arguments of `ClientSettings`.
+    Every method raises a subclass of `GenirError` when its call fails, and ValueError or TypeError
+    for arguments that a request cannot hold.
     """
 
     _channel: grpc.Channel | None = None
     _closed = False
 
     def close(self) -> None:
-        """Closes the connection; calls under way are cancelled. May be called more than once."""
+        """Closes the connection and cancels calls in flight. Safe to call again."""
         self._closed = True
         if self._channel is not None:
             self._channel.close()
@@ -122,12 +123,13 @@ class IRClient(ClientSettings):
         """Waits until the server accepts generate calls.
 
         Args:
-            timeout: longest wait in seconds. Default 600.
-            poll_interval: seconds between two looks at the server's health. Default 0.5.
-            on_progress: is called with each health seen, or None while nobody answers.
+            timeout: maximum wait in seconds. Default 600.
+            poll_interval: seconds between two health checks. Default 0.5.
+            on_progress: called after each health check, with None when the server did not answer.
 
         Raises:
-            UnavailableError: the time is over (reason NOT_READY) or the engine has failed.
+            UnavailableError: the server was not ready in time (reason NOT_READY), or its engine has
+                failed (reason ENGINE_DEAD).
 
         """
         wait = ReadinessWait(self._deadline(timeout), poll_interval, on_progress)
@@ -174,13 +176,13 @@ class IRClient(ClientSettings):
                 with the keys role and content.
             schema: JSON Schema as text, mapping, `pathlib.Path` of a file, or pydantic model class,
                 whose instance is then the result's `value`. Default: the built-in IR schema.
-            schema_digest: digest of a schema the server has seen, instead of `schema`.
-            timeout: deadline in seconds. Default: the client's.
+            schema_digest: digest of a schema that the server has cached, instead of `schema`.
+            timeout: deadline in seconds, retries included. Default: the client's.
             options: see `GenerationOptions`.
 
         Raises:
-            GenirError: no valid IR; the subclass and `reason` tell why, and `raw_output` is all
-                that the last attempt wrote.
+            GenirError: there is no valid IR. The subclass and `reason` say why, and `raw_output` is
+                the text received from the last attempt.
 
         """
         argument = schema_argument(schema, schema_digest)
@@ -227,11 +229,12 @@ class IRClient(ClientSettings):
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
     ) -> IRStream[Any]:
-        """Generates one IR and gives its events while the model writes. Arguments as `generate`.
+        """Generates one IR and yields its events while the model writes. Arguments as `generate`.
 
-        The deadline runs from this call on. `tokens_per_delta`, 1 to 1024, is how many tokens a
-        delta waits for; the first token of an attempt and its end do not wait. More makes the
-        stream cheaper for both sides. Default: the server's setting.
+        The deadline starts with this call, not with the first event. `tokens_per_delta`, 1 to 1024,
+        is the number of tokens that the server collects for one `TextDelta`; it sends the first
+        token and the end of an attempt at once. More tokens per delta use less CPU on both sides.
+        Default: the server's setting.
         """
         argument = schema_argument(schema, schema_digest)
         call = self._stream_call(
@@ -247,29 +250,30 @@ class IRClient(ClientSettings):
         include_engine_schema: bool = False,
         timeout: float | None = None,
     ) -> SchemaCheck:
-        """Tells, without generating, whether and how well a schema can be enforced.
+        """Checks, without generating, whether and how well a schema can be enforced.
 
         Args:
             schema: as for `generate`. Default: the built-in IR schema.
-            schema_digest: digest of a schema the server has seen, instead of `schema`.
-            include_engine_schema: whether to ask for the schema that decoding enforces.
+            schema_digest: digest of a schema that the server has cached, instead of `schema`.
+            include_engine_schema: whether the result includes the schema that decoding enforces.
             timeout: deadline in seconds. Default: the client's.
 
         Raises:
-            SchemaError: the schema cannot be used; `metadata` has the pointer and the limit.
+            SchemaError: the schema cannot be used; `metadata` holds the pointer and the limit.
             GenirError: the call did not succeed.
 
         """
         argument = schema_argument(schema, schema_digest)
         request = check_schema_request(argument, include_engine_schema=include_engine_schema)
-        response = self._unary(self._stub().CheckSchema, request, timeout)
+        response = self._unary(self._stub().CheckSchema, request, self._budget(timeout))
         self._known_schemas.learn(response.schema_digest)
         return _decode.schema_check(response)
 
     def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
-        """How the server is; `deep` runs a short generation through the engine."""
+        """Returns the server's state. `deep` also runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
-        return _decode.server_health(self._unary(self._stub().Health, request, timeout))
+        response = self._unary(self._stub().Health, request, self._budget(timeout))
+        return _decode.server_health(response)
 
     def warmup(
         self,
@@ -278,30 +282,31 @@ class IRClient(ClientSettings):
         schemas: Sequence[PlainSchema | type[SchemaModel]] = (),
         timeout: float | None = None,
     ) -> WarmupResult:
-        """Waits for the engine and makes sure it is warm.
+        """Waits for the engine and warms it up.
 
         Args:
-            force: whether to generate again if it was warm.
-            schemas: schemas to prepare, each as for `generate`, at most 64, so that the first calls
-                with them need not wait for that. One that cannot be used does not fail the call.
+            force: whether to generate again when the engine is already warm. Default false.
+            schemas: up to 64 schemas to prepare, each as for `generate`, so that the first call
+                with one of them does not wait for it. A schema that cannot be used does not fail
+                the call; its entry in the result's `schemas` says why.
             timeout: deadline in seconds. Default: the client's.
 
+        Raises:
+            GenirError: the call did not succeed.
+
         """
-        request = ir_service_pb2.WarmupRequest(
-            force=force, json_schemas=[schema_text(schema) for schema in schemas]
-        )
-        response = self._unary(self._stub().Warmup, request, timeout)
+        request = warmup_request(schemas, force=force)
+        response = self._unary(self._stub().Warmup, request, self._budget(timeout))
         for schema in response.schemas:
-            if schema.schema_digest:
-                self._known_schemas.learn(schema.schema_digest)
+            self._known_schemas.learn(schema.schema_digest)
         return _decode.warmup_result(response)
 
     def _stub(self) -> ir_service_pb2_grpc.IRServiceStub:
         if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
-        # Two threads' first calls must not make two channels, of which one would stay open.
-        with _making_a_channel:
+        # Without the lock, two threads could each open a channel, and one would never be closed.
+        with _channel_lock:
             if self._channel is None:
                 self._channel = (
                     grpc.insecure_channel(self._target, self._options)
@@ -321,15 +326,7 @@ class IRClient(ClientSettings):
                     if event is not None:
                         yield event
             except grpc.RpcError as rpc_error:
-                error = error_from_rpc(
-                    rpc_error,
-                    timeout=call.timeout,
-                    request_id=call.reader.request_id,
-                    raw_output=call.reader.raw_output,
-                )
-                pause = call.pause_before_retry(error)
-                if pause is None:
-                    raise error from rpc_error
+                pause = call.pause_before_retry(rpc_error)
             else:
                 call.reader.end()
                 return
@@ -341,25 +338,20 @@ class IRClient(ClientSettings):
         self,
         method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
         request: RequestT,
-        timeout: float | None,
-        budget: CallBudget | None = None,
+        budget: CallBudget,
     ) -> ResponseT:
-        seconds = self._deadline(timeout)
-        budget = budget or self._budget(seconds)
         while True:
             try:
                 return method(request, timeout=budget.remaining, metadata=self._metadata)
             except grpc.RpcError as rpc_error:
-                error = error_from_rpc(rpc_error, timeout=seconds)
-                pause = budget.pause_before_retry(error)
-                if pause is None:
-                    raise error from rpc_error
+                pause = budget.pause_before_retry(error_from_rpc(rpc_error, budget.timeout))
             time.sleep(pause)
 
     def _probe(self, timeout: float) -> ServerHealth | GenirError:
         request = ir_service_pb2.HealthRequest()
         budget = CallBudget(NO_RETRIES, timeout)
         try:
-            return _decode.server_health(self._unary(self._stub().Health, request, timeout, budget))
+            response = self._unary(self._stub().Health, request, budget)
         except GenirError as error:
             return error
+        return _decode.server_health(response)

@@ -1,6 +1,6 @@
-"""The exceptions of the client: one base class and a subclass for each family of reasons.
+"""The exceptions of the client: one base class, and a subclass for each family of reasons.
 
-`GenirError.reason` tells exactly what happened. It is an `ErrorReason`.
+`GenirError.reason` is the exact reason, an `ErrorReason`.
 """
 
 from __future__ import annotations
@@ -76,20 +76,19 @@ class ErrorReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDetails:
-    """Everything that is known about a failure.
+    """All that is known about a failure.
 
     Attributes:
         reason: the stable reason, such as `ErrorReason.SCHEMA_INVALID`.
         message: one or two sentences for a person.
-        code: the gRPC status code; None for a failure that the client found by itself.
-        request_id: the request id; empty when none is known.
-        fields: the fields of the request that are at fault.
-        retry_delay: how long the server asks to wait before trying again; None when it does not
-            suggest to.
-        failure: what a generation that failed left behind.
-        raw_output: the text of the last attempt that this client received before the failure. It
-            may lack the end: a call that passes its deadline loses what was under way.
-        metadata: further facts as strings, such as a limit and the value that broke it.
+        code: the gRPC status code; None for a failure that the client itself detects.
+        request_id: the request id; empty when unknown.
+        fields: the invalid fields of the request.
+        retry_delay: the delay that the server suggests before a retry; None when it suggests none.
+        failure: usage, attempts and text of a failed generation; None for other failures.
+        raw_output: the text of the last attempt that the client received before the failure. After
+            a deadline or a lost connection, the end may be missing.
+        metadata: further facts as strings, such as a limit and the value that exceeds it.
 
     """
 
@@ -105,7 +104,7 @@ class ErrorDetails:
 
 
 class GenirError(Exception):
-    """A call that did not succeed. The error of gRPC, where there is one, is ``__cause__``."""
+    """A failed call. ``__cause__`` is the error of gRPC, if there is one."""
 
     def __init__(self, details: ErrorDetails) -> None:
         super().__init__(details)
@@ -135,69 +134,68 @@ class GenirError(Exception):
 
     @property
     def code(self) -> grpc.StatusCode | None:
-        """The gRPC status code; None for a failure that the client found by itself."""
+        """The gRPC status code; None for a failure that the client itself detects."""
         return self.details.code
 
     @property
     def request_id(self) -> str:
-        """The request id; empty when none is known."""
+        """The request id; empty when unknown."""
         return self.details.request_id
 
     @property
     def fields(self) -> tuple[FieldViolation, ...]:
-        """The fields of the request that are at fault."""
+        """The invalid fields of the request."""
         return self.details.fields
 
     @property
     def retry_delay(self) -> timedelta | None:
-        """How long the server asks to wait before trying again; None when it does not say."""
+        """The delay that the server suggests before a retry; None when it suggests none."""
         return self.details.retry_delay
 
     @property
     def failure(self) -> GenerationFailure | None:
-        """What a generation that failed left behind."""
+        """Usage, attempts and text of a failed generation; None for other failures."""
         return self.details.failure
 
     @property
     def raw_output(self) -> str:
-        """The text of the last attempt that this client received before the failure.
+        """The text of the last attempt that the client received before the failure.
 
-        May be empty, and may lack the end: a call that passes its deadline loses what was under
-        way.
+        It may be empty. After a deadline or a lost connection, the end may be missing.
         """
         return self.details.raw_output
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Further facts as strings, such as a limit and the value that broke it."""
+        """Further facts as strings, such as a limit and the value that exceeds it."""
         return self.details.metadata
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """What is wrong with the last attempt's value: up to 20 violations, often none."""
+        """Up to 20 schema violations of the last attempt's value; empty for other failures."""
         return self.failure.violations if self.failure else ()
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of all attempts together, or None.
+        """Tokens of all attempts together.
 
-        Known where the server reports a failed generation, not for a deadline that passed or a lost
-        connection.
+        None unless the server reports a failed generation. A deadline and a lost connection end the
+        call without that report.
         """
         return self.failure.usage if self.failure else None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every attempt in order, where a generation failed."""
+        """The attempts of a failed generation in order; empty for other failures."""
         return self.failure.attempts if self.failure else ()
 
 
 class InvalidRequestError(GenirError):
-    """The request must change: a field, the size of the prompt, the budget of tokens."""
+    """The request is invalid: a field, the prompt's length or the token budget."""
 
 
 class SchemaError(InvalidRequestError):
-    """The schema must change: it is invalid, unsupported or beyond a limit."""
+    """The schema is invalid, unsupported or too complex."""
 
 
 class NotFoundError(GenirError):
@@ -213,7 +211,7 @@ class GenerationFailedError(GenirError):
 
 
 class TruncatedError(GenerationFailedError):
-    """``max_tokens`` was reached before the JSON was complete, in the last attempt too."""
+    """The last attempt reached ``max_tokens`` before its JSON was complete."""
 
 
 class ValidationFailedError(GenerationFailedError):
@@ -225,11 +223,11 @@ class ConstraintFailedError(GenerationFailedError):
 
 
 class UnavailableError(GenirError):
-    """The server cannot be reached or cannot generate now: loading, draining, or dead."""
+    """The server cannot be reached, or it is loading, draining or has lost its engine."""
 
 
 class OverloadedError(GenirError):
-    """The server is full; `retry_delay` says when to come back."""
+    """The server is full; `retry_delay` says when to retry."""
 
 
 class LimitExceededError(GenirError):
@@ -245,11 +243,11 @@ class CallCancelledError(GenirError):
 
 
 class ServerFaultError(GenirError):
-    """A fault of the server, or an answer that breaks the contract."""
+    """An internal error of the server, or a response that breaks the contract."""
 
 
 class ModelRefusedError(GenirError):
-    """The IR is valid against the schema, but the model class refuses it.
+    """The IR is valid against the schema, but the model class rejects it.
 
     This happens when the class has validators that its JSON Schema cannot express. `raw_output`
     holds the IR; the class's own exception is ``__cause__``.

@@ -1,8 +1,8 @@
-"""What the client takes and gives: frozen dataclasses and enumerations.
+"""Arguments and results of the client: frozen dataclasses and enumerations.
 
-They mirror the messages of `genir.v1`, where every field is documented with its unit and range.
-Durations are `datetime.timedelta`. Every enumeration has UNSPECIFIED, which also stands for a value
-that a newer server knows and this client does not.
+They mirror the messages of `genir.v1`, whose comments document each field with its unit and range.
+Durations are `datetime.timedelta`. The enumerations of results have UNSPECIFIED, which also stands
+for a value that only a newer server knows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Role(StrEnum):
-    """Who speaks in a conversation."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 
 class SchemaInPrompt(StrEnum):
-    """Whether the model is shown the schema in its prompt."""
+    """Whether the prompt shows the schema to the model."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -35,14 +35,14 @@ class SchemaInPrompt(StrEnum):
 
 
 class PromptFormat(StrEnum):
-    """How the input becomes the model's prompt."""
+    """How the input becomes the model's prompt: with the chat template, or as it is."""
 
     CHAT = "chat"
     RAW = "raw"
 
 
 class SchemaShown(StrEnum):
-    """How much of the schema the model was shown."""
+    """How much of the schema the prompt shows to the model."""
 
     UNSPECIFIED = "unspecified"
     FULL = "full"
@@ -60,7 +60,7 @@ class FinishReason(StrEnum):
 
 
 class AttemptReason(StrEnum):
-    """Why an attempt is made."""
+    """Why an attempt started: as the first one, or because of the failure of the one before."""
 
     UNSPECIFIED = "unspecified"
     FIRST = "first"
@@ -70,7 +70,7 @@ class AttemptReason(StrEnum):
 
 
 class Enforcement(StrEnum):
-    """What was done about a keyword that decoding cannot enforce as it stands."""
+    """What genir does with a keyword that decoding cannot enforce as it stands."""
 
     UNSPECIFIED = "unspecified"
     REWRITTEN = "rewritten"
@@ -80,7 +80,7 @@ class Enforcement(StrEnum):
 
 
 class SchemaCoverage(StrEnum):
-    """How much of a schema decoding enforces; the rest is checked on the finished IR."""
+    """How much of a schema decoding enforces. Verification of the IR checks the rest."""
 
     UNSPECIFIED = "unspecified"
     EXACT = "exact"
@@ -88,7 +88,7 @@ class SchemaCoverage(StrEnum):
 
 
 class Phase(StrEnum):
-    """The phase a server is in."""
+    """The phase of a server's life."""
 
     UNSPECIFIED = "unspecified"
     STARTING = "starting"
@@ -102,7 +102,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation. `role` may be given as its plain string."""
+    """One message of a conversation. `role` may be a plain string."""
 
     role: Role | str
     content: str
@@ -110,7 +110,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens used."""
+    """Numbers of tokens. `cached_prompt_tokens` are part of `prompt_tokens`."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -119,7 +119,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at the IR."""
+    """One attempt at a valid IR. `number` counts from 1."""
 
     number: int
     reason: AttemptReason
@@ -129,7 +129,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, as the server saw it."""
+    """Durations measured by the server, from the arrival of the request."""
 
     queue: timedelta
     time_to_first_token: timedelta
@@ -138,7 +138,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SchemaNotice:
-    """A keyword of the schema that decoding did not enforce as it stands."""
+    """A keyword of the schema that decoding does not enforce as it stands."""
 
     keyword: str
     pointer: str
@@ -148,7 +148,7 @@ class SchemaNotice:
 
 @dataclass(frozen=True, slots=True)
 class SchemaLimit:
-    """A limit on schemas, and the largest that one schema has; None where it was not measured."""
+    """A limit on schemas, and the schema's own value; None where it was not measured."""
 
     name: str
     max: float
@@ -161,19 +161,19 @@ class SchemaCheck:
 
     Attributes:
         schema_digest: ``sha256:<hex>`` of the schema; can be given as `schema_digest`.
-        draft: the draft it is read as: "4", "6", "7", "2019-09" or "2020-12".
-        coverage: how much of it decoding enforces.
+        draft: the JSON Schema draft: "4", "6", "7", "2019-09" or "2020-12".
+        coverage: how much of the schema decoding enforces.
         schema_notices: keywords that decoding does not enforce as they stand.
-        prepare_elapsed: processor time of preparing it, compilation included.
-        compile_elapsed: processor time of compiling the grammar.
-        max_mask_elapsed: time of the slowest set of allowed tokens that was tried.
-        limits: the server's limits on schemas, and how near this one comes to them.
+        prepare_elapsed: CPU time of the preparation, compilation included.
+        compile_elapsed: CPU time of the grammar's compilation.
+        max_mask_elapsed: maximum time to compute one token mask in a trial of the grammar.
+        limits: the server's limits on schemas, with the schema's own values.
         minimal_instance: JSON text of a small valid value; empty when none was found.
-        min_tokens: tokens below which no valid value fits.
-        engine_schema: JSON text of what decoding enforces; empty unless it was asked for, and when
-            it is longer than 2 MiB.
-        cached: whether it had been prepared before.
-        schema_shown: how much of it a model is shown beside a short prompt.
+        min_tokens: minimum number of tokens of a valid value.
+        engine_schema: JSON text of the schema that decoding enforces; empty unless requested, and
+            when it is longer than 2 MiB.
+        cached: whether the schema was already prepared.
+        schema_shown: how much of the schema a short prompt shows to the model.
         request_id: the request id of the call.
 
     """
@@ -196,24 +196,24 @@ class SchemaCheck:
 
 @dataclass(frozen=True, slots=True)
 class IRResult(Generic[T]):
-    """One IR and how it came about.
+    """One IR and how it was generated.
 
     Attributes:
-        value: the IR, parsed: plain dicts, lists, strings and numbers, or an instance of the model
-            class that was given as the schema.
+        value: the parsed IR: plain dicts, lists, strings and numbers, or an instance of the model
+            class that was the schema.
         ir_json: the IR in RFC 8785 normal form.
-        request_id: the request id that was given, or the one the server made.
+        request_id: the caller's request id, or the one that the server made.
         model: name of the model that wrote the IR.
-        structured_output_backend: what really constrained the decoding.
+        structured_output_backend: the backend that constrained decoding.
         schema_digest: ``sha256:<hex>`` of the schema in force; can be given as `schema_digest`.
         ir_digest: ``sha256:<hex>`` of `ir_json`.
         finish_reason: why the last attempt stopped writing.
         usage: tokens of all attempts together.
         attempts: every attempt in order, the successful one last.
-        timings: where the time went.
-        schema_notices: keywords that decoding did not enforce as they stand.
-        schema_shown: how much of the schema the model was shown.
-        lora_adapter: name of the LoRA adapter used; empty for none.
+        timings: durations measured by the server.
+        schema_notices: keywords that decoding does not enforce as they stand.
+        schema_shown: how much of the schema the prompt showed to the model.
+        lora_adapter: name of the LoRA adapter; empty for none.
 
     """
 
@@ -235,7 +235,7 @@ class IRResult(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """First event of a stream: the request passed every check and goes to the engine."""
+    """First event of a stream: the request is valid and goes to the engine."""
 
     request_id: str
     model: str
@@ -250,7 +250,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """An attempt begins; the text of an earlier one no longer counts."""
+    """An attempt starts. Discard the text of the attempt before it."""
 
     number: int
     reason: AttemptReason
@@ -258,7 +258,7 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More text of the current attempt (may be empty) and how many tokens it took."""
+    """More text of the current attempt, which may be empty, and its number of tokens."""
 
     text: str
     token_count: int
@@ -272,13 +272,13 @@ class Completed(Generic[T]):
 
 
 StreamEvent: TypeAlias = Accepted | AttemptStarted | TextDelta | Completed[T]
-"""What a stream yields: `Accepted`, then per attempt `AttemptStarted` and its `TextDelta`s, then
-`Completed`; or an exception instead of the rest."""
+"""One event of a stream: `Accepted`, then for each attempt `AttemptStarted` and its `TextDelta`s,
+then `Completed`. A failure raises an exception instead of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field of the request that is at fault, such as ``spec.json_schema``, and why."""
+    """An invalid field of the request, such as ``spec.json_schema``, and why it is invalid."""
 
     field: str
     description: str
@@ -286,7 +286,7 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One way in which a value fails a schema. Pointers are JSON Pointers (RFC 6901)."""
+    """One violation of the schema by a value. Pointers are JSON Pointers (RFC 6901)."""
 
     instance_pointer: str
     schema_pointer: str
@@ -296,10 +296,11 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class GenerationFailure:
-    """What a generation that failed left behind.
+    """Usage, attempts and text of a failed generation.
 
-    `violations` holds at most 20 of `violation_count`. `raw_head` and `raw_tail` are the two ends
-    of the last attempt's text. `raw_size_bytes` is its size in UTF-8, `raw_digest` its digest.
+    `violations` holds up to 20 of `violation_count` violations. `raw_head` and `raw_tail` are the
+    start and the end of the last attempt's text, `raw_size_bytes` is its size in UTF-8, and
+    `raw_digest` its digest.
     """
 
     finish_reason: FinishReason
@@ -335,7 +336,7 @@ class EngineActivity:
 
 @dataclass(frozen=True, slots=True)
 class SchemaCacheStats:
-    """What the server's schema layer has done since it started; see `genir.v1.SchemaCacheStats`."""
+    """The server's schema cache since its start; see `genir.v1.SchemaCacheStats`."""
 
     entries: int
     size_bytes: int
@@ -355,12 +356,12 @@ class SchemaCacheStats:
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """How the server is.
+    """The state of a server.
 
-    `ir_json` and `canary_elapsed` are set by a deep check whose canary succeeded. `canary_failure`
-    is the reason why it failed, such as ``OVERLOADED``, and empty otherwise. `schema_cache` is None
-    until schemas can be prepared. `lame_duck` says that the operator turned readiness off while
-    generate calls are still accepted.
+    `ir_json` and `canary_elapsed` are the result of a deep check whose canary generation succeeded.
+    `canary_failure` is the reason of a failed one, such as ``OVERLOADED``, and empty otherwise.
+    `schema_cache` is None until the server can prepare schemas. `lame_duck` says that the operator
+    turned readiness off while the server still accepts generate calls.
     """
 
     phase: Phase
@@ -384,13 +385,13 @@ class ServerHealth:
 
 @dataclass(frozen=True, slots=True)
 class WarmedSchema:
-    """What became of one schema of a warm-up.
+    """The outcome of one schema of a warm-up.
 
     Attributes:
-        schema_digest: ``sha256:<hex>`` of the schema, which is ready now; empty when refused.
-        reason: why it cannot be used, such as ``SCHEMA_INVALID``; empty when it can.
-        message: the same in words.
-        metadata: the facts in it: pointer, limit, max and value, where they apply.
+        schema_digest: ``sha256:<hex>`` of the prepared schema; empty when it cannot be used.
+        reason: why the schema cannot be used, such as ``SCHEMA_INVALID``; empty when it can.
+        message: the reason for a person.
+        metadata: further facts about the reason: pointer, limit, max and value, where they apply.
 
     """
 
@@ -402,7 +403,7 @@ class WarmedSchema:
 
 @dataclass(frozen=True, slots=True)
 class WarmupResult:
-    """The outcome of a warm-up. `already_warm`: this call generated nothing."""
+    """The outcome of a warm-up. `already_warm` says that this call did not generate."""
 
     ir_json: str
     already_warm: bool

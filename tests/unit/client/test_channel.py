@@ -26,8 +26,8 @@ def test_targets_in_the_notation_of_grpc(target: str | list[str], expected: str)
 @pytest.mark.parametrize(
     ("target", "word"),
     [
-        ("", "at least one"),
-        ([], "at least one"),
+        ("", "a target is missing"),
+        ([], "a target is missing"),
         (["name:1", "127.0.0.1:2"], "dns:///"),
         (["127.0.0.1", "127.0.0.1:2"], "with a port"),
         (["127.0.0.1:1", "[::1]:2"], "all IPv4 or all IPv6"),

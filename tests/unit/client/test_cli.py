@@ -213,7 +213,7 @@ def test_a_refused_field_is_named(server: ContractServer) -> None:
 def test_raw_output_shows_what_the_model_wrote(server: ContractServer) -> None:
     server.script(play(accepted(), started(), delta('{"a": "unfini'), refusal=TRUNCATED))
     result = run("generate", "hello", server=server)
-    assert "--raw-output shows what the model wrote (13 characters)" in result.stderr
+    assert "--raw-output shows the model's text (13 characters)" in result.stderr
     assert "unfini" not in result.stderr
     result = run("generate", "hello", "--raw-output", server=server)
     assert (result.exit_code, result.stdout) == (4, "")
@@ -346,7 +346,7 @@ def test_warmup_waits_and_prints_its_ir(server: ContractServer) -> None:
     result = run("warmup", server=server)
     assert (result.exit_code, result.stdout) == (0, '{"warm":1}\n')
     assert "loading model" in result.stderr
-    assert "was warm already" in result.stderr
+    assert "already warm" in result.stderr
     result = run("warmup", "--force", "--quiet", server=server)
     assert (result.exit_code, result.stderr) == (0, "")
 

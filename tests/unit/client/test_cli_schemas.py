@@ -41,8 +41,8 @@ def test_a_pipe_gets_json_and_a_person_the_report(checking: ContractServer) -> N
     for said in (
         "sha256:ab, draft 2020-12",
         "checked after decoding: uniqueItems at /uniqueItems: the engine cannot compare items",
-        "4.0 ms to compile",
-        "slowest mask 0.2 ms; it was prepared before",
+        "4.0 ms of it to compile",
+        "slowest mask 0.2 ms; cached before",
         "nodes is 40000 of 50000",
         "shown: full",
         "2 or more",
@@ -132,7 +132,7 @@ def test_a_warmup_tells_of_its_schemas_and_is_2_when_one_cannot_be_used(
     bad.write_text("[]")
     done = run("warmup", "--schema", str(good), server=server)
     assert (done.exit_code, done.stdout) == (0, "{}\n")
-    assert "good.json is ready as sha256:ab" in done.stderr
+    assert "good.json is prepared, digest sha256:ab" in done.stderr
     done = run("warmup", "-q", "--schema", str(good), "--schema", str(bad), server=server)
     assert (done.exit_code, done.stdout) == (2, "{}\n")
     assert "good.json" not in done.stderr

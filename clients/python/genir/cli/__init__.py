@@ -1,22 +1,19 @@
-"""The command line: ``genir``.
+"""The command line ``genir``, with the subcommands serve, generate, check-schema and others.
 
-Its subcommands are serve, generate, check-schema, health, warmup, token, schema and
-version.
-
-Exit codes, the same for every subcommand:
+All subcommands have the same exit codes:
 
 ====  ========================================================================
 code  meaning
 ====  ========================================================================
    0  success
-   1  a fault of the server, or something unforeseen
+   1  an internal error of the server or of genir
    2  wrong usage, or the server refused the request as invalid or not found
    3  the server cannot be reached or is not ready
    4  no valid IR: truncated, or not valid against the schema
    5  the timeout passed
-   6  the server is full; try again later
+   6  the server is full; retry later
    7  what ``genir serve`` needs is not installed
-   8  the server does not know or does not let the caller
+   8  the server does not know the caller, or does not permit the call
  130  interrupted with Ctrl-C
 ====  ========================================================================
 

@@ -1,4 +1,4 @@
-"""The subcommands put together."""
+"""The typer application with all subcommands."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-# The server reads its own arguments, --help included.
+# The server parses its own arguments, --help included.
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,
@@ -47,7 +47,8 @@ def schema() -> None:
 def version(
     *,
     target: Annotated[
-        str | None, typer.Option(help="Tell the versions of that server too.", metavar="HOST:PORT")
+        str | None,
+        typer.Option(help="Also print the versions of this server.", metavar="HOST:PORT"),
     ] = None,
     tls: connection.Tls = False,
     ca: connection.Ca = None,

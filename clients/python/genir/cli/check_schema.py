@@ -1,4 +1,4 @@
-"""`genir check-schema`: whether and how well a schema can be enforced."""
+"""`genir check-schema`: checks whether and how well a schema can be enforced."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from genir.types import SchemaCheck, SchemaCoverage, SchemaLimit
 
 _COVERAGE = {
     SchemaCoverage.EXACT: "exact: decoding enforces all of it",
-    SchemaCoverage.CHECKED: "checked: some of it is checked after decoding, and tried again",
+    SchemaCoverage.CHECKED: "checked: verification checks some of it after decoding",
 }
 _NEAR = 0.5
 
@@ -25,23 +25,25 @@ def check_schema(
     *,
     file: Annotated[
         str | None,
-        typer.Argument(help="File with the JSON Schema; - is stdin. Default: the built-in one."),
+        typer.Argument(
+            help="File with the JSON Schema; - is stdin. Default: the built-in IR schema."
+        ),
     ] = None,
     schema_digest: Annotated[
         str | None,
-        typer.Option(help="Digest of a schema the server has seen.", metavar="sha256:HEX"),
+        typer.Option(help="Digest of a schema that the server has cached.", metavar="sha256:HEX"),
     ] = None,
     engine_schema: Annotated[
-        bool, typer.Option("--engine-schema", help="Show what decoding enforces too.")
+        bool, typer.Option("--engine-schema", help="Also show the schema that decoding enforces.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON to a terminal too; durations in seconds.")
+        bool, typer.Option("--json", help="Write JSON even to a terminal; durations in seconds.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No report on stderr beside the JSON.")
+        bool, typer.Option("--quiet", "-q", help="Write no report to stderr beside the JSON.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(help="Longest time for the whole call, in seconds.", min=0.001)
+        float, typer.Option(help="Deadline of the call in seconds, retries included.", min=0.001)
     ] = DEFAULT_TIMEOUT,
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
@@ -51,10 +53,10 @@ def check_schema(
     token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
-    """Tell whether and how well a schema can be enforced, without generating.
+    """Check whether and how well a schema can be enforced, without generating.
 
-    A terminal gets a report; a pipe gets JSON, and the report goes to stderr. Exits with 2 when the
-    schema cannot be used.
+    A terminal gets a report. Otherwise stdout gets JSON and stderr the report. The exit code is 2
+    when the schema cannot be used.
     """
     text = _schema(file)
     with (
@@ -110,14 +112,14 @@ def _report(check: SchemaCheck) -> Iterator[str]:
         detail = f": {notice.detail}" if notice.detail else ""
         done = notice.enforcement.replace("_", " ")
         yield f"  {done}: {notice.keyword} at {notice.pointer or 'the root'}{detail}"
-    known = "; it was prepared before" if check.cached else ""
+    cached = "; cached before" if check.cached else ""
     yield (
-        f"prepared  in {_milliseconds(check.prepare_elapsed.total_seconds())}, of it "
-        f"{_milliseconds(check.compile_elapsed.total_seconds())} to compile; slowest mask "
-        f"{_milliseconds(check.max_mask_elapsed.total_seconds())}{known}"
+        f"prepared  in {_milliseconds(check.prepare_elapsed.total_seconds())}, "
+        f"{_milliseconds(check.compile_elapsed.total_seconds())} of it to compile; slowest mask "
+        f"{_milliseconds(check.max_mask_elapsed.total_seconds())}{cached}"
     )
     near = [_limit(limit) for limit in check.limits if _is_near(limit)]
-    yield f"limits    {', '.join(near) or 'all far away'}"
+    yield f"limits    {', '.join(near) or 'all below half'}"
     yield f"prompt    the schema is shown: {check.schema_shown.replace('_', ' ')}"
     yield f"tokens    {check.min_tokens} or more for any valid value"
     yield f"smallest  {check.minimal_instance or 'none found'}"

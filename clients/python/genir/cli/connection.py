@@ -1,4 +1,4 @@
-"""The options that say which server to call and how, shared by the subcommands."""
+"""The connection options that the subcommands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ PANEL = "Connection"
 Target = Annotated[
     str,
     typer.Option(
-        help="Address of the server. Several numeric addresses, with commas, share the calls.",
+        help="Address of the server. Several, separated by commas, share the calls.",
         envvar=TARGET_VARIABLE,
         metavar="HOST:PORT",
         rich_help_panel=PANEL,
@@ -23,7 +23,7 @@ Tls = Annotated[bool, typer.Option("--tls", help="Connect with TLS.", rich_help_
 Ca = Annotated[
     Path | None,
     typer.Option(
-        help="PEM file of the certificates to trust instead of the usual ones. Implies --tls.",
+        help="PEM file of the certificates to trust. Default: gRPC's own. Implies --tls.",
         exists=True,
         dir_okay=False,
         rich_help_panel=PANEL,
@@ -32,7 +32,7 @@ Ca = Annotated[
 Cert = Annotated[
     Path | None,
     typer.Option(
-        help="PEM file with your certificate, where the server wants one. Implies --tls.",
+        help="PEM file with your certificate, for mTLS. Implies --tls.",
         exists=True,
         dir_okay=False,
         rich_help_panel=PANEL,
@@ -41,7 +41,7 @@ Cert = Annotated[
 Key = Annotated[
     Path | None,
     typer.Option(
-        help="PEM file with your certificate's key.",
+        help="PEM file with your certificate's private key.",
         exists=True,
         dir_okay=False,
         rich_help_panel=PANEL,
@@ -50,7 +50,7 @@ Key = Annotated[
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        help="File with the bearer token to send. Default: the variable GENIR_TOKEN.",
+        help="File with the bearer token. Default: the environment variable GENIR_TOKEN.",
         exists=True,
         dir_okay=False,
         rich_help_panel=PANEL,
@@ -59,7 +59,7 @@ TokenFile = Annotated[
 Metadata = Annotated[
     list[str] | None,
     typer.Option(
-        help="Metadata to send with every call, such as 'tenant=blue'. Repeatable.",
+        help="Header to send with every call, such as 'tenant=blue'. Repeatable.",
         metavar="KEY=VALUE",
         rich_help_panel=PANEL,
     ),
@@ -78,7 +78,7 @@ def connect(
     token_file: Path | None = None,
     metadata: list[str] | None = None,
 ) -> IRClient:
-    """A client made of the options.
+    """Makes a client from the options.
 
     Raises:
         typer.BadParameter: an option is malformed.

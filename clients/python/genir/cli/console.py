@@ -1,4 +1,4 @@
-"""What the command line writes: results on stdout, everything else on stderr."""
+"""Output of the command line: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from rich.console import Console
 from rich.json import JSON
 
 from genir.cli.exit_codes import exit_code_of
-from genir.errors import GenirError
+from genir.errors import ErrorReason, GenirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from genir.types import Usage
 
-# Everything but newline and tab that a terminal may take for a command.
+# Control characters except newline and tab. A terminal may take them for commands.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def terminal_safe(text: str) -> str:
-    """The text with control characters replaced: a model's words must not steer a terminal."""
+    """The text without control characters, so that a model's text cannot control a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def stderr_console() -> Console:
-    """A console on stderr that adds nothing to what it is given."""
+    """A console on stderr that writes text unchanged."""
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def note(text: str, style: str = "dim") -> None:
-    """Writes a line for a person to stderr."""
+    """Writes a line to stderr."""
     stderr_console().print(terminal_safe(text), style=style)
 
 
 def write_json(json_text: str) -> None:
-    """Writes JSON to stdout: as it is into a pipe, indented and coloured to a terminal."""
+    """Writes JSON to stdout: indented and coloured on a terminal, else unchanged."""
     if sys.stdout.isatty():
         Console(soft_wrap=True).print(JSON(terminal_safe(json_text)))
         return
-    # Bytes, because the IR is UTF-8 whatever the locale says.
+    # Bytes, because the IR is UTF-8 in every locale.
     sys.stdout.buffer.write(json_text.encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def json_value(value: object) -> object:
-    """What `json.dumps` is to write for a value that JSON does not know: durations are seconds."""
+    """The JSON value of a duration, in seconds, or of a time. For `json.dumps`."""
     match value:
         case timedelta():
             return value.total_seconds()
@@ -62,9 +62,9 @@ def json_value(value: object) -> object:
 
 @contextmanager
 def exit_on_error(*, raw_output: bool = False) -> Iterator[None]:
-    """Turns a `GenirError` into an explanation on stderr and the exit code that stands for it.
+    """Turns a `GenirError` into an explanation on stderr and its exit code.
 
-    `raw_output` adds what the model wrote.
+    `raw_output` adds the model's text.
     """
     try:
         yield
@@ -75,18 +75,20 @@ def exit_on_error(*, raw_output: bool = False) -> Iterator[None]:
 
 def _explain(error: GenirError, *, raw_output: bool) -> None:
     note(f"error: {error.reason_name}: {error.message}", style="bold red")
-    if error.reason == "UNAVAILABLE":
-        note("  start a server with genir serve, or name one with --target", style="")
+    if error.reason is ErrorReason.UNAVAILABLE:
+        note(
+            "  start a server with genir serve, or give the address of one with --target", style=""
+        )
     for field in error.fields:
         note(f"  {field.field}: {field.description}", style="")
     for violation in error.violations:
-        place = violation.instance_pointer or "the whole value"
+        place = violation.instance_pointer or "the root"
         note(f"  {place}: {violation.message}", style="")
     if error.failure is not None:
         attempts, reason = len(error.attempts), error.failure.finish_reason
         note(f"  {attempts} attempt(s), finish reason {reason}, {tokens(error.failure.usage)}")
     if error.retry_delay is not None:
-        note(f"  the server asks to come back in {seconds(error.retry_delay)}")
+        note(f"  the server suggests a retry in {seconds(error.retry_delay)}")
     if error.request_id:
         note(f"  request id {error.request_id}")
     if not error.raw_output:
@@ -95,15 +97,15 @@ def _explain(error: GenirError, *, raw_output: bool) -> None:
         text = error.raw_output
         sys.stderr.write((terminal_safe(text) if sys.stderr.isatty() else text) + "\n")
     else:
-        note(f"  --raw-output shows what the model wrote ({len(error.raw_output)} characters)")
+        note(f"  --raw-output shows the model's text ({len(error.raw_output)} characters)")
 
 
 def seconds(duration: timedelta) -> str:
-    """A duration for a person."""
+    """A duration as text."""
     return f"{duration.total_seconds():.2f} s"
 
 
 def tokens(usage: Usage) -> str:
-    """Usage for a person."""
+    """Numbers of tokens as text."""
     cached = f" ({usage.cached_prompt_tokens} cached)" if usage.cached_prompt_tokens else ""
     return f"{usage.prompt_tokens} prompt tokens{cached}, {usage.completion_tokens} written"

@@ -1,4 +1,4 @@
-"""What the exit codes of the command line mean. They are stable: scripts may rely on them."""
+"""Exit codes of the command line. They are stable, so scripts may rely on them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ExitCode(IntEnum):
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "success",
-    ExitCode.FAULT: "a fault of the server, or something unforeseen",
+    ExitCode.FAULT: "an internal error of the server or of genir",
     ExitCode.INVALID: "wrong usage, or the server refused the request as invalid or not found",
     ExitCode.UNAVAILABLE: "the server cannot be reached or is not ready",
     ExitCode.GENERATION_FAILED: "no valid IR: truncated, or not valid against the schema",
     ExitCode.DEADLINE: "the timeout passed",
-    ExitCode.OVERLOADED: "the server is full; try again later",
+    ExitCode.OVERLOADED: "the server is full; retry later",
     ExitCode.NOT_INSTALLED: "what `genir serve` needs is not installed",
-    ExitCode.NOT_AUTHORIZED: "the server does not know or does not let the caller",
+    ExitCode.NOT_AUTHORIZED: "the server does not know the caller, or does not permit the call",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
@@ -47,7 +47,7 @@ _BY_ERROR: tuple[tuple[type[errors.GenirError], ExitCode], ...] = (
 
 
 def exit_code_of(error: errors.GenirError) -> ExitCode:
-    """The exit code for a call that did not succeed."""
+    """The exit code for a failed call."""
     for kind, code in _BY_ERROR:
         if isinstance(error, kind):
             return code
@@ -55,6 +55,6 @@ def exit_code_of(error: errors.GenirError) -> ExitCode:
 
 
 def exit_code_table() -> str:
-    """The codes and their meanings, one line each, for the end of the help."""
+    """The exit codes with their meanings, one on each line, for the end of the help text."""
     lines = [f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
     return "\n".join(["Exit codes:", *lines])

@@ -1,4 +1,4 @@
-"""`genir generate`: a prompt in, one IR on stdout."""
+"""`genir generate`: generates one IR and writes it to stdout."""
 
 import sys
 from collections import Counter
@@ -21,7 +21,7 @@ def generate(
     *,
     prompt: Annotated[
         str | None,
-        typer.Argument(help="What to generate. Left out, or -: read from stdin."),
+        typer.Argument(help="The prompt. Default, and with -: read from stdin."),
     ] = None,
     file: Annotated[
         Path | None,
@@ -37,25 +37,26 @@ def generate(
     ] = None,
     schema_digest: Annotated[
         str | None,
-        typer.Option(help="Digest of a schema the server has seen.", metavar="sha256:HEX"),
+        typer.Option(help="Digest of a schema that the server has cached.", metavar="sha256:HEX"),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="Instructions that come before the prompt.")
+        str | None, typer.Option(help="System message. Default: the server's own.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens to write. Default: 2048 or what fits.")
+        int | None, typer.Option(help="Maximum tokens per attempt. Default 2048, or what fits.")
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Show the IR on stderr while it grows.")
+        bool, typer.Option("--stream", help="Write the text to stderr as the model writes it.")
     ] = False,
     raw_output: Annotated[
-        bool, typer.Option("--raw-output", help="On failure, show what the model wrote.")
+        bool,
+        typer.Option("--raw-output", help="After a failure, write the model's text to stderr."),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no timings on stderr.")
+        bool, typer.Option("--quiet", "-q", help="Write no progress and no timings to stderr.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(help="Longest time for the whole call, in seconds.", min=0.001)
+        float, typer.Option(help="Deadline of the call in seconds, retries included.", min=0.001)
     ] = DEFAULT_TIMEOUT,
     temperature: Annotated[
         float | None, typer.Option(help="0 to 2. Default 0.3.", rich_help_panel=_SAMPLING)
@@ -72,7 +73,7 @@ def generate(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="0 and up. Default: another every time.", rich_help_panel=_SAMPLING),
+        typer.Option(help="0 and up. Default: random.", rich_help_panel=_SAMPLING),
     ] = None,
     frequency_penalty: Annotated[
         float | None, typer.Option(help="-2 to 2. Default 0.", rich_help_panel=_SAMPLING)
@@ -86,28 +87,41 @@ def generate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name of the model. Default: the one served.", rich_help_panel=_REQUEST),
+        typer.Option(
+            help="Name of the model. Default: the served model.", rich_help_panel=_REQUEST
+        ),
     ] = None,
     lora_adapter: Annotated[
-        str | None, typer.Option(help="Name of a LoRA adapter.", rich_help_panel=_REQUEST)
+        str | None,
+        typer.Option(help="Name of a LoRA adapter. Default: none.", rich_help_panel=_REQUEST),
     ] = None,
     schema_in_prompt: Annotated[
         SchemaInPrompt | None,
-        typer.Option(help="Show the schema to the model. Default auto.", rich_help_panel=_REQUEST),
+        typer.Option(
+            help="Whether to show the schema to the model. Default auto.", rich_help_panel=_REQUEST
+        ),
     ] = None,
     prompt_format: Annotated[
         PromptFormat | None,
-        typer.Option(help="raw continues the prompt as it is.", rich_help_panel=_REQUEST),
+        typer.Option(
+            help="chat template, or the raw prompt. Default chat.", rich_help_panel=_REQUEST
+        ),
     ] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(help="1 to 5. Default 2.", rich_help_panel=_REQUEST)
+        int | None,
+        typer.Option(
+            help="Maximum attempts at a valid IR, 1 to 5. Default 2.", rich_help_panel=_REQUEST
+        ),
     ] = None,
     priority: Annotated[
         int | None,
-        typer.Option(help="-1000 to 1000, lower goes first.", rich_help_panel=_REQUEST),
+        typer.Option(
+            help="-1000 to 1000; lower numbers run first. Default 0.", rich_help_panel=_REQUEST
+        ),
     ] = None,
     request_id: Annotated[
-        str | None, typer.Option(help="Your name for the request.", rich_help_panel=_REQUEST)
+        str | None,
+        typer.Option(help="Id of the request in logs and errors.", rich_help_panel=_REQUEST),
     ] = None,
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
@@ -119,7 +133,7 @@ def generate(
 ) -> None:
     """Generate one IR: JSON that is valid against the schema.
 
-    The IR alone goes to stdout: one line of canonical JSON into a pipe, indented to a terminal.
+    Only the IR goes to stdout: indented on a terminal, else as one line of canonical JSON.
     Progress and timings go to stderr.
     """
     text = _prompt(prompt, file)
@@ -176,14 +190,14 @@ def generate(
 
 
 def _prompt(argument: str | None, file: Path | None) -> str:
-    """The prompt; one newline at the end of a file or of stdin is not part of it."""
+    """The prompt, without one newline at the end of a file or of stdin."""
     if argument is not None and file is not None:
         msg = "give the prompt either as an argument or with --file"
         raise typer.BadParameter(msg)
     if argument not in (None, "-"):
         return argument
     if file is None and argument is None and sys.stdin.isatty():
-        msg = "give a prompt as an argument, with --file, or on stdin"
+        msg = "the prompt is missing: give it as an argument, with --file, or on stdin"
         raise typer.BadParameter(msg)
     data = file.read_bytes() if file is not None else sys.stdin.buffer.read()
     try:
@@ -201,7 +215,7 @@ def _summarize(result: IRResult[object]) -> None:
         f"total {seconds(timings.total)}; request id {result.request_id}"
     )
     if len(result.attempts) > 1:
-        note(f"valid at attempt {len(result.attempts)}")
+        note(f"valid after {len(result.attempts)} attempts")
     notices = Counter((n.keyword, n.enforcement) for n in result.schema_notices)
     for (keyword, enforcement), count in notices.items():
         note(

@@ -1,4 +1,4 @@
-"""What is shown on stderr while a person waits."""
+"""Progress on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINE_INTERVAL = 10.0
 
 
 class Spinner:
-    """A line that changes in place on a terminal and does not exist elsewhere."""
+    """A line that changes in place on a terminal, and is absent elsewhere."""
 
     def __init__(self, text: str, *, visible: bool = True) -> None:
         self._status: Status | None = None
@@ -37,7 +37,7 @@ class Spinner:
     def show(self, text: str) -> None:
         """Changes the line."""
         if self._status is not None:
-            # As text: in a plain string rich would look for its markup.
+            # Text, because rich would interpret markup in a plain string.
             self._status.update(Text(terminal_safe(text)))
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class Spinner:
 
 
 class WaitProgress:
-    """Tells how the server comes up: in place on a terminal, else a line now and then."""
+    """Shows the start of a server: in place on a terminal, else a line every 10 seconds."""
 
     def __init__(self, spinner: Spinner, *, quiet: bool = False) -> None:
         self._spinner = spinner
@@ -66,7 +66,7 @@ class WaitProgress:
         self._last_line = 0.0
 
     def __call__(self, health: ServerHealth | None) -> None:
-        """Takes the health just seen; None while nobody answers."""
+        """Shows the result of a health check; None means that the server did not answer."""
         waited = time.monotonic() - self._began
         state = "no answer yet" if health is None else health.phase.replace("_", " ")
         text = f"{state} ({waited:.0f} s)"
@@ -80,7 +80,7 @@ class WaitProgress:
 
 
 class GenerationProgress:
-    """Tells how a generation goes on: its text with `stream`, else a count of tokens."""
+    """Shows the progress of a generation: its text with `stream`, else its number of tokens."""
 
     def __init__(self, spinner: Spinner, *, stream: bool) -> None:
         self._spinner = spinner
@@ -89,13 +89,13 @@ class GenerationProgress:
         self._line_open = False
 
     def __call__(self, event: StreamEvent[object]) -> None:
-        """Takes the next event."""
+        """Shows an event."""
         match event:
             case Accepted():
                 self._spinner.show(f"reading {event.prompt_tokens} prompt tokens")
             case AttemptStarted(number=number, reason=reason) if number > 1:
                 self.end_line()
-                note(f"attempt {number}, because of the one before: {reason.replace('_', ' ')}")
+                note(f"attempt {number}; the attempt before: {reason.replace('_', ' ')}")
             case TextDelta(text=text, token_count=count):
                 self._tokens += count
                 self._spinner.show(f"{self._tokens} tokens written")
@@ -105,7 +105,7 @@ class GenerationProgress:
                     self._line_open = True
 
     def end_line(self) -> None:
-        """Ends the line of growing text, if there is one."""
+        """Ends the line of streamed text, if there is one."""
         if self._line_open:
             sys.stderr.write("\n")
             self._line_open = False

@@ -1,4 +1,4 @@
-"""`genir serve`: hands over to the server, which need not be installed with the client."""
+"""`genir serve`: runs the server, which is not installed with the client."""
 
 import typer
 
@@ -13,14 +13,14 @@ genir serve needs {missing}, which is not installed. The server is not part of t
 
 
 def serve(context: typer.Context) -> None:
-    """Start a server. Takes options of its own: genir serve --help."""
+    """Start a server. It has its own options: genir serve --help."""
     try:
         from genir_server.app import run
 
         code = run(list(context.args))
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("genir_server."):
-            raise  # Broken, not missing: installing something is no cure.
+            raise  # The server is installed, but a module of it is missing.
         note(_HOW_TO_INSTALL.format(missing=error.name or "a module"), style="")
         raise typer.Exit(ExitCode.NOT_INSTALLED) from error
     raise typer.Exit(code)

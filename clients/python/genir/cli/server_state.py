@@ -1,4 +1,4 @@
-"""`genir health` and `genir warmup`: how the server is, and making it ready."""
+"""`genir health` and `genir warmup`: shows the server's state, and warms it up."""
 
 import json
 from dataclasses import asdict
@@ -21,21 +21,19 @@ def health(
     *,
     wait_seconds: Annotated[
         float | None,
-        typer.Argument(
-            help="With --wait: longest time to wait. Default 600.", metavar="SECONDS", min=0.001
-        ),
+        typer.Argument(help="Maximum wait with --wait. Default 600.", metavar="SECONDS", min=0.001),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the server is ready, with progress.")
+        bool, typer.Option("--wait", help="Wait until the server is ready, and show progress.")
     ] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Run a short generation through the engine.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="All that is known, as JSON; durations in seconds.")
+        bool, typer.Option("--json", help="Write the whole state as JSON; durations in seconds.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(help="Longest time for the check itself, in seconds.", min=0.001)
+        float, typer.Option(help="Deadline of the check itself in seconds.", min=0.001)
     ] = _HEALTH_TIMEOUT,
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
@@ -45,9 +43,9 @@ def health(
     token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
-    """Tell how the server is. Exits with 0 when it is ready and with 3 when it is not."""
+    """Show the server's state. The exit code is 0 when it is ready and 3 when it is not."""
     if wait_seconds is not None and not wait:
-        msg = "SECONDS is how long to wait; give --wait with it"
+        msg = "SECONDS is the maximum wait and needs --wait"
         raise typer.BadParameter(msg)
     with (
         exit_on_error(),
@@ -64,8 +62,8 @@ def health(
         state: ServerHealth | None = None
         if wait:
             with Spinner("connecting") as spinner:
-                longest = wait_seconds or DEFAULT_READY_TIMEOUT
-                state = client.wait_ready(longest, on_progress=WaitProgress(spinner))
+                max_wait = wait_seconds or DEFAULT_READY_TIMEOUT
+                state = client.wait_ready(max_wait, on_progress=WaitProgress(spinner))
         if state is None or deep:
             state = client.health(deep=deep, timeout=timeout)
     if as_json:
@@ -79,21 +77,21 @@ def health(
 def warmup(
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Generate again although the engine is warm.")
+        bool, typer.Option("--force", help="Generate again even if the engine is warm.")
     ] = False,
     schema: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File with a JSON Schema to keep ready. Repeatable, at most 64.",
+            help="File with a JSON Schema to prepare. Repeatable, up to 64.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Longest time, loading included, in seconds.", min=0.001)
+        float, typer.Option(help="Deadline in seconds, loading included.", min=0.001)
     ] = DEFAULT_READY_TIMEOUT,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no timings on stderr.")
+        bool, typer.Option("--quiet", "-q", help="Write no progress and no timings to stderr.")
     ] = False,
     target: connection.Target = connection.DEFAULT,
     tls: connection.Tls = False,
@@ -105,7 +103,7 @@ def warmup(
 ) -> None:
     """Wait until the model is loaded, warm it up, and print the IR of the warm-up generation.
 
-    Exits with 2 when a schema cannot be used; all else is done all the same.
+    The exit code is 2 when a schema cannot be used. The rest of the warm-up still takes place.
     """
     files = schema or []
     with (
@@ -129,21 +127,21 @@ def warmup(
             raise typer.BadParameter(str(error)) from error
     write_json(result.ir_json)
     if not quiet:
-        done = "was warm already" if result.already_warm else "is warm now"
+        done = "already warm" if result.already_warm else "now warm"
         note(
             f"{result.model}, {result.structured_output_backend}, {done}: "
             f"this call took {seconds(result.elapsed)}, "
             f"the generation {seconds(result.generation_elapsed)}, {tokens(result.usage)}"
         )
-    _tell_schemas(files, result.schemas, quiet=quiet)
+    _report_schemas(files, result.schemas, quiet=quiet)
 
 
-def _tell_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, quiet: bool) -> None:
+def _report_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, quiet: bool) -> None:
     for file, outcome in zip(files, outcomes, strict=False):
         if outcome.reason:
             note(f"error: {file}: {outcome.reason}: {outcome.message}", style="bold red")
         elif not quiet:
-            note(f"{file} is ready as {outcome.schema_digest}")
+            note(f"{file} is prepared, digest {outcome.schema_digest}")
     if any(outcome.reason for outcome in outcomes):
         raise typer.Exit(ExitCode.INVALID)
 

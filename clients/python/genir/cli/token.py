@@ -1,4 +1,4 @@
-"""`genir token`: makes a bearer token and the lines that let a server know it."""
+"""`genir token`: makes a bearer token and its entry in the server's callers file."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ _RANDOM_BYTES = 32
 
 
 class Permission(StrEnum):
-    """What the server may let a caller do."""
+    """The permissions of a caller."""
 
     GENERATE = "generate"
     WARMUP = "warmup"
@@ -25,22 +25,22 @@ class Permission(StrEnum):
 
 
 def token(
-    name: Annotated[str, typer.Argument(help="Name of the caller, as it shows in the log.")],
+    name: Annotated[str, typer.Argument(help="Name of the caller in the server's log.")],
     permission: Annotated[
         list[Permission] | None,
-        typer.Option(help="What the caller may do. Repeatable. Default: generate."),
+        typer.Option(help="A permission of the caller. Repeatable. Default: generate."),
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
-            help="New file for the token, readable by you alone. Default: shown on stderr."
+            help="New file for the token, readable only by you. Default: written to stderr."
         ),
     ] = None,
 ) -> None:
-    """Make a bearer token; print what belongs into the server's callers file.
+    """Make a bearer token, and print its entry for the server's callers file.
 
-    The file (genir serve --auth-file) gets the token's digest only. Append what is printed:
-    genir token ci --token-file ci.token >> callers.toml
+    The entry holds only the token's digest. Append it to the file that genir serve --auth-file
+    names: genir token ci --token-file ci.token >> callers.toml
     """
     if not _NAME.fullmatch(name):
         msg = "must be 1 to 64 letters, digits, '.', '_' or '-'"
@@ -53,7 +53,7 @@ def token(
     key = f'"{name}"' if "." in name else name
     typer.echo(f'[callers.{key}]\ntokens = ["sha256:{digest}"]\npermissions = [{permissions}]\n')
     if token_file is None:
-        note(f"the token, shown only now:\n{made}", style="")
+        note(f"the token, which is not shown again:\n{made}", style="")
 
 
 def _write(path: Path, made: str) -> None:
