@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import grpc
+from google.rpc import code_pb2
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -123,18 +123,13 @@ def _phases(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, floa
         yield "genir.decode", first_token, end.seconds
 
 
-def _code_number(name: str) -> int:
-    number: int = grpc.StatusCode[name].value[0]
-    return number
-
-
 def _attributes(record: CallRecord, end: CallEnd) -> dict[str, AttributeValue]:
     facts = end.facts
     attributes: dict[str, AttributeValue | None] = {
         "rpc.system": "grpc",
         "rpc.service": _SERVICE,
         "rpc.method": record.method,
-        "rpc.grpc.status_code": _code_number(end.code),
+        "rpc.grpc.status_code": code_pb2.Code.Value(end.code),
         "genir.request_id": record.request_id,
         "genir.outcome": end.outcome,
         "genir.schema_digest": facts.get("schema_digest"),
