@@ -261,7 +261,7 @@ class WorkerPool:
         self._all.discard(worker)
 
     async def _spawn(self) -> WorkerProcess:
-        worker = await WorkerProcess.start()
+        worker = await WorkerProcess.start(self._configuration.handler_module)
         self._all.add(worker)
         try:
             async with asyncio.timeout(_START_SECONDS):

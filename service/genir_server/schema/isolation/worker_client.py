@@ -42,8 +42,10 @@ class WorkerProcess:
         self._stderr = stderr
 
     @classmethod
-    async def start(cls) -> WorkerProcess:
+    async def start(cls, label: str = "") -> WorkerProcess:
         """Starts a worker, with a socket as its standard input and output.
+
+        `label` is an argument of its command line, so that process lists show what it is for.
 
         Raises:
             OSError: the process cannot be started.
@@ -57,6 +59,7 @@ class WorkerProcess:
                 # In this thread: a cancelled `to_thread` would leave the process behind.
                 process = start_python(
                     "genir_server.schema.isolation.worker_main",
+                    label,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=stderr,
