@@ -1,7 +1,9 @@
-"""Prints the table of metrics in docs/operations.md, made from the metrics themselves."""
+"""Writes the table of metrics in docs/operations.md, made from the metrics themselves."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 
     from genir_server.schema.preparer import Preparer
 
+PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+HEADER = "| metric | type | labels | meaning |"
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 def metric_families() -> Iterable[Metric]:
-    """Every family of a server that has answered a call and refused one: all have their labels."""
+    """Returns every family after an answered and a refused call, so that all have labels."""
     metrics = Metrics(
         Lifecycle(),
         Admission(AdmissionLimits()),
@@ -47,13 +51,13 @@ def metric_families() -> Iterable[Metric]:
 
 
 def exposed_name(family: Metric) -> str:
-    """The name of a family as Prometheus shows it."""
+    """Returns the name of a family as Prometheus shows it."""
     return family.name + _SUFFIXES.get(family.type, "")
 
 
 def metrics_table() -> str:
-    """The table in Markdown: name, type, labels, meaning."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    """Returns the table in Markdown: name, type, labels, meaning."""
+    rows = [HEADER, "|---|---|---|---|"]
     for family in metric_families():
         labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
         rows.append(
@@ -63,5 +67,12 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
+def write_metrics_table() -> None:
+    """Replaces the table in docs/operations.md."""
+    table = metrics_table()
+    old = re.compile(re.escape(HEADER) + r"\n(?:\|.*\n)*")
+    PAGE.write_text(old.sub(lambda _: table + "\n", PAGE.read_text(), count=1))
+
+
 if __name__ == "__main__":
-    print(metrics_table())
+    write_metrics_table()

@@ -1,1 +1,1 @@
-"""What a server shows of itself: call records, log lines, metrics and traces."""
+"""Observability: call records, and the log, metrics and traces made from them."""

@@ -1,4 +1,4 @@
-"""One line of the log for each call, with the fields that docs/operations.md lists."""
+"""Logs one line per call, with the fields that docs/operations.md lists."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = structlog.get_logger("genir.call")
 
 
 class CallLog:
-    """Writes the line of a call when it ends."""
+    """Logs each call when it ends."""
 
     def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
-        """Nothing yet."""
+        """Does nothing: a call is logged when it ends."""
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
-        """Writes the line."""
+        """Logs the call."""
         # A kubelet or a waiting client calls Health all the time.
         facts = end.facts.keys() - {"trace_id", "caller"}
         routine = record.method == "Health" and end.failure is None and not facts

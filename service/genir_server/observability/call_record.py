@@ -1,6 +1,7 @@
-"""What is known of a call while it runs, and who is told how it ended.
+"""The record of one call, and the interface of its observers.
 
-Any transport fills in a `CallRecord`; the log, metrics and traces stand beside and observe it.
+The transport fills in a `CallRecord`. Log, metrics and traces observe it, so another transport gets
+them by notifying the same observers.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ _QUOTING = frozenset(
         Reason.SCHEMA_TOO_COMPLEX,
     }
 )
-"""Reasons whose messages may quote what the caller sent."""
+"""Reasons whose messages may quote the request."""
 
-_FIELDS_TOLD = 8
+_MAX_LOGGED_FIELDS = 8
 
 
 class CallFacts(TypedDict, total=False):
-    """What may be known of a call beside its method, id, code and duration.
+    """Further fields of a call's log line; docs/operations.md describes them.
 
-    These are fields of its log line (see docs/operations.md); a fact that is not known is left out.
-    Only `input`, `output` and `detail` hold text that a caller wrote or that quotes it.
+    An unknown fact is left out. Only `input`, `output` and `detail` may contain or quote text of a
+    caller.
     """
 
     trace_id: str
@@ -81,7 +82,7 @@ class CallMarks:
 
 @dataclass(slots=True)
 class CallRecord:
-    """What is known of a call while it runs. Times are on the monotonic clock.
+    """The state of a call while it runs. Times are on the monotonic clock.
 
     Attributes:
         method: the name of the method.
@@ -151,7 +152,7 @@ class CallEnd:
 
 
 def call_facts(record: CallRecord, failure: GenirError | None, *, with_text: bool) -> CallFacts:
-    """The fields of a call's log line beside method, request id, code and duration.
+    """Returns the fields of a call's log line beside method, request id, code and duration.
 
     Args:
         record: the record of the call, which has ended.
@@ -194,7 +195,7 @@ def _failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
     if with_text or failure.reason not in _QUOTING:
         facts["detail"] = failure.message
     if failure.fields:
-        facts["fields"] = [each.field for each in failure.fields[:_FIELDS_TOLD]]
+        facts["fields"] = [each.field for each in failure.fields[:_MAX_LOGGED_FIELDS]]
     if failure.failure is not None:
         facts["finish_reason"] = failure.failure.finish_reason
         facts["attempts"] = len(failure.failure.attempts)
@@ -203,14 +204,15 @@ def _failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
 
 
 class CallObserver(Protocol):
-    """Is told of every call. Must be quick, and must not raise."""
+    """Is notified of every call. Must be fast, and must not raise."""
 
     def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
-        """A call came in; nothing is decoded yet.
+        """Called when a call arrives, before its request is decoded.
 
-        `trace_context` holds the caller's W3C Trace Context where it sent one: "traceparent" and
-        "tracestate".
+        Args:
+            record: the record of the call.
+            trace_context: the caller's W3C Trace Context, "traceparent" and "tracestate", if any.
         """
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
-        """A call is over, and its record complete."""
+        """Called when a call has ended and its record is complete."""

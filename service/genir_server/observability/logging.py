@@ -1,6 +1,7 @@
-"""Logging: one pipe for this service, gRPC and vLLM, to standard error.
+"""Configures logging of genir and of Python libraries such as vLLM, to standard error.
 
-JSON lines by default, readable lines on a terminal. Standard output stays empty.
+JSON lines by default, readable lines on a terminal. Native code such as grpc-core writes its own
+lines to standard error, which do not pass through here. Standard output stays empty.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
 
-_MAX_FOREIGN_EVENT = 2_000
+_MAX_FOREIGN_EVENT_CHARACTERS = 2_000
 _ENGINE_STATE = "\n<state>"
 
 
@@ -23,7 +24,12 @@ def configure_logging(
     form: Literal["auto", "json", "console"] = "auto",
     level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> None:
-    """Sends structlog's and the standard library's records to standard error in one form."""
+    """Sends the records of structlog and of the standard library to standard error.
+
+    Args:
+        form: the form of a line; "auto" is "console" on a terminal and "json" elsewhere.
+        level: the lowest level that is logged.
+    """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,7 +43,7 @@ def configure_logging(
         [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # The pretty form prints local variables, and those hold prompts.
+                # The default formatter prints local variables, which may contain prompts.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
@@ -68,10 +74,10 @@ def configure_logging(
 
 
 def _cut_foreign_event(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Leaves out what a library says at length: llguidance quotes the whole schema, for one."""
+    """Shortens long messages of libraries: llguidance, for example, quotes the whole schema."""
     text = str(event.get("event", ""))
     head = text.partition(_ENGINE_STATE)[0]
-    if len(head) > _MAX_FOREIGN_EVENT:
-        head = f"{head[:_MAX_FOREIGN_EVENT]}…"
+    if len(head) > _MAX_FOREIGN_EVENT_CHARACTERS:
+        head = f"{head[:_MAX_FOREIGN_EVENT_CHARACTERS]}…"
     event["event"] = head
     return event

@@ -1,8 +1,7 @@
 """The Prometheus metrics of a server; docs/operations.md lists them.
 
-Counts and histograms are fed by the calls as they end. What has a state (phase, requests in the
-engine, the schema cache) is looked up when somebody asks. No label holds anything that a caller
-could choose.
+Counters and histograms are updated when calls end. State (phase, requests in the engine, schema
+cache) is read at each scrape. No label has a value that a caller can choose.
 """
 
 from __future__ import annotations
@@ -26,11 +25,26 @@ if TYPE_CHECKING:
     from genir_server.schema.preparer import Preparer
     from genir_server.supervision.lifecycle import Lifecycle
 
-_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_WAIT = (*_SHORT, 60, 120, 300, 600)
-_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
-_PER_TOKEN = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
-_GENERATING = ("GenerateIR", "StreamIR")
+_SHORT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_QUEUE_BUCKETS = (*_SHORT_BUCKETS, 60, 120, 300, 600)
+_LONG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
+_PER_TOKEN_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.2,
+    0.5,
+    1,
+)
+_GENERATE_METHODS = ("GenerateIR", "StreamIR")
 _REFUSALS = (
     Reason.OVERLOADED,
     Reason.MODEL_LOADING,
@@ -42,15 +56,15 @@ _REFUSALS = (
 
 
 class Metrics:
-    """Counts calls, and holds the registry with everything.
+    """Observes calls and schema preparation, and holds the registry of all metrics.
 
     Args:
-        lifecycle: the server's phase, and its engine once there is one.
-        admission: counts the calls in flight and those that wait for their turn.
+        lifecycle: the phase of the server, and its engine.
+        admission: counts the calls in flight and in the queue.
         model: name of the model.
-        configured_backend: the structured-output backend asked for; a label until the one in use
-            is known.
-        versions: version numbers of the parts, for `genir_build_info`.
+        configured_backend: the configured structured-output backend; a label value until the
+            backend in use is known.
+        versions: versions of the installed packages, for `genir_build_info`.
     """
 
     def __init__(
@@ -70,77 +84,85 @@ class Metrics:
         self.registry.register(self.state)
         labels = ("model", "backend")
         self._calls = self._counter(
-            "genir_calls", "Calls that ended, by method and status code.", ("method", "code")
+            "genir_calls", "Ended calls, by method and status code.", ("method", "code")
         )
         self._call_seconds = self._histogram(
-            "genir_call_seconds", "Duration of calls, however they ended.", _LONG, ("method",)
+            "genir_call_seconds",
+            "Duration of calls, whatever their outcome.",
+            _LONG_BUCKETS,
+            ("method",),
         )
         self._generations = self._counter(
             "genir_generations",
-            "Calls of GenerateIR and StreamIR by outcome: valid, cancelled, or the reason.",
+            "GenerateIR and StreamIR calls by outcome: valid, cancelled, or the error reason.",
             (*labels, "outcome"),
         )
         self._refusals = self._counter(
-            "genir_refusals", "Calls that were not let in, by reason.", ("reason",)
+            "genir_refusals",
+            "Calls that the server refused or dropped, by error reason.",
+            ("reason",),
         )
         for reason in _REFUSALS:
             self._refusals.labels(reason.value.lower())
         self._generation_seconds = self._histogram(
-            "genir_generation_seconds", "Duration of generations that gave a valid IR.", _LONG
+            "genir_generation_seconds", "Duration of generations with a valid IR.", _LONG_BUCKETS
         )
         self._first_token = self._histogram(
-            "genir_time_to_first_token_seconds", "From arrival to the first token.", _LONG
+            "genir_time_to_first_token_seconds",
+            "Time from the arrival of a call to its first token (TTFT).",
+            _LONG_BUCKETS,
         )
         self._per_token = self._histogram(
             "genir_time_per_output_token_seconds",
-            "Time per token after the first, of generations that gave a valid IR.",
-            _PER_TOKEN,
+            "Time per token after the first, of generations with a valid IR.",
+            _PER_TOKEN_BUCKETS,
         )
         self._queue = self._histogram(
             "genir_queue_seconds",
-            "Wait for the first step, in the server's queue and in the engine's.",
-            _WAIT,
+            "Time until the first engine step, in the queues of server and engine.",
+            _QUEUE_BUCKETS,
         )
         self._prompt_tokens = self._counter(
-            "genir_prompt_tokens", "Tokens of prompts that were accepted, each counted once."
+            "genir_prompt_tokens", "Prompt tokens of accepted calls, counted once per call."
         )
         self._cached_tokens = self._counter(
             "genir_cached_prompt_tokens",
-            "Prompt tokens that the engine's cache held, of all attempts.",
+            "Prompt tokens found in the prefix cache, over all attempts.",
         )
         self._completion_tokens = self._counter(
-            "genir_completion_tokens", "Tokens that the model wrote, kept or not."
+            "genir_completion_tokens", "Tokens generated, whether their call succeeded or not."
         )
         self._attempts = self._counter(
-            "genir_attempts", "Attempts of generations that came to an end of their own."
+            "genir_attempts",
+            "Attempts of generations that ended with a result or a failed verification.",
         )
         self._schema_seconds = Histogram(
             "genir_schema_preparation_seconds",
-            "Time to check and compile a schema that was not known.",
-            buckets=_SHORT,
+            "Time to prepare an uncached schema.",
+            buckets=_SHORT_BUCKETS,
             registry=self.registry,
         )
         self._compile_seconds = Histogram(
             "genir_schema_compile_seconds",
-            "Processor time of compiling its grammar.",
-            buckets=_SHORT,
+            "CPU time to compile the grammar of an uncached schema.",
+            buckets=_SHORT_BUCKETS,
             registry=self.registry,
         )
 
     def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
-        """Nothing: calls are counted when they end."""
+        """Does nothing: calls are counted when they end."""
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
-        """Counts a call."""
+        """Updates the metrics with an ended call."""
         self._calls.labels(record.method, end.code).inc()
         self._call_seconds.labels(record.method).observe(end.seconds)
         if end.failure is not None and end.failure.reason in _REFUSALS:
             self._refusals.labels(end.failure.reason.value.lower()).inc()
-        if record.method in _GENERATING:
+        if record.method in _GENERATE_METHODS:
             self._count_generation(record, end)
 
     def schema_prepared(self, seconds: float, compile_seconds: float) -> None:
-        """Counts a schema that was prepared: seconds in all, and of compiling its grammar."""
+        """Records the preparation of a schema: total seconds and compile CPU seconds."""
         self._schema_seconds.observe(seconds)
         self._compile_seconds.observe(compile_seconds)
 
@@ -189,12 +211,12 @@ class Metrics:
 
 
 class StateCollector(Collector):
-    """What the server is like at the moment it is asked, from another thread too.
+    """Reads the state of the server at each scrape, which may happen in another thread.
 
     Args:
-        lifecycle: the server's phase, and its engine once there is one.
-        admission: counts the calls in flight and those that wait for their turn.
-        versions: version numbers of the parts.
+        lifecycle: the phase of the server, and its engine.
+        admission: counts the calls in flight and in the queue.
+        versions: versions of the installed packages.
     """
 
     def __init__(
@@ -206,24 +228,26 @@ class StateCollector(Collector):
         self._phase = lifecycle.phase
         self._restarts = 0
         self.preparer: Preparer | None = None
-        lifecycle.listen(self._follow)
+        lifecycle.listen(self._count_restart)
 
-    def _follow(self) -> None:
+    def _count_restart(self) -> None:
         before, self._phase = self._phase, self._lifecycle.phase
         self._restarts += self._phase is Phase.RESTARTING is not before
 
     def collect(self) -> Iterable[Metric]:
-        """Every family, those without a value yet too, so that their names are known."""
-        yield InfoMetricFamily("genir_build", "Versions of the parts.", self._versions)
+        """Returns every family, also those without a value yet, so that their names are known."""
+        yield InfoMetricFamily(
+            "genir_build", "Versions of genir and its engine packages.", self._versions
+        )
         phases = GaugeMetricFamily(
-            "genir_phase", "1 for the phase the server is in, else 0.", labels=["phase"]
+            "genir_phase", "1 for the current phase of the server, else 0.", labels=["phase"]
         )
         for phase in Phase:
             phases.add_metric([phase.value], float(phase is self._lifecycle.phase))
         yield phases
         yield GaugeMetricFamily(
             "genir_calls_in_flight",
-            "Generate calls under way, whatever they wait for.",
+            "Generate calls in flight: in preparation, queued and running.",
             self._admission.in_flight,
         )
         yield from self._engine()
@@ -231,14 +255,15 @@ class StateCollector(Collector):
 
     def _engine(self) -> Iterable[Metric]:
         running = GaugeMetricFamily(
-            "genir_engine_requests_running", "Requests the engine works on."
+            "genir_engine_requests_running", "Requests running in the engine."
         )
         waiting = GaugeMetricFamily(
             "genir_engine_requests_waiting",
-            "Requests that wait for it, in the server's queue and in its own.",
+            "Requests queued, in the server and in the engine.",
         )
         stepped = GaugeMetricFamily(
-            "genir_engine_last_step_timestamp_seconds", "Unix time of the engine's last step."
+            "genir_engine_last_step_timestamp_seconds",
+            "Unix time of the last finished engine step.",
         )
         engine = self._lifecycle.engine
         if engine is not None:
@@ -250,23 +275,23 @@ class StateCollector(Collector):
         yield from (running, waiting, stepped)
         yield CounterMetricFamily(
             "genir_engine_restarts",
-            "Times that the engine was lost and another one was to take its place.",
+            "Restarts of the engine after it died or stalled.",
             self._restarts,
         )
 
     def _schema(self) -> Iterable[Metric]:
         lookups = CounterMetricFamily(
             "genir_schema_lookups",
-            "Schemas asked for: hit, miss, or coalesced with one being prepared.",
+            "Lookups in the schema cache: hit, miss, or coalesced with a preparation in progress.",
             labels=["result"],
         )
         refused = CounterMetricFamily(
-            "genir_schema_refusals", "Schemas that were refused, by reason.", labels=["reason"]
+            "genir_schema_refusals", "Refused schemas, by error reason.", labels=["reason"]
         )
-        evictions = CounterMetricFamily("genir_schema_evictions", "Schemas forgotten for room.")
+        evictions = CounterMetricFamily("genir_schema_evictions", "Schemas evicted from the cache.")
         workers = CounterMetricFamily(
             "genir_schema_worker_faults",
-            "Schemas whose process crashed or took too long.",
+            "Schemas whose worker process crashed or timed out.",
             labels=["kind"],
         )
         if self.preparer is not None:

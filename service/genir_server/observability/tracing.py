@@ -1,11 +1,11 @@
-"""OpenTelemetry traces of calls: a span for the call, and below it what it spent its time on.
+"""OpenTelemetry traces: one span per call, with child spans for its stages.
 
-The caller's trace goes on here if it sends W3C Trace Context. A span holds no text of a prompt, an
-output or a schema. The spans below are made when the call ends, from the times in its record, so
-that an event of a stream costs nothing.
+A caller that sends W3C Trace Context sees the spans in its own trace. A span contains no text of a
+prompt, an output or a schema. The child spans are made when the call ends, from the times in its
+record, so tracing costs nothing per streamed event.
 
-Needs the extra `otel`. Headers, certificates and sampling are set by OpenTelemetry's own variables,
-`OTEL_EXPORTER_OTLP_HEADERS` and the like.
+Needs the extra `otel`. Headers, certificates and sampling follow OpenTelemetry's environment
+variables, such as `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from genir_server.observability.call_record import CallEnd, CallRecord
 
 _SERVICE = "genir.v1.IRService"
-_SERVER_FAULTS = {"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN"}
+_ERROR_CODES = {"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN"}
 _EXPORT_SECONDS = 3.0
 
 
 class CallTracing:
-    """Makes the spans of every call but Health and sends them to a collector.
+    """Makes spans of every call but Health and sends them to a collector.
 
     Args:
-        endpoint: where OTLP over gRPC is received, such as ``http://127.0.0.1:4317``; anything but
-            ``http://`` is reached over TLS.
-        version: this service's version, an attribute of the resource.
+        endpoint: a collector's OTLP/gRPC endpoint, such as ``http://127.0.0.1:4317``. Any other
+            scheme than ``http://`` uses TLS.
+        version: the version of genir, an attribute of the resource.
     """
 
     def __init__(self, endpoint: str, version: str) -> None:
@@ -58,7 +58,7 @@ class CallTracing:
         self._spans: dict[int, tuple[Span, int]] = {}
 
     def call_began(self, record: CallRecord, trace_context: Mapping[str, str]) -> None:
-        """Opens the span of a call, below the caller's if it has one."""
+        """Starts the span of a call, as a child of the caller's span if there is one."""
         if record.method == "Health":
             return
         began = time.time_ns()
@@ -72,7 +72,7 @@ class CallTracing:
         self._spans[id(record)] = span, began
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
-        """Closes the span of a call and adds what is below it."""
+        """Ends the span of a call and adds its child spans."""
         opened = self._spans.pop(id(record), None)
         if opened is None:
             return
@@ -80,10 +80,10 @@ class CallTracing:
         ended = began + round(end.seconds * 1e9)
         if span.is_recording():
             span.set_attributes(_attributes(record, end))
-            if end.code in _SERVER_FAULTS:
+            if end.code in _ERROR_CODES:
                 span.set_status(Status(StatusCode.ERROR, end.outcome))
             context = set_span_in_context(span)
-            for name, start, finish in _phases(record, end):
+            for name, start, finish in _stages(record, end):
                 child = self._tracer.start_span(
                     name, context=context, start_time=began + round(start * 1e9)
                 )
@@ -91,13 +91,13 @@ class CallTracing:
         span.end(ended)
 
     def close(self) -> None:
-        """Sends what is left. Blocks, for seconds if the collector does not answer."""
+        """Sends the remaining spans. Blocks for seconds if the collector does not answer."""
         self._provider.force_flush(round(_EXPORT_SECONDS * 1000))
         self._provider.shutdown()
 
 
-def _phases(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, float]]:
-    """Name, begin and end of what a call went through, in seconds since it began."""
+def _stages(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, float]]:
+    """Name, start and end of each stage of a call, in seconds since it began."""
     marks, facts = record.marks, end.facts
 
     def since(mark: float) -> float:
@@ -115,7 +115,7 @@ def _phases(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, floa
     yield "genir.schema", admitted, schema_ready
     yield "genir.prompt", schema_ready, queued
     first_token = end.seconds if marks.first_token is None else since(marks.first_token)
-    # Until it is over the engine tells nothing, and what is known is the wait before it.
+    # Only a completed call knows its time in the engine's queue; others, that in the server's.
     scheduled = min(first_token, max(accepted, queued + facts.get("queue_seconds", 0.0)))
     yield "genir.queue", queued, scheduled
     yield "genir.prefill", scheduled, first_token

