@@ -1,6 +1,6 @@
-"""The examples and commands of docs/client.md run as they stand against the embedded model.
+"""What docs/client.md says about errors, deadlines and commands holds with a real server.
 
-A program that only has to run is not asserted on; what the page says of an outcome is.
+test_docs_examples.py runs every Python example. This module checks the documented outcomes.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def test_command_line_examples_succeed(embedded_server: ServerProcess, tmp_path:
 def test_deadline_leaves_text_but_no_usage(embedded_server: ServerProcess) -> None:
     essay = {
         "type": "object",
-        "properties": {"text": {"type": "string", "minLength": 20_000}},
+        "properties": {"text": {"type": "string", "minLength": 10_000}},
         "required": ["text"],
     }
     with (
         IRClient(embedded_server.target) as client,
         pytest.raises(DeadlineExceededError) as raised,
     ):
-        client.generate("Write an essay.", schema=essay, timeout=10, max_tokens=7_000)
+        client.generate("Write an essay.", schema=essay, timeout=5, max_tokens=3_900)
     assert raised.value.raw_output.startswith('{"text"')
     assert raised.value.usage is None

@@ -22,7 +22,7 @@ def server() -> Iterator[ContractServer]:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Caller]]:
-    """Makes a client of either kind from the arguments of its constructor; closes it at the end."""
+    """Makes a client of each kind from constructor arguments, and closes it after the test."""
     callers: list[Caller] = []
 
     def make(*arguments: Any, **options: Any) -> Caller:

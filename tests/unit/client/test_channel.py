@@ -1,4 +1,4 @@
-"""Targets and the behaviour of channels."""
+"""Targets and channel options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genir._channel import grpc_target, options_of_channel
         (["[::1]:1", "[fe80::2]:2"], "ipv6:[::1]:1,[fe80::2]:2"),
     ],
 )
-def test_targets_in_the_notation_of_grpc(target: str | list[str], expected: str) -> None:
+def test_targets_become_grpc_targets(target: str | list[str], expected: str) -> None:
     assert grpc_target(target) == expected
 
 
@@ -33,12 +33,12 @@ def test_targets_in_the_notation_of_grpc(target: str | list[str], expected: str)
         (["127.0.0.1:1", "[::1]:2"], "all IPv4 or all IPv6"),
     ],
 )
-def test_targets_that_cannot_be_expressed(target: str | list[str], word: str) -> None:
+def test_target_that_grpc_cannot_express_is_refused(target: str | list[str], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         grpc_target(target)
 
 
-def test_health_is_checked_only_where_there_is_another_server_to_go_to() -> None:
+def test_channel_checks_health_only_with_round_robin() -> None:
     def config(*, round_robin: bool) -> dict[str, object]:
         options = dict(options_of_channel("a:1", round_robin=round_robin, extra=()))
         loaded: dict[str, object] = json.loads(str(options["grpc.service_config"]))
@@ -59,12 +59,12 @@ def test_health_is_checked_only_where_there_is_another_server_to_go_to() -> None
         ("localhost.example:1", 1),
     ],
 )
-def test_no_proxy_stands_between_this_machine_and_itself(target: str, proxy: int) -> None:
+def test_loopback_targets_bypass_the_proxy(target: str, proxy: int) -> None:
     options = dict(options_of_channel(target, round_robin=False, extra=()))
     assert options["grpc.enable_http_proxy"] == proxy
 
 
-def test_options_of_the_caller_win() -> None:
+def test_options_of_the_caller_override_the_defaults() -> None:
     extra = [("grpc.max_receive_message_length", 1)]
     options = options_of_channel("a:1", round_robin=False, extra=extra)
     assert dict(options)["grpc.max_receive_message_length"] == 1

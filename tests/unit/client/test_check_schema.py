@@ -1,4 +1,4 @@
-"""`check_schema`, and the schemas of a warm-up."""
+"""`check_schema`, and the schemas of `warmup`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.client_adapters import Caller
 
 
-async def test_a_check_has_everything_the_server_said(
+async def test_check_holds_every_field_of_the_response(
     caller: Caller, server: ContractServer
 ) -> None:
     server.service.checks = deque([checked])
@@ -58,7 +58,7 @@ async def test_a_check_has_everything_the_server_said(
     assert (check.schema_shown, check.request_id) == (SchemaShown.FULL, "r-3")
 
 
-async def test_a_check_of_a_digest_or_of_the_builtin_schema(
+async def test_check_of_a_digest_or_of_the_built_in_schema(
     caller: Caller, server: ContractServer
 ) -> None:
     server.service.checks = deque([checked])
@@ -78,7 +78,7 @@ async def test_a_check_of_a_digest_or_of_the_builtin_schema(
         (grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND", NotFoundError),
     ],
 )
-async def test_a_schema_that_cannot_be_used_is_told_like_that_of_a_generate_call(
+async def test_unusable_schema_raises_the_error_of_a_generate_call(
     caller: Caller,
     server: ContractServer,
     code: grpc.StatusCode,
@@ -94,7 +94,7 @@ async def test_a_schema_that_cannot_be_used_is_told_like_that_of_a_generate_call
     assert (raised.value.reason, raised.value.metadata["limit"]) == (reason, "nodes")
 
 
-async def test_a_warmup_takes_schemas_of_every_kind_and_tells_of_each(
+async def test_warmup_takes_schemas_of_every_kind_and_reports_each(
     caller: Caller, server: ContractServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "a.json"
@@ -124,6 +124,6 @@ async def test_a_warmup_takes_schemas_of_every_kind_and_tells_of_each(
     )
 
 
-async def test_the_builtin_schema_needs_no_warming(caller: Caller) -> None:
+async def test_warmup_refuses_none_as_a_schema(caller: Caller) -> None:
     with pytest.raises(TypeError, match="None"):
         await caller.warmup(schemas=[None])

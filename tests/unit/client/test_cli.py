@@ -1,4 +1,4 @@
-"""The command line: what goes to stdout, what to stderr, and the exit codes."""
+"""Output and exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def last_spec(server: ContractServer) -> generation_pb2.GenerationSpec:
     return request.spec
 
 
-def test_a_pipe_gets_the_exact_ir_and_nothing_else(server: ContractServer) -> None:
+def test_pipe_gets_only_the_exact_ir(server: ContractServer) -> None:
     ir = '{"name":"größe","n":1e+30}'
     server.script(success(ir))
     done = subprocess.run(
@@ -69,7 +69,7 @@ def test_a_pipe_gets_the_exact_ir_and_nothing_else(server: ContractServer) -> No
     assert "uniqueItems checked after decoding" in stderr
 
 
-def test_a_terminal_gets_it_indented_and_without_control_characters(
+def test_terminal_gets_indented_ir_without_control_characters(
     server: ContractServer,
 ) -> None:
     server.script(success('{"a":"\x9b31m","b":[1]}'))
@@ -83,7 +83,7 @@ def test_quiet_leaves_stderr_empty(server: ContractServer) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, '{"a":1}\n', "")
 
 
-def test_stream_shows_the_text_on_stderr_while_it_grows(server: ContractServer) -> None:
+def test_stream_writes_the_text_of_each_attempt_to_stderr(server: ContractServer) -> None:
     server.script(
         play(
             accepted(),
@@ -103,7 +103,7 @@ def test_stream_shows_the_text_on_stderr_while_it_grows(server: ContractServer) 
     assert lines[2] == '{ "a": 1 }'
 
 
-def test_the_prompt_comes_from_stdin_or_a_file(server: ContractServer, tmp_path: Path) -> None:
+def test_prompt_is_read_from_stdin_or_a_file(server: ContractServer, tmp_path: Path) -> None:
     assert run("generate", server=server, stdin="from\nstdin\n").exit_code == 0
     assert last_spec(server).prompt == "from\nstdin"
     assert run("generate", "-", server=server, stdin="again").exit_code == 0
@@ -187,7 +187,7 @@ TRUNCATED = Refusal(grpc.StatusCode.OUT_OF_RANGE, "TRUNCATED")
     ],
     ids=lambda value: value.reason if isinstance(value, Refusal) else "",
 )
-def test_a_failure_is_explained_and_has_its_exit_code(
+def test_failure_has_an_explanation_and_an_exit_code(
     server: ContractServer, refusal: Refusal, code: int
 ) -> None:
     server.script(refused(refusal))
@@ -198,7 +198,7 @@ def test_a_failure_is_explained_and_has_its_exit_code(
     assert "request id r-refused" in result.stderr
 
 
-def test_a_refused_field_is_named(server: ContractServer) -> None:
+def test_invalid_field_is_named(server: ContractServer) -> None:
     refusal = Refusal(
         grpc.StatusCode.INVALID_ARGUMENT,
         "INVALID_FIELD",
@@ -210,7 +210,7 @@ def test_a_refused_field_is_named(server: ContractServer) -> None:
     assert "spec.temperature: must be 0 to 2" in result.stderr
 
 
-def test_raw_output_shows_what_the_model_wrote(server: ContractServer) -> None:
+def test_raw_output_shows_the_models_text(server: ContractServer) -> None:
     server.script(play(accepted(), started(), delta('{"a": "unfini'), refusal=TRUNCATED))
     result = run("generate", "hello", server=server)
     assert "--raw-output shows the model's text (13 characters)" in result.stderr
@@ -234,33 +234,33 @@ def test_raw_output_shows_what_the_model_wrote(server: ContractServer) -> None:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_wrong_usage_is_2(arguments: list[str], word: str) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str], word: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert word in result.stderr
 
 
-def test_a_prompt_that_is_not_utf8_is_2() -> None:
+def test_prompt_that_is_not_utf8_exits_with_2() -> None:
     result = CliRunner().invoke(app, ["generate"], input=b"\xff\xfe")
     assert result.exit_code == 2
     assert "UTF-8" in result.stderr
 
 
-def test_nobody_listening_is_3() -> None:
+def test_refused_connection_exits_with_3() -> None:
     with ContractServer() as gone:
         target = gone.target
     for command in (["generate", "hello"], ["health"], ["version"]):
         assert run(*command, "--target", target).exit_code == 3
 
 
-def test_the_timeout_is_5(server: ContractServer) -> None:
+def test_deadline_exits_with_5(server: ContractServer) -> None:
     server.script(play(accepted(), hang=True))
     result = run("generate", "hello", "--timeout", "0.3", server=server)
     assert result.exit_code == 5
     assert "deadline of 0.3 s" in result.stderr
 
 
-def test_control_c_is_quiet_cancels_the_call_and_is_130(server: ContractServer) -> None:
+def test_control_c_cancels_the_call_and_exits_with_130(server: ContractServer) -> None:
     arrived = threading.Event()
 
     def script(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
@@ -273,7 +273,7 @@ def test_control_c_is_quiet_cancels_the_call_and_is_130(server: ContractServer) 
         [*COMMAND, "generate", "hello", "--target", server.target],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # As in a terminal: whoever runs the tests in a shell's background ignores the signal.
+        # As in a terminal. A process that a shell runs in the background ignores the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
@@ -286,7 +286,7 @@ def test_control_c_is_quiet_cancels_the_call_and_is_130(server: ContractServer) 
     assert server.calls[0].ended.wait(5)
 
 
-def test_health_is_0_when_ready_and_3_when_not(server: ContractServer) -> None:
+def test_health_exits_with_0_when_ready_and_3_when_not(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
     result = run("health", server=server)
     assert result.exit_code == 3
@@ -297,14 +297,14 @@ def test_health_is_0_when_ready_and_3_when_not(server: ContractServer) -> None:
     assert "vllm 0.32.0" in result.stdout
 
 
-def test_health_as_json(server: ContractServer) -> None:
+def test_health_json_holds_the_whole_state(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_READY)
-    told = json.loads(run("health", "--json", "--deep", server=server).stdout)
-    assert told["ready"] is True
-    assert told["phase"] == "ready"
-    assert told["uptime"] == 1.5
-    assert told["versions"]["genir"] == "0.9.1"
-    assert told["ir_json"] == "{}"
+    state = json.loads(run("health", "--json", "--deep", server=server).stdout)
+    assert state["ready"] is True
+    assert state["phase"] == "ready"
+    assert state["uptime"] == 1.5
+    assert state["versions"]["genir"] == "0.9.1"
+    assert state["ir_json"] == "{}"
 
 
 def test_health_waits_and_shows_the_phases(server: ContractServer) -> None:
@@ -320,14 +320,14 @@ def test_health_waits_and_shows_the_phases(server: ContractServer) -> None:
     assert shown == ["loading model", "warming up", "ready"]
 
 
-def test_a_terminal_shows_the_phase_in_place(server: ContractServer) -> None:
+def test_terminal_shows_the_phase_in_place(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)
     code, shown = run_in_terminal("health", "--wait", "--target", server.target, term="xterm")
     assert code == 0
     assert "loading model (0 s): busy [/with] it\r" in shown
 
 
-def test_health_waits_no_longer_than_it_is_told(server: ContractServer) -> None:
+def test_health_wait_ends_at_its_maximum(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_LOADING_MODEL)
     result = run("health", "--wait", "0.2", server=server)
     assert result.exit_code == 3
@@ -351,13 +351,13 @@ def test_warmup_waits_and_prints_its_ir(server: ContractServer) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_schema_prints_the_built_in_one() -> None:
+def test_schema_prints_the_built_in_schema() -> None:
     result = run("schema")
     assert result.exit_code == 0
     assert result.stdout == builtin_ir_schema_text()
 
 
-def test_version_tells_those_of_a_server_when_asked(server: ContractServer) -> None:
+def test_version_with_a_target_prints_the_servers_versions(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_READY)
     alone = run("version")
     assert alone.stdout.startswith("genir ")
@@ -366,7 +366,7 @@ def test_version_tells_those_of_a_server_when_asked(server: ContractServer) -> N
     assert "server genir 0.9.1\nserver vllm 0.32.0\n" in both.stdout
 
 
-def test_serve_hands_its_arguments_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_passes_its_arguments_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     handed: list[list[str]] = []
 
     def fake_run(argv: list[str]) -> int:
@@ -397,7 +397,7 @@ main()
 
 
 @pytest.mark.parametrize("missing", ["genir_server", "structlog"])
-def test_serve_says_what_to_install(missing: str) -> None:
+def test_serve_names_what_to_install(missing: str) -> None:
     program = SERVE_WITHOUT.format(missing=missing)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 7
@@ -408,12 +408,12 @@ def test_serve_says_what_to_install(missing: str) -> None:
     assert "Traceback" not in stderr
 
 
-def test_help_tells_the_exit_codes() -> None:
+def test_help_lists_the_exit_codes() -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert "130  interrupted with Ctrl-C" in result.stdout
     assert run("generate", "--help").exit_code == 0
 
 
-def test_text_for_a_terminal_cannot_steer_it() -> None:
+def test_terminal_safe_replaces_control_characters() -> None:
     assert terminal_safe("a\x1b[2J\x9b1m\r\n\tb") == "a\ufffd[2J\ufffd1m\ufffd\n\tb"

@@ -29,15 +29,15 @@ def checking(server: ContractServer) -> ContractServer:
     return server
 
 
-def test_a_pipe_gets_json_and_a_person_the_report(checking: ContractServer) -> None:
+def test_stdout_gets_json_and_stderr_the_report(checking: ContractServer) -> None:
     done = run("check-schema", "-", server=checking, stdin='{"uniqueItems": true}\n')
     assert done.exit_code == 0
     assert last_check(checking).json_schema == '{"uniqueItems": true}\n'
-    told = json.loads(done.stdout)
-    assert told["coverage"] == "checked"
-    assert told["compile_elapsed"] == 0.004
-    assert told["schema_notices"][0]["pointer"] == "/uniqueItems"
-    assert told["limits"][0] == {"name": "nodes", "max": 50_000, "value": 40_000}
+    report = json.loads(done.stdout)
+    assert report["coverage"] == "checked"
+    assert report["compile_elapsed"] == 0.004
+    assert report["schema_notices"][0]["pointer"] == "/uniqueItems"
+    assert report["limits"][0] == {"name": "nodes", "max": 50_000, "value": 40_000}
     for said in (
         "sha256:ab, draft 2020-12",
         "checked after decoding: uniqueItems at /uniqueItems: the engine cannot compare items",
@@ -58,7 +58,7 @@ def test_quiet_leaves_only_the_json(checking: ContractServer) -> None:
     assert last_check(checking).WhichOneof("schema") is None
 
 
-def test_a_terminal_gets_the_report_and_on_demand_json(
+def test_terminal_gets_the_report_or_json_with_the_option(
     checking: ContractServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "s.json"
@@ -73,12 +73,12 @@ def test_a_terminal_gets_the_report_and_on_demand_json(
     assert '"coverage": "checked"' in shown
 
 
-def test_a_digest_can_be_asked_about(checking: ContractServer) -> None:
+def test_digest_can_be_checked(checking: ContractServer) -> None:
     assert run("check-schema", "--schema-digest", "sha256:cd", server=checking).exit_code == 0
     assert last_check(checking).schema_digest == "sha256:cd"
 
 
-def test_a_schema_that_cannot_be_used_is_2_and_explained(server: ContractServer) -> None:
+def test_unusable_schema_is_explained_and_exits_with_2(server: ContractServer) -> None:
     def refuse(call: Call) -> ir_service_pb2.CheckSchemaResponse:
         Refusal(
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -97,7 +97,7 @@ def test_a_schema_that_cannot_be_used_is_2_and_explained(server: ContractServer)
 @pytest.mark.parametrize(
     "arguments", [["missing.json"], ["-", "--schema-digest", "sha256:ab"], ["not-utf8"]]
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     checking: ContractServer,
     arguments: list[str],
     tmp_path: Path,
@@ -110,7 +110,7 @@ def test_wrong_usage_is_2(
     assert checking.calls == []
 
 
-def test_a_warmup_tells_of_its_schemas_and_is_2_when_one_cannot_be_used(
+def test_warmup_reports_each_schema_and_exits_with_2_for_an_unusable_one(
     server: ContractServer, tmp_path: Path
 ) -> None:
     def warm(call: Call) -> ir_service_pb2.WarmupResponse:

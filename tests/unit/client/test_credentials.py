@@ -1,4 +1,4 @@
-"""Tokens and certificates as the client and its command line send them."""
+"""Tokens and certificates of the client and its command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tests.support.client_adapters import Caller
 
 
-async def test_the_token_goes_along(server: ContractServer, connect: Callable[..., Caller]) -> None:
+async def test_token_is_sent_as_a_bearer_token(
+    server: ContractServer, connect: Callable[..., Caller]
+) -> None:
     server.script(success("{}"))
     await connect(server.target, token="secret").generate("hi")  # noqa: S106 - a test's.
     assert server.service.calls[-1].metadata["authorization"] == "Bearer secret"
@@ -34,19 +36,19 @@ async def test_the_token_goes_along(server: ContractServer, connect: Callable[..
     ["10.0.0.1:50051", "example.org:443", "dns:///localhost.example.org:1", "127.0.0.1.evil:1"],
 )
 @pytest.mark.parametrize("kind", [IRClient, AsyncIRClient])
-def test_a_token_does_not_leave_the_machine_in_the_clear(kind: Any, target: str) -> None:
-    with pytest.raises(ValueError, match="unencrypted") as told:
+def test_token_does_not_cross_a_network_unencrypted(kind: Any, target: str) -> None:
+    with pytest.raises(ValueError, match="unencrypted") as raised:
         kind(target, token="hush-hush")  # noqa: S106
-    assert "hush-hush" not in str(told.value)
+    assert "hush-hush" not in str(raised.value)
     kind(target, token="hush-hush", allow_insecure_token=True)  # noqa: S106
     kind(target, token="hush-hush", credentials=tls_credentials())  # noqa: S106
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
-def test_a_token_that_no_header_holds_is_refused_unquoted(token: str) -> None:
-    with pytest.raises(ValueError, match="printable") as told:
+def test_invalid_token_is_refused_without_quoting_it(token: str) -> None:
+    with pytest.raises(ValueError, match="printable") as raised:
         IRClient("127.0.0.1:1", token=token)
-    assert token not in str(told.value)
+    assert token not in str(raised.value)
 
 
 async def test_environment_names_target_and_token(
@@ -67,9 +69,9 @@ def test_environment_token_does_not_cross_a_network_unencrypted(
     kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENIR_TOKEN", "hush-hush")
-    with pytest.raises(ValueError, match="unencrypted") as told:
+    with pytest.raises(ValueError, match="unencrypted") as raised:
         kind("example.org:443")
-    assert "hush-hush" not in str(told.value)
+    assert "hush-hush" not in str(raised.value)
 
 
 def test_empty_token_file_is_refused(tmp_path: Path) -> None:
@@ -79,12 +81,12 @@ def test_empty_token_file_is_refused(tmp_path: Path) -> None:
         connect_cli("127.0.0.1:1", token_file=empty)
 
 
-def test_certificate_and_key_go_together(tmp_path: Path) -> None:
+def test_certificate_without_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="together"):
         tls_credentials(cert=tmp_path / "c")
 
 
-async def test_the_command_line_has_it_all(tmp_path: Path) -> None:
+async def test_command_line_sends_certificate_and_token(tmp_path: Path) -> None:
     import asyncio
 
     authority = Authority()
@@ -124,7 +126,7 @@ async def test_the_command_line_has_it_all(tmp_path: Path) -> None:
     assert "other-token" not in wrong.stderr + wrong.stdout
 
 
-async def test_the_exception_says_who_is_not_let_in(tmp_path: Path) -> None:
+async def test_exception_says_why_the_caller_is_not_authorized(tmp_path: Path) -> None:
     callers = tmp_path / "callers.toml"
     callers.write_text(f'[callers.a]\ntokens = ["{digest("t")}"]\npermissions = ["warmup"]\n')
     async with serving(auth_file=callers) as served:

@@ -1,4 +1,4 @@
-"""Reasons and the exceptions that stand for them."""
+"""Error reasons, exceptions and exit codes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_exit_code_has_a_meaning() -> None:
             )
 
 
-def test_an_error_reads_well_and_survives_pickling() -> None:
+def test_error_has_a_readable_text_and_can_be_pickled() -> None:
     details = ErrorDetails(
         reason=ErrorReason.SCHEMA_NOT_FOUND,
         message="send the text",
@@ -87,5 +87,5 @@ def test_an_error_reads_well_and_survives_pickling() -> None:
     assert (error.violations, error.usage, error.attempts) == ((), None, ())
 
 
-def test_a_schema_error_is_an_invalid_request() -> None:
+def test_schema_error_is_an_invalid_request_error() -> None:
     assert issubclass(SchemaError, errors.InvalidRequestError)

@@ -1,4 +1,4 @@
-"""What `generate` and `stream` send, give back and raise."""
+"""Requests, results and errors of `generate` and `stream`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def spec_of(server: ContractServer) -> generation_pb2.GenerationSpec:
     return request.spec
 
 
-async def test_the_result_has_everything_the_server_said(caller: Caller) -> None:
+async def test_result_holds_every_field_of_the_response(caller: Caller) -> None:
     result = await caller.generate("add two numbers")
     assert result.value == {"a": 1}
     assert result.ir_json == '{"a":1}'
@@ -97,7 +97,7 @@ async def test_the_result_has_everything_the_server_said(caller: Caller) -> None
     assert (notice.keyword, notice.pointer) == ("uniqueItems", "/properties/a")
 
 
-async def test_the_request_and_its_metadata_and_deadline_arrive(
+async def test_server_receives_request_metadata_and_deadline(
     server: ContractServer, connect: Callable[..., Caller]
 ) -> None:
     caller = connect(server.target, timeout=50, metadata={"authorization": "Bearer t"})
@@ -114,7 +114,7 @@ async def test_the_request_and_its_metadata_and_deadline_arrive(
     assert 5 < server.calls[-1].time_remaining < 8
 
 
-async def test_only_a_stream_asks_for_a_delta_per_token(
+async def test_generate_requests_coarse_deltas_and_stream_the_servers_default(
     caller: Caller, server: ContractServer
 ) -> None:
     def asked() -> int | None:
@@ -130,12 +130,12 @@ async def test_only_a_stream_asks_for_a_delta_per_token(
     assert asked() == 5
 
 
-async def test_every_call_has_a_deadline(caller: Caller, server: ContractServer) -> None:
+async def test_default_deadline_is_two_minutes(caller: Caller, server: ContractServer) -> None:
     await caller.generate("hello")
     assert 100 < server.calls[-1].time_remaining < 122
 
 
-async def test_a_model_class_gives_the_schema_and_the_type_of_the_value(
+async def test_model_class_sets_schema_and_type_of_value(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(success('{"x":1,"y":2}'))
@@ -144,9 +144,7 @@ async def test_a_model_class_gives_the_schema_and_the_type_of_the_value(
     assert '"required":["x","y"]' in spec_of(server).json_schema
 
 
-async def test_a_value_that_the_model_class_refuses_is_told_with_its_ir(
-    caller: Caller, server: ContractServer
-) -> None:
+async def test_model_refused_error_holds_the_ir(caller: Caller, server: ContractServer) -> None:
     server.script(success('{"x":1,"y":13}'))
     with pytest.raises(ModelRefusedError, match="unlucky") as raised:
         await caller.generate("a point", schema=Point)
@@ -155,7 +153,7 @@ async def test_a_value_that_the_model_class_refuses_is_told_with_its_ir(
     assert isinstance(raised.value.__cause__, pydantic.ValidationError)
 
 
-async def test_a_stream_gives_its_events_in_order(caller: Caller, server: ContractServer) -> None:
+async def test_stream_yields_events_in_order(caller: Caller, server: ContractServer) -> None:
     server.script(
         play(
             accepted(),
@@ -185,7 +183,7 @@ async def test_a_stream_gives_its_events_in_order(caller: Caller, server: Contra
     assert events[-1].result.value == {"a": 1}
 
 
-def test_a_stream_can_be_read_in_part_and_then_to_its_result(server: ContractServer) -> None:
+def test_result_reads_the_rest_of_a_stream(server: ContractServer) -> None:
     with IRClient(server.target) as client, client.stream("hello") as stream:
         for event in stream:
             if isinstance(event, TextDelta):
@@ -194,7 +192,7 @@ def test_a_stream_can_be_read_in_part_and_then_to_its_result(server: ContractSer
         assert stream.result().ir_json == '{"a":1}' == stream.text
 
 
-def test_a_stream_that_was_left_has_no_result(server: ContractServer) -> None:
+def test_closed_stream_has_no_result(server: ContractServer) -> None:
     with IRClient(server.target) as client:
         with client.stream("hello") as stream:
             next(stream)
@@ -202,7 +200,7 @@ def test_a_stream_that_was_left_has_no_result(server: ContractServer) -> None:
             stream.result()
 
 
-async def test_the_type_of_the_value_is_that_of_the_schema(server: ContractServer) -> None:
+async def test_static_type_of_value_follows_the_schema(server: ContractServer) -> None:
     server.script(success('{"x":1,"y":2}'))
     with IRClient(server.target) as client:
         assert_type(client.generate("a point", schema=Point), IRResult[Point])
@@ -224,9 +222,7 @@ def failure(**fields: object) -> status_pb2.GenerationFailure:
     return message
 
 
-async def test_a_truncated_generation_keeps_the_whole_text_that_was_written(
-    caller: Caller, server: ContractServer
-) -> None:
+async def test_truncated_error_holds_the_whole_text(caller: Caller, server: ContractServer) -> None:
     text = '{"name":"' + "long " * 5000
     cut = Refusal(
         grpc.StatusCode.OUT_OF_RANGE,
@@ -249,7 +245,7 @@ async def test_a_truncated_generation_keeps_the_whole_text_that_was_written(
     assert isinstance(error.__cause__, grpc.RpcError)
 
 
-async def test_the_raw_output_is_that_of_the_last_attempt(
+async def test_raw_output_is_the_text_of_the_last_attempt(
     caller: Caller, server: ContractServer
 ) -> None:
     message = failure()
@@ -268,7 +264,9 @@ async def test_the_raw_output_is_that_of_the_last_attempt(
     assert len(raised.value.attempts) == 1
 
 
-async def test_bad_input_is_told_with_its_fields(caller: Caller, server: ContractServer) -> None:
+async def test_schema_error_holds_fields_and_metadata(
+    caller: Caller, server: ContractServer
+) -> None:
     refusal = Refusal(
         grpc.StatusCode.INVALID_ARGUMENT,
         "SCHEMA_INVALID",
@@ -287,7 +285,7 @@ async def test_bad_input_is_told_with_its_fields(caller: Caller, server: Contrac
     assert len(server.calls) == 1
 
 
-async def test_the_deadline_ends_a_call_and_tells_what_had_arrived(
+async def test_deadline_ends_the_call_and_keeps_the_received_text(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(play(accepted("r-7"), started(), delta('{"a'), hang=True))
@@ -334,7 +332,7 @@ async def test_cancelling_the_task_cancels_the_call(server: ContractServer) -> N
         (grpc.StatusCode.UNKNOWN, ServerFaultError),
     ],
 )
-async def test_a_bare_status_is_told_by_its_code(
+async def test_status_without_details_maps_by_its_code(
     caller: Caller, server: ContractServer, code: grpc.StatusCode, kind: type[GenirError]
 ) -> None:
     def bare(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
@@ -355,7 +353,7 @@ async def test_a_bare_status_is_told_by_its_code(
     [play(accepted(), started()), play(accepted(), started(), completed("{"))],
     ids=["no result", "not JSON"],
 )
-async def test_an_answer_that_breaks_the_contract_is_a_fault_of_the_server(
+async def test_response_that_breaks_the_contract_is_a_server_fault(
     caller: Caller, server: ContractServer, script: object
 ) -> None:
     server.script(script)  # type: ignore[arg-type]
@@ -367,7 +365,7 @@ async def test_an_answer_that_breaks_the_contract_is_a_fault_of_the_server(
     assert raised.value.request_id == "r-1"
 
 
-async def test_values_of_a_newer_server_are_unspecified(
+async def test_unknown_enum_value_becomes_unspecified(
     caller: Caller, server: ContractServer
 ) -> None:
     newer = completed("{}")
@@ -377,19 +375,19 @@ async def test_values_of_a_newer_server_are_unspecified(
     assert result.finish_reason is FinishReason.UNSPECIFIED
 
 
-async def test_a_closed_client_says_so(caller: Caller) -> None:
+async def test_closed_client_raises(caller: Caller) -> None:
     await caller.close()
     with pytest.raises(RuntimeError, match="closed"):
         await caller.generate("hello")
 
 
-async def test_secure_channels(connect: Callable[..., Caller]) -> None:
+async def test_credentials_make_a_secure_channel(connect: Callable[..., Caller]) -> None:
     with ContractServer(grpc.local_server_credentials()) as server:
         caller = connect(server.target, credentials=grpc.local_channel_credentials())
         assert (await caller.generate("hello")).value == {"a": 1}
 
 
-async def test_a_timeout_must_be_above_zero(
+async def test_timeout_of_zero_or_less_is_refused(
     caller: Caller, connect: Callable[..., Caller], server: ContractServer
 ) -> None:
     server.script(refused(MODEL_LOADING))

@@ -1,4 +1,4 @@
-"""Importing the client is light."""
+"""Importing the client is cheap, and the package has a version and types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAVY = ("torch", "vllm", "transformers", "numpy", "pydantic", "jsonschema", "ge
 
 
 @pytest.mark.parametrize("module", ["genir", "genir.cli", "genir.cli.app"])
-def test_no_engine_and_no_pydantic_is_imported(module: str) -> None:
+def test_import_loads_neither_engine_nor_pydantic(module: str) -> None:
     program = (
         f"import sys, {module}; "
         f"print([m for m in {HEAVY!r} if m in sys.modules], 'genir' in sys.modules)"
@@ -27,7 +27,7 @@ def test_version_is_that_of_the_distribution() -> None:
     assert genir.__version__ == metadata.version("genir")
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_package_is_marked_as_typed() -> None:
     from importlib.resources import files
 
     assert files("genir").joinpath("py.typed").is_file()

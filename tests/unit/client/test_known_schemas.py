@@ -1,4 +1,4 @@
-"""A large schema is sent as text until a server knows it, and then as its digest."""
+"""The client sends a large schema as text until the server has accepted it, then its digest."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text_of(schema: object) -> str:
 
 
 class Cache:
-    """Answers as a server does that keeps the schemas it has seen."""
+    """Answers like a server that caches schemas."""
 
     def __init__(self) -> None:
         self.known: set[str] = set()
@@ -63,7 +63,7 @@ class Cache:
 
 
 def sent(server: ContractServer) -> list[str | None]:
-    """How the schema of each call was sent."""
+    """The field that held the schema of each call."""
     specs: list[str | None] = []
     for call in server.calls:
         assert isinstance(call.request, ir_service_pb2.StreamIRRequest)
@@ -71,9 +71,7 @@ def sent(server: ContractServer) -> list[str | None]:
     return specs
 
 
-async def test_the_second_time_only_the_digest_is_sent(
-    caller: Caller, server: ContractServer
-) -> None:
+async def test_second_call_sends_only_the_digest(caller: Caller, server: ContractServer) -> None:
     server.script(Cache())
     for _ in range(3):
         await caller.generate("hi", schema=LARGE)
@@ -83,7 +81,7 @@ async def test_the_second_time_only_the_digest_is_sent(
     assert last.spec.schema_digest == sha256(text_of(LARGE))
 
 
-async def test_a_server_that_has_forgotten_gets_the_text_at_once(
+async def test_text_is_sent_again_when_the_server_lost_the_schema(
     caller: Caller, server: ContractServer
 ) -> None:
     cache = Cache()
@@ -96,7 +94,7 @@ async def test_a_server_that_has_forgotten_gets_the_text_at_once(
     assert sent(server) == ["json_schema", "schema_digest", "json_schema", "schema_digest"]
 
 
-async def test_a_server_that_never_remembers_costs_one_round_trip_and_no_more(
+async def test_server_that_keeps_no_schemas_costs_one_more_round_trip(
     caller: Caller, server: ContractServer
 ) -> None:
     cache = Cache()
@@ -107,7 +105,7 @@ async def test_a_server_that_never_remembers_costs_one_round_trip_and_no_more(
     assert sent(server) == ["json_schema", *["schema_digest", "json_schema"] * 2]
 
 
-async def test_a_server_that_does_not_know_what_it_was_sent_is_not_asked_again(
+async def test_not_found_after_sending_the_text_is_raised(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(Cache(), refused(NOT_KNOWN))
@@ -117,7 +115,7 @@ async def test_a_server_that_does_not_know_what_it_was_sent_is_not_asked_again(
     assert sent(server) == ["json_schema", "schema_digest", "json_schema"]
 
 
-async def test_the_text_takes_part_in_the_other_retries(
+async def test_sending_the_text_combines_with_other_retries(
     caller: Caller, server: ContractServer
 ) -> None:
     cache = Cache()
@@ -127,7 +125,7 @@ async def test_the_text_takes_part_in_the_other_retries(
     assert sent(server)[1:] == ["schema_digest"] * 2 + ["json_schema"] * 2
 
 
-async def test_a_digest_that_the_caller_gave_is_the_callers_affair(
+async def test_unknown_digest_from_the_caller_is_raised(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(refused(NOT_KNOWN))
@@ -141,7 +139,7 @@ async def test_a_digest_that_the_caller_gave_is_the_callers_affair(
     [({"enum": ["x" * 500]}, {}), (LARGE, {"send_digests": False})],
     ids=["small", "switched off"],
 )
-async def test_what_is_always_sent_as_text(
+async def test_small_schemas_and_disabled_digests_are_sent_as_text(
     server: ContractServer,
     connect: Callable[..., Caller],
     schema: dict[str, Any],
@@ -154,7 +152,7 @@ async def test_what_is_always_sent_as_text(
     assert sent(server) == ["json_schema"] * 2
 
 
-async def test_a_digest_that_is_not_that_of_the_text_is_not_believed(
+async def test_wrong_digest_from_the_server_is_ignored(
     caller: Caller, server: ContractServer
 ) -> None:
     for _ in range(2):
@@ -162,7 +160,7 @@ async def test_a_digest_that_is_not_that_of_the_text_is_not_believed(
     assert sent(server) == ["json_schema"] * 2
 
 
-async def test_checks_and_warmups_make_schemas_known(
+async def test_checks_and_warmups_allow_sending_the_digest(
     caller: Caller, server: ContractServer
 ) -> None:
     cache = Cache()
@@ -193,7 +191,7 @@ async def test_checks_and_warmups_make_schemas_known(
     assert sent(server) == ["schema_digest"] * 2
 
 
-def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:
+def test_oldest_digests_are_forgotten() -> None:
     known = KnownSchemas()
     for number in range(1_024):
         known.learn(str(number))
@@ -204,7 +202,7 @@ def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:
     assert known.knows("2")
 
 
-def test_bytes_count_not_characters() -> None:
+def test_size_of_a_schema_counts_utf8_bytes() -> None:
     known = KnownSchemas()
     text = '"' + "ß" * (SHORTENED_FROM_BYTES // 2) + '"'
     known.learn(sha256(text))

@@ -1,4 +1,4 @@
-"""The request that a call makes of its arguments."""
+"""Requests built from the arguments of a call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,45 +21,61 @@ if TYPE_CHECKING:
 
 NO_SCHEMA = schema_argument(None, None)
 
-OPTIONS: dict[str, st.SearchStrategy[Any]] = {
-    "system": st.text(),
-    "model": st.text(min_size=1),
-    "schema_in_prompt": st.sampled_from([*SchemaInPrompt, "auto", "always", "never"]),
-    "temperature": st.floats(0, 2),
-    "top_p": st.floats(0, 1),
-    "top_k": st.integers(0, 1000),
-    "min_p": st.floats(0, 1),
-    "seed": st.integers(0, 2**63 - 1),
-    "frequency_penalty": st.floats(-2, 2),
-    "presence_penalty": st.floats(-2, 2),
-    "repetition_penalty": st.floats(0, 2),
-    "max_tokens": st.integers(0, 2**31 - 1),
-    "priority": st.integers(-1000, 1000),
-    "max_attempts": st.integers(0, 5),
-    "lora_adapter": st.text(min_size=1),
-    "prompt_format": st.sampled_from([*PromptFormat, "chat", "raw"]),
-    "request_id": st.text(min_size=1),
-}
 ENUMERATIONS = {
     "schema_in_prompt": (generation_pb2.SchemaInPrompt, "SCHEMA_IN_PROMPT_"),
     "prompt_format": (generation_pb2.PromptFormat, "PROMPT_FORMAT_"),
 }
+ARGUMENTS = {"prompt", "conversation", "json_schema", "schema_digest"}
+"""Fields of `GenerationSpec` that are not options."""
+
+
+def option_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    """Values for an option that its field of the contract can hold."""
+    strategies: dict[int, st.SearchStrategy[Any]] = {
+        FieldDescriptor.CPPTYPE_STRING: st.text(),
+        FieldDescriptor.CPPTYPE_DOUBLE: st.floats(allow_nan=False),
+        FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+        FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    }
+    if field.enum_type is not None:
+        prefix = ENUMERATIONS[field.name][1]
+        names = [value.name.removeprefix(prefix).lower() for value in field.enum_type.values]
+        strategy: st.SearchStrategy[Any] = st.sampled_from(names[1:])
+    else:
+        strategy = strategies[field.cpp_type]
+    # Protobuf does not list a field without presence that has its default value.
+    return strategy if field.has_presence else strategy.filter(bool)
+
+
+OPTIONS = {
+    field.name: option_values(field)
+    for field in generation_pb2.GenerationSpec.DESCRIPTOR.fields
+    if field.name not in ARGUMENTS
+}
 
 
 def test_every_field_of_the_contract_is_an_option() -> None:
-    fields = {field.name for field in generation_pb2.GenerationSpec.DESCRIPTOR.fields}
-    arguments = {"prompt", "conversation", "json_schema", "schema_digest"}
-    assert set(GenerationOptions.__annotations__) == fields - arguments == set(OPTIONS)
+    assert set(GenerationOptions.__annotations__) == set(OPTIONS)
 
 
-# Twenty optional fields take a second to draw, on a slow machine longer than hypothesis likes.
+def test_enumerations_are_accepted_as_members_too() -> None:
+    spec = generation_spec(
+        "p",
+        NO_SCHEMA,
+        {"schema_in_prompt": SchemaInPrompt.NEVER, "prompt_format": PromptFormat.RAW},
+    )
+    assert spec.schema_in_prompt == generation_pb2.SCHEMA_IN_PROMPT_NEVER
+    assert spec.prompt_format == generation_pb2.PROMPT_FORMAT_RAW
+
+
+# Drawing twenty optional fields takes a second, which hypothesis reports as too slow.
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {}, optional={name: st.none() | values for name, values in OPTIONS.items()}
     )
 )
-def test_what_is_given_is_sent_and_nothing_else(options: dict[str, Any]) -> None:
+def test_only_given_options_are_sent(options: dict[str, Any]) -> None:
     spec = generation_spec("p", NO_SCHEMA, GenerationOptions(**options))  # type: ignore[typeddict-item]
     given_options = {name: value for name, value in options.items() if value is not None}
     sent = {field.name: value for field, value in spec.ListFields()}
@@ -69,13 +86,13 @@ def test_what_is_given_is_sent_and_nothing_else(options: dict[str, Any]) -> None
     assert sent == given_options
 
 
-def test_an_empty_prompt_and_an_empty_system_are_sent_as_such() -> None:
+def test_empty_prompt_and_empty_system_message_are_sent() -> None:
     spec = generation_spec("", NO_SCHEMA, {"system": ""})
     assert spec.WhichOneof("input") == "prompt"
     assert spec.HasField("system")
 
 
-def test_a_conversation_is_sent_in_order() -> None:
+def test_conversation_is_sent_in_order() -> None:
     spec = generation_spec(
         [Message(Role.SYSTEM, "s"), {"role": "user", "content": "u"}, Message("assistant", "a")],
         NO_SCHEMA,
@@ -101,20 +118,20 @@ def test_a_conversation_is_sent_in_order() -> None:
         ([{"role": "user", "text": "x"}], {}, ValueError, "role and content"),
     ],
 )
-def test_what_no_request_can_hold_is_named(
+def test_argument_that_a_request_cannot_hold_is_named(
     prompt: Any, options: Any, kind: type[Exception], word: str
 ) -> None:
     with pytest.raises(kind, match=word):
         generation_spec(prompt, NO_SCHEMA, options)
 
 
-def test_a_mapping_keeps_the_order_of_its_keys_and_its_letters() -> None:
+def test_mapping_keeps_key_order_and_non_ascii_letters() -> None:
     schema = {"type": "object", "properties": {"z": {"const": "ä"}, "a": {}}}
     text = schema_argument(schema, None).json_schema
     assert text == '{"type":"object","properties":{"z":{"const":"ä"},"a":{}}}'
 
 
-def test_text_and_files_are_sent_as_they_are(tmp_path: Path) -> None:
+def test_text_and_files_are_sent_unchanged(tmp_path: Path) -> None:
     text = '{ "type" : "object" }\n'
     file = tmp_path / "s.json"
     file.write_text(text, encoding="utf-8")
@@ -122,7 +139,7 @@ def test_text_and_files_are_sent_as_they_are(tmp_path: Path) -> None:
     assert schema_argument(file, None).json_schema == text
 
 
-def test_a_digest_stands_for_a_schema() -> None:
+def test_digest_replaces_the_schema() -> None:
     spec = generation_spec("p", schema_argument(None, "sha256:ab"), {})
     assert spec.WhichOneof("schema") == "schema_digest"
     assert spec.schema_digest == "sha256:ab"
@@ -130,11 +147,11 @@ def test_a_digest_stands_for_a_schema() -> None:
         schema_argument("{}", "sha256:ab")
 
 
-def test_no_schema_leaves_the_choice_to_the_server() -> None:
+def test_missing_schema_sends_none() -> None:
     assert generation_spec("p", NO_SCHEMA, {}).WhichOneof("schema") is None
 
 
-def test_a_model_class_is_its_json_schema() -> None:
+def test_model_class_is_sent_as_its_json_schema() -> None:
     class Answer(pydantic.BaseModel):
         text: str = pydantic.Field(max_length=9)
 
@@ -144,7 +161,7 @@ def test_a_model_class_is_its_json_schema() -> None:
     assert argument.read('{"text":"x"}') == Answer(text="x")
 
 
-def test_what_is_no_schema_is_refused() -> None:
+def test_argument_that_is_not_a_schema_is_refused() -> None:
     with pytest.raises(TypeError, match="int is not a pydantic model class"):
         schema_argument(int, None)  # type: ignore[type-var]
     with pytest.raises(ValueError, match="JSON"):

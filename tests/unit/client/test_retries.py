@@ -1,4 +1,4 @@
-"""When a call is made again, and when it is not."""
+"""Which calls are retried, and when."""
 
 from __future__ import annotations
 
@@ -39,19 +39,17 @@ if TYPE_CHECKING:
     from tests.support.client_adapters import Caller
 
 
-async def test_an_overloaded_server_is_asked_again_when_it_says_when(
-    caller: Caller, server: ContractServer
-) -> None:
+async def test_overloaded_with_a_delay_is_retried(caller: Caller, server: ContractServer) -> None:
     busy = refused(replace(OVERLOADED, retry_after=0.2))
     server.script(busy, busy, success())
     assert (await caller.generate("hello", timeout=5)).value == {"a": 1}
     assert len(server.calls) == 3
-    # One deadline for all attempts together; gRPC rounds it up to 10 ms on its way.
+    # All attempts share one deadline; gRPC rounds the remaining time up to 10 ms.
     first, second, third = (call.time_remaining for call in server.calls)
     assert first > second + 0.15 > third + 0.3
 
 
-async def test_an_overloaded_server_that_does_not_say_when_is_not_asked_again(
+async def test_overloaded_without_a_delay_is_not_retried(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(refused(replace(OVERLOADED, retry_after=None)), success())
@@ -61,7 +59,9 @@ async def test_an_overloaded_server_that_does_not_say_when_is_not_asked_again(
     assert len(server.calls) == 1
 
 
-async def test_attempts_are_bounded(server: ContractServer, connect: Callable[..., Caller]) -> None:
+async def test_max_attempts_limits_the_retries(
+    server: ContractServer, connect: Callable[..., Caller]
+) -> None:
     server.script(refused(OVERLOADED))
     with pytest.raises(OverloadedError) as raised:
         await connect(server.target, retry=RetryPolicy(max_attempts=3)).generate("hello")
@@ -69,7 +69,7 @@ async def test_attempts_are_bounded(server: ContractServer, connect: Callable[..
     assert len(server.calls) == 3
 
 
-async def test_a_delay_beyond_the_deadline_is_not_waited_for(
+async def test_delay_beyond_the_deadline_is_not_waited_for(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(refused(replace(OVERLOADED, retry_after=20)))
@@ -80,13 +80,15 @@ async def test_a_delay_beyond_the_deadline_is_not_waited_for(
     assert len(server.calls) == 1
 
 
-async def test_a_loading_server_is_waited_for(caller: Caller, server: ContractServer) -> None:
+async def test_loading_server_is_retried_until_it_answers(
+    caller: Caller, server: ContractServer
+) -> None:
     server.script(*[refused(MODEL_LOADING)] * 4, success())
     assert (await caller.generate("hello")).value == {"a": 1}
     assert len(server.calls) == 5
 
 
-async def test_an_unavailable_server_that_does_not_say_when_is_asked_three_times(
+async def test_unavailable_without_a_delay_is_tried_three_times(
     caller: Caller, server: ContractServer
 ) -> None:
     server.script(refused(replace(MODEL_LOADING, reason="ENGINE_DEAD", retry_after=None)))
@@ -96,11 +98,11 @@ async def test_an_unavailable_server_that_does_not_say_when_is_asked_three_times
     assert len(server.calls) == 3
 
 
-BEGUN = [[accepted()], [accepted(), started(), delta("{")]]
+STARTED = [[accepted()], [accepted(), started(), delta("{")]]
 
 
-@pytest.mark.parametrize("messages", BEGUN)
-async def test_a_stream_that_has_begun_is_never_made_again(
+@pytest.mark.parametrize("messages", STARTED)
+async def test_stream_is_not_retried_after_its_first_event(
     caller: Caller, server: ContractServer, messages: list[object]
 ) -> None:
     server.script(play(*messages, refusal=MODEL_LOADING), success())  # type: ignore[arg-type]
@@ -109,8 +111,8 @@ async def test_a_stream_that_has_begun_is_never_made_again(
     assert len(server.calls) == 1
 
 
-@pytest.mark.parametrize("messages", BEGUN)
-async def test_a_result_that_was_begun_is_begun_again(
+@pytest.mark.parametrize("messages", STARTED)
+async def test_generate_is_retried_after_its_first_event(
     caller: Caller, server: ContractServer, messages: list[object]
 ) -> None:
     gone = replace(MODEL_LOADING, retry_after=None)
@@ -119,7 +121,7 @@ async def test_a_result_that_was_begun_is_begun_again(
     assert len(server.calls) == 2
 
 
-async def test_a_failure_after_a_retry_tells_what_its_own_attempt_wrote(
+async def test_raw_output_after_a_retry_is_that_of_the_last_try(
     caller: Caller, server: ContractServer
 ) -> None:
     gone = replace(MODEL_LOADING, retry_after=None)
@@ -132,7 +134,7 @@ async def test_a_failure_after_a_retry_tells_what_its_own_attempt_wrote(
     assert raised.value.raw_output == "second"
 
 
-async def test_nobody_listening_is_unavailable_at_once(connect: Callable[..., Caller]) -> None:
+async def test_refused_connection_is_unavailable_at_once(connect: Callable[..., Caller]) -> None:
     with ContractServer() as gone:
         target = gone.target
     began = time.monotonic()
@@ -142,7 +144,7 @@ async def test_nobody_listening_is_unavailable_at_once(connect: Callable[..., Ca
     assert time.monotonic() - began < 10
 
 
-async def test_one_of_two_addresses_may_be_down(
+async def test_calls_succeed_while_one_of_two_addresses_is_down(
     server: ContractServer, connect: Callable[..., Caller]
 ) -> None:
     with ContractServer() as gone:
@@ -153,13 +155,13 @@ async def test_one_of_two_addresses_may_be_down(
     assert len(server.calls) == 6
 
 
-async def test_calls_are_spread_over_those_that_serve(
+async def test_serving_addresses_share_the_calls(
     server: ContractServer, connect: Callable[..., Caller]
 ) -> None:
     with ContractServer() as other, ContractServer() as loading:
         loading.set_serving(serving=False)
         caller = connect([server.target, other.target, loading.target])
-        # Connections come up one by one; from then on calls take turns.
+        # Connections open one by one. When all are open, calls alternate.
         while not (server.calls and other.calls):
             await caller.generate("hello")
         server.calls.clear()
@@ -169,7 +171,7 @@ async def test_calls_are_spread_over_those_that_serve(
         assert (len(server.calls), len(other.calls), len(loading.calls)) == (5, 5, 0)
 
 
-async def test_a_server_that_goes_away_does_not_outlive_the_deadline(
+async def test_call_ends_by_its_deadline_when_its_server_goes_away(
     connect: Callable[..., Caller],
 ) -> None:
     for _ in range(4):
@@ -210,7 +212,7 @@ def assert_not_retried(budget: CallBudget, error: GenirError) -> None:
     assert raised.value is error
 
 
-def test_a_budget_counts_down_and_never_below_zero() -> None:
+def test_remaining_time_never_falls_below_zero() -> None:
     clock = Clock()
     budget = CallBudget(RetryPolicy(), 10, clock)
     clock.now += 4
@@ -220,7 +222,7 @@ def test_a_budget_counts_down_and_never_below_zero() -> None:
     assert_not_retried(budget, refusal())
 
 
-def test_a_pause_is_at_least_what_was_asked_and_little_more() -> None:
+def test_pause_is_the_servers_delay_plus_up_to_a_fifth() -> None:
     pauses = [CallBudget(RetryPolicy(), 10).pause_before_retry(refusal()) for _ in range(50)]
     assert all(1 <= pause <= 1.2 for pause in pauses)
     assert len(set(pauses)) > 1
@@ -237,11 +239,11 @@ def test_a_pause_is_at_least_what_was_asked_and_little_more() -> None:
     ],
     ids=["no delay", "too long", "fault", "deadline", "no attempts left"],
 )
-def test_what_is_not_retried(error: GenirError, policy: RetryPolicy) -> None:
+def test_error_is_not_retried(error: GenirError, policy: RetryPolicy) -> None:
     assert_not_retried(CallBudget(policy, 100), error)
 
 
-def test_a_policy_makes_at_least_one_attempt() -> None:
+def test_policy_of_no_attempts_is_refused() -> None:
     with pytest.raises(ValueError, match="1 or more"):
         RetryPolicy(max_attempts=0)
 

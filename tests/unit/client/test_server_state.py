@@ -36,7 +36,7 @@ READY = phase(status_pb2.PHASE_READY, ready=True)
 LOADING = phase(status_pb2.PHASE_LOADING_MODEL, "loads the model")
 
 
-async def test_health_has_everything_the_server_said(
+async def test_health_holds_every_field_of_the_response(
     caller: Caller, server: ContractServer
 ) -> None:
     def script(call: Call) -> ir_service_pb2.HealthResponse:
@@ -78,7 +78,7 @@ async def test_health_has_everything_the_server_said(
     assert deep.activity.last_step_time == datetime.fromtimestamp(1_700_000_000, UTC)
 
 
-async def test_warmup_has_everything_the_server_said_and_waits_while_it_loads(
+async def test_warmup_is_retried_while_the_server_loads(
     caller: Caller, server: ContractServer
 ) -> None:
     def loading(call: Call) -> ir_service_pb2.WarmupResponse:
@@ -112,9 +112,7 @@ async def test_warmup_has_everything_the_server_said_and_waits_while_it_loads(
     assert (await caller.warmup()).already_warm
 
 
-async def test_waiting_ends_when_the_server_is_ready(
-    caller: Caller, server: ContractServer
-) -> None:
+async def test_wait_ends_when_the_server_is_ready(caller: Caller, server: ContractServer) -> None:
     server.service.healths = deque([LOADING, LOADING, READY])
     seen: list[ServerHealth | None] = []
     health = await caller.wait_ready(10, poll_interval=0.01, on_progress=seen.append)
@@ -123,7 +121,7 @@ async def test_waiting_ends_when_the_server_is_ready(
     assert phases == [Phase.LOADING_MODEL, Phase.LOADING_MODEL, Phase.READY]
 
 
-async def test_waiting_ends_at_once_when_the_engine_has_failed(
+async def test_wait_ends_at_once_when_the_engine_has_failed(
     caller: Caller, server: ContractServer
 ) -> None:
     server.service.healths = deque([LOADING, phase(status_pb2.PHASE_FAILED, "no such model")])
@@ -132,14 +130,14 @@ async def test_waiting_ends_at_once_when_the_engine_has_failed(
     assert raised.value.reason == "ENGINE_DEAD"
 
 
-async def test_waiting_ends_at_its_timeout(caller: Caller, server: ContractServer) -> None:
+async def test_wait_ends_at_its_timeout(caller: Caller, server: ContractServer) -> None:
     server.service.healths = deque([LOADING])
     with pytest.raises(UnavailableError, match=r"0\.2 s.*loads the model") as raised:
         await caller.wait_ready(0.2, poll_interval=0.05)
     assert raised.value.reason == "NOT_READY"
 
 
-async def test_waiting_for_nobody_ends_at_its_timeout(connect: Callable[..., Caller]) -> None:
+async def test_wait_without_a_server_ends_at_its_timeout(connect: Callable[..., Caller]) -> None:
     with ContractServer() as gone:
         target = gone.target
     seen: list[object] = []
@@ -149,7 +147,9 @@ async def test_waiting_for_nobody_ends_at_its_timeout(connect: Callable[..., Cal
     assert set(seen) == {None}
 
 
-async def test_waiting_outlives_a_server_that_hangs(caller: Caller, server: ContractServer) -> None:
+async def test_wait_for_a_hanging_server_ends_at_its_timeout(
+    caller: Caller, server: ContractServer
+) -> None:
     def hang(call: Call) -> ir_service_pb2.HealthResponse:
         call.ended.wait(30)
         return ir_service_pb2.HealthResponse()
@@ -161,7 +161,7 @@ async def test_waiting_outlives_a_server_that_hangs(caller: Caller, server: Cont
     assert time.monotonic() - began < 3
 
 
-async def test_waiting_is_no_cure_for_a_server_that_is_something_else(
+async def test_wait_ends_at_once_for_a_server_without_the_service(
     caller: Caller, server: ContractServer
 ) -> None:
     def unimplemented(call: Call) -> ir_service_pb2.HealthResponse:

@@ -26,7 +26,7 @@ PAIRS = [(IRClient, AsyncIRClient), (IRStream, AsyncIRStream)]
 
 
 @pytest.mark.parametrize(("blocking", "asyncio"), PAIRS)
-def test_both_have_the_same_methods(blocking: type, asyncio: type) -> None:
+def test_both_classes_have_the_same_methods(blocking: type, asyncio: type) -> None:
     names = own_callables(blocking)
     renamed = set(RENAMED.values())
     theirs = {
@@ -55,3 +55,12 @@ def test_parameters_are_equal(blocking: type, asyncio: type, name: str) -> None:
         (p.name, p.kind, p.default, plain(p.annotation)) for p in other.parameters.values()
     ]
     assert plain(one.return_annotation) == plain(other.return_annotation)
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asyncio", "name"),
+    [(a, b, name) for a, b in PAIRS for name in sorted(own_callables(a))],
+)
+def test_docstrings_are_equal(blocking: type, asyncio: type, name: str) -> None:
+    one, other = getattr(blocking, name), getattr(asyncio, RENAMED.get(name, name))
+    assert inspect.getdoc(one) == inspect.getdoc(other)
