@@ -28,22 +28,7 @@ if TYPE_CHECKING:
 _SHORT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _QUEUE_BUCKETS = (*_SHORT_BUCKETS, 60, 120, 300, 600)
 _LONG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
-_PER_TOKEN_BUCKETS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.0075,
-    0.01,
-    0.015,
-    0.02,
-    0.03,
-    0.05,
-    0.075,
-    0.1,
-    0.2,
-    0.5,
-    1,
-)
+_PER_TOKEN = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
 _GENERATE_METHODS = ("GenerateIR", "StreamIR")
 _REFUSALS = (
     Reason.OVERLOADED,
@@ -115,7 +100,7 @@ class Metrics:
         self._per_token = self._histogram(
             "genir_time_per_output_token_seconds",
             "Time per token after the first, of generations with a valid IR.",
-            _PER_TOKEN_BUCKETS,
+            _PER_TOKEN,
         )
         self._queue = self._histogram(
             "genir_queue_seconds",
