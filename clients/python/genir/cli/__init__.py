@@ -10,7 +10,7 @@ code  meaning
    2  wrong usage, or the server refused the request as invalid or not found
    3  the server cannot be reached or is not ready
    4  no valid IR: truncated, or not valid against the schema
-   5  the timeout passed
+   5  the deadline passed
    6  the server is full; retry later
    7  what ``genir serve`` needs is not installed
    8  the server does not know the caller, or does not permit the call

@@ -28,7 +28,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.INVALID: "wrong usage, or the server refused the request as invalid or not found",
     ExitCode.UNAVAILABLE: "the server cannot be reached or is not ready",
     ExitCode.GENERATION_FAILED: "no valid IR: truncated, or not valid against the schema",
-    ExitCode.DEADLINE: "the timeout passed",
+    ExitCode.DEADLINE: "the deadline passed",
     ExitCode.OVERLOADED: "the server is full; retry later",
     ExitCode.NOT_INSTALLED: "what `genir serve` needs is not installed",
     ExitCode.NOT_AUTHORIZED: "the server does not know the caller, or does not permit the call",

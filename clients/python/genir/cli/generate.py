@@ -104,7 +104,8 @@ def generate(
     prompt_format: Annotated[
         PromptFormat | None,
         typer.Option(
-            help="chat template, or the raw prompt. Default chat.", rich_help_panel=_REQUEST
+            help="Apply the chat template, or send the raw prompt. Default chat.",
+            rich_help_panel=_REQUEST,
         ),
     ] = None,
     max_attempts: Annotated[
