@@ -221,7 +221,9 @@ class ServerProcess:
             log.info("listening for health", host=host, port=health_port)
         self._telemetry.open_port()
         self._shutdown.handle_signals()
-        await start(server, self._servicer, self._calls)
+        await start(
+            server, self._servicer, self._calls, concurrent_accept=settings.concurrent_accept
+        )
         if settings.port_file is not None:
             settings.port_file.write_text(f"{port}\n")
         self._access.start()

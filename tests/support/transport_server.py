@@ -58,6 +58,7 @@ async def serving(
     client_options: Sequence[tuple[str, int]] = (),
     observers: Sequence[CallObserver] = (),
     tokens_per_delta: int = 1,
+    concurrent_accept: bool = True,
 ) -> AsyncIterator[Served]:
     schema = prepared()
     generator = IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema)
@@ -81,7 +82,7 @@ async def serving(
     server = build_server(settings, servicer, health, calls)
     await health.start()
     port = bind(server, "127.0.0.1", 0)
-    await start(server, servicer, calls)
+    await start(server, servicer, calls, concurrent_accept=concurrent_accept)
     try:
         target = f"127.0.0.1:{port}"
         async with grpc.aio.insecure_channel(target, options=client_options) as channel:

@@ -473,7 +473,7 @@ _PATCHES = (
         "event loop for each; beside hundreds of streams new calls wait for seconds.",
         upstream="https://github.com/grpc/grpc/pull/43461",
         remove_when="grpc.aio accepts several calls in one iteration.",
-        setting="none: it changes no result.",
+        setting="--no-concurrent-accept",
     ),
     Patch(
         name="status numbers",

@@ -204,6 +204,11 @@ class ServerSettings(BaseSettings):
     max_streams_per_connection: int = Field(
         1024, ge=1, description="Maximum calls on one connection; more wait in the client."
     )
+    concurrent_accept: bool = Field(
+        default=True,
+        description="Accept up to 16 calls of a method at once, where grpc.aio accepts one. Needs "
+        "a grpcio version that the patch table knows.",
+    )
     max_connection_age: float | None = Field(
         None,
         gt=0,

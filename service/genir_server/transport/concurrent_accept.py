@@ -1,9 +1,9 @@
-"""Takes in many calls at once, where grpc.aio takes in one of each method.
+"""Accepts several calls of a method at once, where grpc.aio accepts one.
 
-grpc.aio asks grpc-core for the next call of a method when it has taken in the one before, and there
-are four turns of the event loop between the two. A turn is as long as the messages of all streams
-that were ready when it began: with hundreds of busy streams new calls wait for seconds in
-grpc-core, out of sight of admission, while those that were there first are served at full speed.
+grpc.aio requests the next call of a method from grpc-core when it has accepted the previous one,
+four iterations of the event loop later. An iteration takes as long as the messages of all ready
+streams. Beside hundreds of busy streams, new calls wait in grpc-core for seconds, invisible to
+admission.
 
 This uses private parts of grpcio (`_cython/_cygrpc/aio/server.pyx.pxi`), so it is used only if the
 installed version has them as `genir_server.patch_table` lists them.
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 METHODS = ("/genir.v1.IRService/GenerateIR", "/genir.v1.IRService/StreamIR")
-"""Those of which many come at once."""
+"""Methods with many simultaneous calls."""
 
 ACCEPTED_AT_ONCE = 16
-"""Calls of one method that one turn of the event loop takes in."""
+"""Calls of one method that one iteration of the event loop accepts."""
 
 PAUSE_SECONDS = 0.05
-"""From one call to the next of those sixteen, so that a flood of calls, which only gets refusals,
-cannot take the event loop from the streams: 320 of a method in a second, and those that grpc.aio
-takes in itself."""
+"""Pause of each of the 16 acceptors after a call.
+
+It limits them to 320 calls of a method per second, besides those that grpc.aio accepts itself. So a
+flood of calls that are refused cannot occupy the event loop.
+"""
 
 log = structlog.get_logger("genir.transport")
 
@@ -44,15 +46,15 @@ def accept_concurrently(
     servicer: service_grpc.IRServiceServicer,
     interceptors: Sequence[grpc.aio.ServerInterceptor],
 ) -> None:
-    """Begins to take in calls of IRService beside the server's own loop.
+    """Starts to accept calls of IRService beside the server's own loop.
 
-    Ends by itself when the server is stopped.
+    It ends when the server stops.
 
     Args:
-        server: has been started, with this servicer.
-        servicer: what answers the calls.
-        interceptors: those of the server that these calls have to pass. Its
-            `maximum_concurrent_rpcs` they do not; admission is what bounds calls here.
+        server: a started server with this servicer.
+        servicer: handles the calls.
+        interceptors: the server's interceptors that apply to these calls. Its
+            `maximum_concurrent_rpcs` does not apply; admission limits calls here.
     """
     if not applies("concurrent accept"):
         log.warning(
@@ -70,13 +72,13 @@ def accept_concurrently(
 
 
 class _Handlers:
-    """Is a server to the generated code that adds a service to one, a table of methods to grpc."""
+    """A table of method handlers that the generated code can register a service with."""
 
     def __init__(self) -> None:
         self.of_methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """What the server itself needs them for is unknown methods."""
+        """Does nothing: the server itself handles unknown methods."""
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
@@ -99,11 +101,11 @@ async def _accept(
     from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
     loop = asyncio.get_running_loop()
-    # A server that has stopped must not be asked: there is nothing left behind it.
+    # A stopped server must not be asked for calls: its core is gone.
     while core.is_running():
         try:
             state = await core._request_registered_call(method.encode())  # noqa: SLF001
-        except cygrpc._RequestCallError:  # noqa: SLF001 - what every request for a call ends with.
+        except cygrpc._RequestCallError:  # noqa: SLF001 - raised when the server stops.
             continue
         handling = cygrpc._handle_rpc(method, handlers, interceptors, state, loop, False)  # noqa: SLF001
         _keep(cygrpc._schedule_rpc_coro(handling, state, loop, method))  # noqa: SLF001
@@ -111,7 +113,7 @@ async def _accept(
 
 
 def _keep(work: Any) -> asyncio.Task[None]:  # noqa: ANN401 - a coroutine of ours or of Cython's.
-    # An event loop itself does not hold a task.
+    # The event loop holds only weak references to tasks.
     task = asyncio.get_running_loop().create_task(work)
     _kept.add(task)
     task.add_done_callback(_kept.discard)
@@ -120,4 +122,4 @@ def _keep(work: Any) -> asyncio.Task[None]:  # noqa: ANN401 - a coroutine of our
 
 def _ended(acceptor: asyncio.Task[None]) -> None:
     if not acceptor.cancelled() and (fault := acceptor.exception()) is not None:
-        log.error("new calls are taken in more slowly from now on", exc_info=fault)
+        log.error("concurrent accept failed; new calls are accepted one at a time", exc_info=fault)

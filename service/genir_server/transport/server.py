@@ -112,10 +112,17 @@ def build_server(
     return server
 
 
-async def start(server: grpc.aio.Server, servicer: IRServicer, calls: CallInterceptor) -> None:
+async def start(
+    server: grpc.aio.Server,
+    servicer: IRServicer,
+    calls: CallInterceptor,
+    *,
+    concurrent_accept: bool = True,
+) -> None:
     """Starts a server that `build_server` made and that is bound to a port."""
     await server.start()
-    accept_concurrently(server, servicer, (calls,))
+    if concurrent_accept:
+        accept_concurrently(server, servicer, (calls,))
 
 
 def build_health_server(settings: ServerSettings, health: StandardHealth) -> grpc.aio.Server:

@@ -1,4 +1,4 @@
-"""New calls while the event loop is busy, over a real channel."""
+"""Accepting new calls while the event loop is busy, over a real channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from genir.v1 import ir_service_pb2
 from genir_server.patch_table import fits
 from genir_server.patch_table.table import PATCHES, Touch
-from genir_server.transport import concurrent_accept as accepting
+from genir_server.transport import concurrent_accept
 from tests.support.in_process_server import REQUEST, STREAM_REQUEST, digest
 from tests.support.in_process_server import refusal as refused
 from tests.support.in_process_server import serving as authenticating
@@ -30,48 +30,50 @@ if TYPE_CHECKING:
 CALLS = 16
 
 
-class Turns:
-    """Long turns of the event loop, and in which of them each call began."""
+class Iterations:
+    """Makes iterations of the event loop long and records in which one each call began."""
 
     def __init__(self) -> None:
-        self.beginnings: list[int] = []
-        self._turn = 0
+        self.starts: list[int] = []
+        self._iteration = 0
 
-    async def go_on(self) -> None:
+    async def run(self) -> None:
         while True:
-            # As if it were the messages of many streams.
+            # Stands for the messages of many streams.
             time.sleep(0.003)  # noqa: ASYNC251
-            self._turn += 1
+            self._iteration += 1
             await asyncio.sleep(0)
 
     def call_began(self, _record: CallRecord, _trace_context: Mapping[str, str]) -> None:
-        self.beginnings.append(self._turn)
+        self.starts.append(self._iteration)
 
     def call_ended(self, _record: CallRecord, _end: CallEnd) -> None:
         pass
 
 
 async def refusal(served: Served) -> None:
-    """A call that is over soon."""
+    """Makes a call that ends at once."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await served.stub.GenerateIR(ir_service_pb2.GenerateIRRequest())
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def turns_between_the_first_and_the_last_of_many_calls() -> int:
-    turns = Turns()
-    async with serving(ScriptedEngine(), observers=(turns,)) as served:
+async def iterations_to_accept_many_calls(*, concurrent: bool = True) -> int:
+    iterations = Iterations()
+    async with serving(
+        ScriptedEngine(), observers=(iterations,), concurrent_accept=concurrent
+    ) as served:
         await refusal(served)
-        turns.beginnings.clear()
-        busy = asyncio.create_task(turns.go_on())
+        iterations.starts.clear()
+        busy = asyncio.create_task(iterations.run())
         await asyncio.gather(*(refusal(served) for _ in range(CALLS)))
         busy.cancel()
-    assert len(turns.beginnings) == CALLS
-    return turns.beginnings[-1] - turns.beginnings[0]
+    assert len(iterations.starts) == CALLS
+    return iterations.starts[-1] - iterations.starts[0]
 
 
-async def test_calls_are_taken_in_together_however_long_a_turn_of_the_event_loop_is() -> None:
-    assert await turns_between_the_first_and_the_last_of_many_calls() < CALLS
+async def test_calls_are_accepted_together_on_a_busy_event_loop() -> None:
+    assert await iterations_to_accept_many_calls() < CALLS
 
 
 async def test_unknown_grpcio_version_disables_concurrent_accept(
@@ -80,14 +82,18 @@ async def test_unknown_grpcio_version_disables_concurrent_accept(
     entry = PATCHES["concurrent accept"]
     changed = replace(entry, touches=(Touch("grpc._cython.cygrpc:_renamed", "read"),))
     monkeypatch.setitem(PATCHES, "concurrent accept", changed)
-    assert await turns_between_the_first_and_the_last_of_many_calls() >= CALLS
+    assert await iterations_to_accept_many_calls() >= CALLS
 
 
-def test_the_installed_grpcio_is_one_that_it_was_tried_with() -> None:
+async def test_setting_turns_concurrent_accept_off() -> None:
+    assert await iterations_to_accept_many_calls(concurrent=False) >= CALLS
+
+
+def test_installed_grpcio_fits_the_patch_table() -> None:
     assert fits.applies("concurrent accept")
 
 
-async def test_calls_taken_in_beside_the_servers_own_loop_pass_what_calls_have_to_pass(
+async def test_concurrently_accepted_calls_pass_authentication(
     tmp_path: Path,
 ) -> None:
     callers = tmp_path / "callers.toml"
@@ -99,17 +105,17 @@ async def test_calls_taken_in_beside_the_servers_own_loop_pass_what_calls_have_t
         grpc.aio.insecure_channel(served.target) as channel,
     ):
         stub = served.stub(channel)
-        # The first of each method goes through the server's own loop, which asked for it first.
+        # The first call of each method goes through the server's own loop.
         for _ in range(3):
             for call in (stub.GenerateIR(REQUEST), stub.StreamIR(STREAM_REQUEST)):
                 assert (await refused(call))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_nothing_is_left_of_it_when_the_server_has_stopped() -> None:
-    before = set(accepting._kept)
+async def test_no_task_is_left_when_the_server_has_stopped() -> None:
+    before = set(concurrent_accept._kept)
     async with serving(ScriptedEngine()) as served:
         await refusal(served)
-        assert accepting._kept - before
+        assert concurrent_accept._kept - before
     async with asyncio.timeout(5):
-        while not accepting._kept <= before:  # noqa: ASYNC110 - what ends them is grpc-core.
+        while not concurrent_accept._kept <= before:  # noqa: ASYNC110 - grpc-core ends them.
             await asyncio.sleep(0.01)
