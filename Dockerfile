@@ -3,26 +3,26 @@
 #   docker build --target cpu -t genir:cpu .    with the embedded model, runs anywhere
 #   docker build --target gpu -t genir:gpu .    with vLLM's CUDA build; name a model: --model NAME
 #
-# They listen on every address of the container, and so start only with TLS and authentication
-# (GENIR_TLS_CERT, GENIR_TLS_KEY, GENIR_AUTH_FILE) or, where only trusted peers reach them, with
+# The server listens on every address of the container. It therefore needs TLS and authentication
+# (GENIR_TLS_CERT, GENIR_TLS_KEY, GENIR_AUTH_FILE) or, where only trusted peers can reach it,
 # GENIR_ALLOW_INSECURE=1.
 #
-# deploy/kubernetes runs them, with native gRPC probes, so that no program for them is in the image.
+# deploy/kubernetes uses native gRPC probes, so the image has no program for probes.
 
-# Any image with Python 3.11 or newer and pip, the same for every stage.
+# Any image with Python 3.11 or newer and pip. Every stage uses it.
 ARG BASE=python:3.11-slim
 
-# What both images have in common. Nothing is built from here on.
+# The common base of both images. Nothing is built in it.
 FROM ${BASE} AS runtime
-# vLLM's kernels are linked with libnuma, which Python's slim images lack.
+# vLLM's kernels need libnuma, which Python's slim images do not have.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libnuma1 \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent genir \
     && install -d -o genir -g genir /models
-# Models named by --model, and what vLLM keeps, are on the volume; the embedded model is not, so
-# that an empty volume does not hide it.
+# The volume has the models of --model and vLLM's cache. The embedded model is outside of it, so that
+# an empty volume does not hide it.
 ENV PATH=/opt/genir/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -38,7 +38,7 @@ EXPOSE 50051
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["genir", "serve"]
 
-# pip installs into /opt/genir from outside, which leaves no pip in there.
+# pip installs into /opt/genir from outside, so the result contains no pip.
 FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/genir
 WORKDIR /src
@@ -67,7 +67,7 @@ COPY service service
 RUN pip --python /opt/genir/bin/python install --no-cache-dir ".[gpu]"
 
 FROM runtime AS gpu
-# Not for building: Triton compiles the launchers of its kernels while the model runs.
+# Needed at run time: Triton compiles the launchers of its kernels while the model runs.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
