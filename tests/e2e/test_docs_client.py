@@ -94,5 +94,5 @@ def test_deadline_leaves_text_but_no_usage(embedded_server: ServerProcess) -> No
         pytest.raises(DeadlineExceededError) as raised,
     ):
         client.generate("Write an essay.", schema=essay, timeout=5, max_tokens=3_900)
-    assert raised.value.raw_output.startswith('{"text"')
+    assert raised.value.raw_output.startswith("{")
     assert raised.value.usage is None

@@ -12,7 +12,7 @@ import logging
 from genir._request import GenerationOptions, Prompt
 from genir._retry import RetryPolicy
 from genir._tls import tls_credentials
-from genir._version import client_version
+from genir._version import __version__
 from genir.aio import AsyncIRClient, AsyncIRStream
 from genir.client import IRClient, IRStream
 from genir.errors import (
@@ -68,9 +68,6 @@ from genir.types import (
     WarmedSchema,
     WarmupResult,
 )
-
-__version__ = client_version()
-"""The version of the installed package, such as "0.2.0"."""
 
 # Without a handler, Python would print the warnings of a library to stderr.
 logging.getLogger("genir").addHandler(logging.NullHandler())
@@ -133,6 +130,5 @@ __all__ = [
     "WarmedSchema",
     "WarmupResult",
     "__version__",
-    "client_version",
     "tls_credentials",
 ]

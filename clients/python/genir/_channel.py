@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from genir._version import client_version
+from genir._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def options_of_channel(
     """The options of a channel; those in `extra` override the others."""
     return [
         ("grpc.service_config", json.dumps(_service_config(round_robin=round_robin))),
-        ("grpc.primary_user_agent", f"genir-python/{client_version()}"),
+        ("grpc.primary_user_agent", f"genir-python/{__version__}"),
         # _retry.py makes the retries, by one rule and within one deadline. With gRPC's own retries
         # on, a call whose server went away sometimes outlived its deadline. The cause is unknown,
         # and it could not be reproduced at will.

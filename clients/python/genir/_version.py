@@ -1,13 +1,10 @@
-"""The version of this client."""
+"""The version of the installed package."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
-
-def client_version() -> str:
-    """The version of the installed package, or "unknown" when genir is not installed."""
-    try:
-        return metadata.version("genir")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+try:
+    __version__ = metadata.version("genir")
+except metadata.PackageNotFoundError:  # It runs from a source folder, without installation.
+    __version__ = "unknown"

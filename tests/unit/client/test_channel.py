@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from genir._channel import grpc_target, options_of_channel
+from genir._channel import grpc_target, options_of_channel, split_target
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,20 @@ from genir._channel import grpc_target, options_of_channel
 )
 def test_targets_become_grpc_targets(target: str | list[str], expected: str) -> None:
     assert grpc_target(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("127.0.0.1:1,127.0.0.1:2", ["127.0.0.1:1", "127.0.0.1:2"]),
+        ("name:1", "name:1"),
+        ("ipv4:127.0.0.1:1,127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2"),
+        ("dns:///name:1", "dns:///name:1"),
+        (["127.0.0.1:1"], ["127.0.0.1:1"]),
+    ],
+)
+def test_commas_separate_addresses(target: str | list[str], expected: str | list[str]) -> None:
+    assert split_target(target) == expected
 
 
 @pytest.mark.parametrize(

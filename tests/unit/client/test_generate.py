@@ -22,6 +22,7 @@ from genir import (
     Completed,
     DeadlineExceededError,
     Enforcement,
+    ErrorReason,
     FieldViolation,
     FinishReason,
     GenirError,
@@ -30,6 +31,7 @@ from genir import (
     LimitExceededError,
     ModelRefusedError,
     NotAuthorizedError,
+    NotFoundError,
     SchemaError,
     SchemaShown,
     ServerFaultError,
@@ -346,6 +348,16 @@ async def test_status_without_details_maps_by_its_code(
     assert raised.value.message == "a proxy says no"
     assert raised.value.request_id == "r-9"
     assert len(server.calls) == 1
+
+
+async def test_reason_of_a_newer_server_is_unrecognized_but_named(
+    caller: Caller, server: ContractServer
+) -> None:
+    server.script(refused(Refusal(grpc.StatusCode.NOT_FOUND, "VOCABULARY_NOT_FOUND")))
+    with pytest.raises(NotFoundError, match=r"^VOCABULARY_NOT_FOUND: ") as raised:
+        await caller.generate("hello")
+    assert raised.value.reason is ErrorReason.UNRECOGNIZED
+    assert raised.value.reason_name == "VOCABULARY_NOT_FOUND"
 
 
 @pytest.mark.parametrize(

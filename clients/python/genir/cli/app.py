@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from genir._version import client_version
+from genir._version import __version__
 from genir.cli import connection
 from genir.cli.check_schema import check_schema
 from genir.cli.console import exit_on_error
@@ -58,7 +58,7 @@ def version(
     metadata: connection.Metadata = None,
 ) -> None:
     """Print the version of this client and, with --target, those of a server."""
-    typer.echo(f"genir {client_version()}")
+    typer.echo(f"genir {__version__}")
     if target is None:
         return
     with (
