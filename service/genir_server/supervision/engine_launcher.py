@@ -83,7 +83,7 @@ class EngineLauncher:
         limits: limits on one request.
         lifecycle: receives each engine's generator, self-test and schema checker.
         admission: its unset limits follow each engine's capacity.
-        schema_observer: receives counts and durations of schema preparation; None for nobody.
+        schema_observer: receives counts and durations of schema preparation; may be None.
         start_engine: starts an engine.
     """
 

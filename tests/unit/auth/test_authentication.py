@@ -1,4 +1,4 @@
-"""Who gets in, and to what: tokens, certificates, permissions, over a real channel."""
+"""Authentication over a real channel: tokens, certificates, permissions."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def callers_file(tmp_path: Path) -> Path:
 
 
 def calls(stub: Any, channel: grpc.aio.Channel, metadata: Any) -> dict[str, Any]:
-    """One call of everything that needs something."""
-    # Not by its stub: grpc.aio's client makes INTERNAL of a stream's message that comes too late.
+    """Starts one call of each method that needs a permission."""
+    # Not through its stub: grpc.aio's client reports INTERNAL for a stream's message that is late.
     reflection: Any = channel.unary_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -79,6 +79,7 @@ def calls(stub: Any, channel: grpc.aio.Channel, metadata: Any) -> dict[str, Any]
 
 
 async def outcome(call: Any) -> str:
+    """The outcome of a call: "OK", or the code and message of its refusal."""
     try:
         code, reason, message = await refusal(call)
     except AssertionError:
@@ -99,7 +100,7 @@ async def outcome(call: Any) -> str:
         ),
     ],
 )
-async def test_each_caller_may_do_what_the_file_says(
+async def test_caller_has_the_permissions_of_the_file(
     callers_file: Path, token: str, allowed: set[str]
 ) -> None:
     async with (
@@ -113,7 +114,7 @@ async def test_each_caller_may_do_what_the_file_says(
     assert refused <= {"PERMISSION_DENIED: this caller may not do that"}
 
 
-async def test_workers_are_shared_by_caller_and_not_by_host(
+async def test_schema_workers_are_shared_by_caller_not_by_host(
     callers_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = generation_pb2.GenerationSpec(prompt="hi", json_schema=TEXT_SCHEMA)
@@ -133,7 +134,7 @@ async def test_workers_are_shared_by_caller_and_not_by_host(
     assert asked_by == ["writer", "operations", "warmer"]
 
 
-async def test_places_are_counted_by_caller_and_not_by_host(callers_file: Path) -> None:
+async def test_calls_are_counted_by_caller_not_by_host(callers_file: Path) -> None:
     engine = StuckEngine(GOOD, GOOD)
     async with (
         serving(engine, auth_file=callers_file, max_calls_per_caller=1) as served,
@@ -164,7 +165,7 @@ async def test_places_are_counted_by_caller_and_not_by_host(callers_file: Path) 
         (("x-authorization", "Bearer writer-token"),),
     ],
 )
-async def test_whoever_is_not_known_is_told_the_same_whatever_is_wrong(
+async def test_unknown_caller_gets_the_same_error_for_every_mistake(
     callers_file: Path, metadata: Any
 ) -> None:
     async with (
@@ -179,8 +180,8 @@ async def test_whoever_is_not_known_is_told_the_same_whatever_is_wrong(
     assert open_to_all.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_stranger_is_refused_before_sending_the_message(callers_file: Path) -> None:
-    """The answer comes although the message never does: nothing of it is waited for or kept."""
+async def test_unknown_caller_is_refused_before_its_message_arrives(callers_file: Path) -> None:
+    """The refusal comes although the client never sends its message."""
     async with (
         serving(auth_file=callers_file) as served,
         grpc.aio.insecure_channel(served.target) as channel,
@@ -190,7 +191,9 @@ async def test_a_stranger_is_refused_before_sending_the_message(callers_file: Pa
     assert (code, reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
 
 
-async def test_the_file_is_followed_and_streams_go_on(callers_file: Path) -> None:
+async def test_new_callers_file_applies_to_new_calls_while_streams_go_on(
+    callers_file: Path,
+) -> None:
     engine = HeldEngine(*[GOOD] * 8)
     async with (
         serving(engine, auth_file=callers_file) as served,
@@ -220,9 +223,7 @@ async def test_the_file_is_followed_and_streams_go_on(callers_file: Path) -> Non
         assert events[-1] == "completed"
 
 
-async def test_the_file_is_looked_at_without_being_told(
-    callers_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_callers_file_is_polled(callers_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genir_server.auth.watched_files.POLL_SECONDS", 0.05)
     async with (
         serving(auth_file=callers_file) as served,
@@ -235,7 +236,7 @@ async def test_the_file_is_looked_at_without_being_told(
             if await outcome(call) == "OK":
                 break
         else:
-            pytest.fail("the new token was never let in")
+            pytest.fail("the new token was never accepted")
         served.access.stop()
 
 
@@ -250,7 +251,7 @@ async def test_the_file_is_looked_at_without_being_told(
         ("stranger", (), False),
     ],
 )
-async def test_a_certificate_says_who_calls(
+async def test_certificate_identifies_the_caller(
     callers_file: Path,
     tmp_path: Path,
     common_name: str,
@@ -269,14 +270,14 @@ async def test_a_certificate_says_who_calls(
         stub = served.stub(channel)
         seen = await outcome(stub.Health(ir_service_pb2.HealthRequest(deep=True)))
         assert (seen == "OK") is known
-        # A token says more than the certificate, and a wrong one is not made good by it.
+        # A token takes precedence over the certificate, also if it is wrong.
         health = ir_service_pb2.HealthRequest()
         wrong = await outcome(stub.Health(health, metadata=bearer("wrong")))
         assert wrong.startswith("UNAUTHENTICATED")
         assert await outcome(stub.Health(health, metadata=bearer("writer-token"))) == "OK"
 
 
-async def test_without_a_file_every_certificate_of_the_authority_may_do_everything(
+async def test_any_certificate_of_the_authority_has_all_permissions_without_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     authority = Authority()
@@ -301,7 +302,7 @@ def mutual_tls(authority: Authority, folder: Path) -> dict[str, Any]:
     }
 
 
-def test_every_method_has_its_permission() -> None:
+def test_every_method_has_a_permission() -> None:
     service = ir_service_pb2.DESCRIPTOR.services_by_name["IRService"]
     assert {method.name for method in service.methods} <= set(METHOD_PERMISSIONS)
 
@@ -329,14 +330,14 @@ def test_every_method_has_its_permission() -> None:
         '[others.a]\ntokens = ["plain-secret"]',
     ],
 )
-def test_a_malformed_file_is_told_without_quoting_it(text: str) -> None:
-    with pytest.raises(CallersError) as told:
+def test_error_of_a_malformed_file_does_not_quote_it(text: str) -> None:
+    with pytest.raises(CallersError) as caught:
         read_callers(text)
-    assert "plain-secret" not in str(told.value)
-    assert digest("plain-secret") not in str(told.value)
+    assert "plain-secret" not in str(caught.value)
+    assert digest("plain-secret") not in str(caught.value)
 
 
-def test_every_known_digest_is_compared_whichever_is_right(
+def test_every_known_digest_is_compared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     callers = read_callers(FILE)
@@ -353,7 +354,7 @@ def test_every_known_digest_is_compared_whichever_is_right(
         assert len(seen) == 4
 
 
-def test_what_the_token_command_prints_works(tmp_path: Path) -> None:
+def test_output_of_the_token_command_works(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     command = [sys.executable, "-m", "genir.cli", "token", "ci", "--permission", "warmup"]
     done = subprocess.run(
@@ -384,7 +385,7 @@ def test_what_the_token_command_prints_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "--allow-insecure"),  # noqa: S104 - that is what is refused.
         (["--host", "::"], "--allow-insecure"),
@@ -401,12 +402,12 @@ def test_what_the_token_command_prints_works(tmp_path: Path) -> None:
         (["--tls-cert", "/nonexistent/c", "--tls-key", "/nonexistent/k"], "/nonexistent/c"),
     ],
 )
-def test_an_unsafe_start_is_refused_in_one_line(arguments: list[str], told: str) -> None:
+def test_insecure_settings_are_refused_in_one_line(arguments: list[str], message: str) -> None:
     from genir_server.app import run
 
     code, line = started(run, arguments)
     assert code == 2
-    assert told in line
+    assert message in line
     assert line.count("\n") == 1
 
 
@@ -414,20 +415,20 @@ def started(run: Any, arguments: list[str]) -> tuple[int, str]:
     import contextlib
     import io
 
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr):
         code = run(arguments)
-    return code, said.getvalue()
+    return code, stderr.getvalue()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-def test_loopback_needs_nothing(host: str) -> None:
+def test_loopback_needs_no_tls(host: str) -> None:
     from genir_server.settings import ServerSettings
 
     assert ServerSettings.model_validate({"host": host}).host == host
 
 
-def test_the_flag_opens_the_server_to_the_network() -> None:
+def test_allow_insecure_permits_other_addresses() -> None:
     from genir_server.settings import ServerSettings
 
     given = json.dumps({"host": "0.0.0.0", "allow_insecure": True})  # noqa: S104

@@ -1,4 +1,4 @@
-"""TLS on the port: what connects, and what happens when the files are replaced."""
+"""TLS on the port: which clients can connect, and what happens when the files change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """The files that the server is started with."""
+    """The TLS files of a server."""
 
     def __init__(self, folder: Path) -> None:
         self.cert = folder / "tls.crt"
@@ -50,7 +50,7 @@ def connect(served: Served, authority: Authority, own: Issued | None = None) -> 
     credentials = grpc.ssl_channel_credentials(
         authority.certificate, own.key if own else None, own.certificate if own else None
     )
-    # A pool of its own: channels of one process otherwise share connections.
+    # A subchannel pool of its own: channels of one process otherwise share connections.
     return grpc.aio.secure_channel(
         served.target, credentials, (("grpc.use_local_subchannel_pool", 1),)
     )
@@ -66,7 +66,9 @@ async def works(served: Served, authority: Authority, own: Issued | None = None)
         return bool(answer.ir_json == GOOD)
 
 
-async def test_a_new_certificate_takes_over_while_a_stream_goes_on(files: Files) -> None:
+async def test_new_certificate_applies_to_new_connections_while_a_stream_goes_on(
+    files: Files,
+) -> None:
     old, new = Authority("old"), Authority("new")
     old.server().write(files.cert, files.key)
     engine = HeldEngine(*[GOOD] * 8)
@@ -84,11 +86,11 @@ async def test_a_new_certificate_takes_over_while_a_stream_goes_on(files: Files)
         while (event := await stream.read()) is not grpc.aio.EOF:
             events.append(event.WhichOneof("event"))
         assert events[-1] == "completed"
-        # The old connection goes on for new calls too.
+        # The old connection takes new calls, too.
         assert (await served.stub(channel).GenerateIR(REQUEST)).ir_json == GOOD
 
 
-async def test_files_that_cannot_be_used_leave_the_old_in_force(
+async def test_unusable_files_leave_the_old_certificate_in_force(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority = Authority()
@@ -96,7 +98,7 @@ async def test_files_that_cannot_be_used_leave_the_old_in_force(
     good.write(files.cert, files.key)
     async with serving(**files.settings()) as served:
         followed = served.access._certificates.files  # type: ignore[union-attr]
-        files.cert.write_bytes(authority.server().certificate)  # The key is not of this one.
+        files.cert.write_bytes(authority.server().certificate)  # The key does not match it.
         followed.check()
         assert await works(served, authority)
         files.cert.unlink()
@@ -108,7 +110,7 @@ async def test_files_that_cannot_be_used_leave_the_old_in_force(
     assert "PRIVATE KEY" not in caplog.text
 
 
-async def test_mutual_tls_takes_certificates_of_its_authority_only(files: Files) -> None:
+async def test_mutual_tls_accepts_only_certificates_of_its_authority(files: Files) -> None:
     authority, stranger = Authority(), Authority("stranger")
     authority.server().write(files.cert, files.key)
     files.client_ca.write_bytes(authority.certificate)
@@ -123,7 +125,7 @@ async def test_mutual_tls_takes_certificates_of_its_authority_only(files: Files)
         assert not await works(served, authority, authority.issue("a caller"))
 
 
-async def test_a_plaintext_caller_gets_nowhere_on_a_tls_port(files: Files) -> None:
+async def test_plaintext_client_cannot_connect_to_a_tls_port(files: Files) -> None:
     Authority().server().write(files.cert, files.key)
     async with (
         serving(**files.settings()) as served,
@@ -133,7 +135,7 @@ async def test_a_plaintext_caller_gets_nowhere_on_a_tls_port(files: Files) -> No
         assert code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_the_health_port_is_plaintext_and_answers_health_alone(files: Files) -> None:
+async def test_health_port_is_plaintext_and_serves_only_health(files: Files) -> None:
     Authority().server().write(files.cert, files.key)
     async with (
         serving(**files.settings()) as served,
@@ -181,17 +183,17 @@ def _no_certificate(files: Files) -> None:
 
 
 @pytest.mark.parametrize("prepare", [_foreign_key, _no_key, _passphrase, _no_certificate])
-def test_unusable_files_are_told_before_the_port_opens(
+def test_unusable_files_are_refused_at_start(
     files: Files, prepare: Callable[[Files], None]
 ) -> None:
     prepare(files)
-    with pytest.raises(ReloadError) as told:
+    with pytest.raises(ReloadError) as caught:
         LiveCertificates(files.cert, files.key)
-    assert str(files.key.parent) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(files.key.parent) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_an_authority_without_a_certificate_is_told(files: Files) -> None:
+def test_authority_file_without_a_certificate_is_refused(files: Files) -> None:
     Authority().server().write(files.cert, files.key)
     files.client_ca.write_text("nothing")
     with pytest.raises(ReloadError, match="contains no certificate"):

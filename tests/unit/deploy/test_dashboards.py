@@ -1,4 +1,4 @@
-"""Dashboard and alert rules use metrics, labels and outcomes that exist."""
+"""Dashboard and alert rules use existing metrics, labels and outcomes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.metrics_table import exposed_name, metric_families
 from tests.support.dashboards import FOREIGN, alert_rules, dashboard, expressions
 from tests.support.promql import grouping_labels, matchers, metric_names
 
-# What Prometheus adds to everything that it scrapes.
+# Labels that Prometheus adds to every scraped series.
 SCRAPED_LABELS = {"instance", "job", "namespace", "pod"}
 
 
@@ -58,8 +58,8 @@ def test_outcomes_and_reasons_exist(title: str) -> None:
                 assert [name for name in outcomes if re.fullmatch(word, name)], word
 
 
-def test_no_outcome_is_forgotten_in_the_success_rate() -> None:
-    """Each is good, bad or left out, and the same in the panel and in the alert."""
+def test_success_rate_covers_every_outcome() -> None:
+    """Panel and alert agree on which outcomes are good, bad and left out."""
     outcomes = {"valid", "cancelled", *(reason.value.lower() for reason in Reason)}
     callers = next(
         matcher.value
@@ -73,7 +73,7 @@ def test_no_outcome_is_forgotten_in_the_success_rate() -> None:
     assert outcomes - counted == {name for name in outcomes if re.fullmatch(callers, name)}
 
 
-def test_alerts_cover_what_was_promised_and_say_what_to_do() -> None:
+def test_alerts_have_severity_and_description() -> None:
     used = {name for rule in alert_rules() for name in metric_names(rule["expr"])}
     assert used >= {
         "genir_generations_total",

@@ -1,4 +1,4 @@
-"""The manifests are valid, fit each other, and fit the server and its image."""
+"""The manifests are valid and consistent with each other, the server and its image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.manifests import OVERLAYS, container, environment, pod, rende
 
 DOCKERFILE = (Path(__file__).parents[3] / "Dockerfile").read_text()
 KUBERNETES_VERSION = "1.37"
-# Of the Prometheus operator: Kubernetes itself has no schema for it.
+# A kind of the Prometheus operator, for which Kubernetes has no schema.
 FOREIGN_KINDS = {"ServiceMonitor"}
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -43,9 +43,7 @@ def test_validation_is_strict() -> None:
 
 
 @every_overlay
-def test_the_environment_is_settings_that_the_server_takes(
-    overlay: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_contains_valid_settings(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(overlay).items():
         if name.startswith("GENIR_"):
             assert name.removeprefix("GENIR_").lower() in ServerSettings.model_fields, name
@@ -57,7 +55,7 @@ def test_the_environment_is_settings_that_the_server_takes(
 
 
 @every_overlay
-def test_probes_ask_for_names_that_the_server_has(overlay: str) -> None:
+def test_probes_use_service_names_of_the_server(overlay: str) -> None:
     server = container(overlay)
     for probe, name in (
         ("startupProbe", LIVENESS),
@@ -72,7 +70,7 @@ def test_probes_ask_for_names_that_the_server_has(overlay: str) -> None:
 
 
 @every_overlay
-def test_the_grace_period_fits_the_drain(overlay: str) -> None:
+def test_grace_period_exceeds_the_drain(overlay: str) -> None:
     needed = (
         container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
         + float(environment(overlay)["GENIR_DRAIN_TIMEOUT"])
@@ -85,7 +83,7 @@ def test_the_grace_period_fits_the_drain(overlay: str) -> None:
 
 
 @every_overlay
-def test_the_pod_runs_with_as_little_as_it_can(overlay: str) -> None:
+def test_pod_runs_with_minimal_privileges(overlay: str) -> None:
     spec, server = pod(overlay)["spec"], container(overlay)
     user, group = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)[0]
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -98,8 +96,8 @@ def test_the_pod_runs_with_as_little_as_it_can(overlay: str) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    # The root is read-only: what the image declares as a volume, and what Python and torch write
-    # into, has to be mounted.
+    # The root is read-only. So the image's volumes, and the folders that Python and torch write to,
+    # must be mounted.
     mounted = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
     declared = re.findall(r"^VOLUME (\S+)$", DOCKERFILE, re.MULTILINE)
     assert set(mounted) == {*declared, "/tmp", "/dev/shm"}  # noqa: S108 - where they are mounted.
@@ -110,7 +108,7 @@ def test_the_pod_runs_with_as_little_as_it_can(overlay: str) -> None:
 
 
 @every_overlay
-def test_selectors_find_the_pods_and_ports_exist(overlay: str) -> None:
+def test_selectors_match_the_pods_and_ports_exist(overlay: str) -> None:
     labels = pod(overlay)["metadata"]["labels"].items()
     service = the("Service", overlay)
     selectors = [
@@ -135,7 +133,7 @@ def test_selectors_find_the_pods_and_ports_exist(overlay: str) -> None:
     assert opened == ports
 
 
-def test_the_autoscaler_reads_a_metric_that_exists_and_owns_the_number_of_pods() -> None:
+def test_autoscaler_reads_an_existing_metric_and_sets_the_number_of_pods() -> None:
     scaler = the("HorizontalPodAutoscaler", "gpu")["spec"]
     (metric,) = scaler["metrics"]
     assert metric["pods"]["metric"]["name"] in {
@@ -146,7 +144,7 @@ def test_the_autoscaler_reads_a_metric_that_exists_and_owns_the_number_of_pods()
     assert the("Deployment", "cpu")["spec"]["replicas"] > 1
 
 
-def test_the_monitor_scrapes_the_service() -> None:
+def test_monitor_scrapes_the_service() -> None:
     monitor, service = the("ServiceMonitor", "gpu")["spec"], the("Service", "gpu")
     selector = monitor["selector"]["matchLabels"]
     assert selector

@@ -7,11 +7,11 @@ from scripts.metrics_table import metrics_table
 from tests.support.operations_docs import ALWAYS, OPERATIONS, documented_log_fields
 
 
-def test_the_table_of_metrics_is_the_metrics() -> None:
+def test_operations_page_has_the_current_metrics_table() -> None:
     assert metrics_table() in OPERATIONS, "run: python scripts/metrics_table.py"
 
 
-def test_the_table_of_log_fields_is_what_a_call_may_log() -> None:
+def test_operations_page_lists_every_log_field() -> None:
     fields = documented_log_fields()
     assert {name for name, where in fields.items() if where == "every line"} == ALWAYS
     assert set(fields) == ALWAYS | set(CallFacts.__annotations__)

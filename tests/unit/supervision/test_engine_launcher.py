@@ -1,4 +1,4 @@
-"""A server does not become ready on another structured-output backend than it was asked for."""
+"""A server does not become ready with another structured-output backend than configured."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def engine_using(used: str, asked: str) -> ScriptedEngine:
 @pytest.mark.parametrize(
     ("asked", "used"), [("guidance", "guidance"), ("xgrammar", "xgrammar"), ("auto", "xgrammar")]
 )
-def test_the_backend_that_was_asked_for_is_taken(asked: str, used: str) -> None:
+def test_configured_backend_is_accepted(asked: str, used: str) -> None:
     check_backend(engine_using(used, asked))
 
 
 @pytest.mark.parametrize(
     ("asked", "used"), [("guidance", "xgrammar"), ("guidance", ""), ("auto", "")]
 )
-def test_another_backend_or_none_is_refused(asked: str, used: str) -> None:
+def test_other_or_unknown_backend_is_refused(asked: str, used: str) -> None:
     with pytest.raises(EngineStartError, match=asked):
         check_backend(engine_using(used, asked))

@@ -1,4 +1,4 @@
-"""What is done about an engine that dies, stands still or does not start, with a scripted one."""
+"""Handling of an engine that dies, stalls or does not start, with a scripted engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POLICY = RestartPolicy(max_restarts=2, window=60, stall_timeout=0.4, backoff=0.0
 
 
 class WatchedEngine(ScriptedEngine):
-    """Steps, or not, and answers, or not, as it is told."""
+    """Finishes steps and answers pings only as a test says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class WatchedEngine(ScriptedEngine):
 
 
 class ScriptedLauncher:
-    """Gives one engine after the other; None is one that does not start."""
+    """Starts the given engines one after the other; None fails to start."""
 
     def __init__(self, lifecycle: Lifecycle, *engines: WatchedEngine | None) -> None:
         self.engine: WatchedEngine | None = None
@@ -68,7 +68,7 @@ class ScriptedLauncher:
         schema = prepared()
         generator = IRGenerator(engine, Schemas(schema), schema)
         self._lifecycle.attach(generator, SelfTest(generator))
-        enter(Phase.WARMING_UP, "It warms up.")
+        enter(Phase.WARMING_UP, "Warming up.")
 
     async def end(self) -> None:
         self._lifecycle.detach()
@@ -76,7 +76,7 @@ class ScriptedLauncher:
 
 
 class Supervised:
-    """A supervisor in a task, and what it made of its engines."""
+    """A supervisor that runs in a task, with its phases and losses."""
 
     def __init__(self, *engines: WatchedEngine | None, policy: RestartPolicy = POLICY) -> None:
         self.lifecycle = Lifecycle()
@@ -101,7 +101,7 @@ class Supervised:
         self.losses += 1
 
 
-async def test_a_dead_engine_is_replaced_and_never_fails_liveness() -> None:
+async def test_dead_engine_is_restarted_and_liveness_stays_on() -> None:
     first, second = WatchedEngine(), WatchedEngine()
     server = Supervised(first, second)
     await server.until(lambda: server.lifecycle.ready)
@@ -119,7 +119,7 @@ async def test_a_dead_engine_is_replaced_and_never_fails_liveness() -> None:
     await server.close()
 
 
-async def test_the_budget_of_restarts_is_kept() -> None:
+async def test_number_of_restarts_is_limited() -> None:
     engines = [WatchedEngine() for _ in range(3)]
     server = Supervised(*engines)
     for engine in engines:
@@ -130,12 +130,12 @@ async def test_the_budget_of_restarts_is_kept() -> None:
         await server.task
     assert not server.lifecycle.alive
     assert server.launcher.engine is None
-    # What the process does next, on its way out.
-    server.lifecycle.enter(Phase.DRAINING, "It drains.")
+    # The process drains before it exits.
+    server.lifecycle.enter(Phase.DRAINING, "Draining.")
     assert not server.lifecycle.alive
 
 
-async def test_restarts_that_fail_count_too() -> None:
+async def test_failed_restarts_count() -> None:
     first = WatchedEngine()
     server = Supervised(first, None, None)
     await server.until(lambda: server.lifecycle.ready)
@@ -145,18 +145,18 @@ async def test_restarts_that_fail_count_too() -> None:
     assert server.launcher.started == 3
 
 
-async def test_a_first_start_that_fails_is_final() -> None:
+async def test_failed_first_start_is_not_retried() -> None:
     server = Supervised(None)
     with pytest.raises(StartFailedError, match="no such model"):
         await server.task
     assert server.lifecycle.phase is Phase.FAILED
 
 
-async def test_a_server_that_drains_starts_nothing_any_more() -> None:
+async def test_draining_server_does_not_restart_the_engine() -> None:
     engine = WatchedEngine()
     server = Supervised(engine, WatchedEngine())
     await server.until(lambda: server.lifecycle.ready)
-    server.lifecycle.enter(Phase.DRAINING, "It drains.")
+    server.lifecycle.enter(Phase.DRAINING, "Draining.")
     engine.dead = True
     await server.task
     assert server.losses == 1
@@ -164,7 +164,7 @@ async def test_a_server_that_drains_starts_nothing_any_more() -> None:
 
 
 @pytest.mark.parametrize("idle", [False, True])
-async def test_an_engine_that_stands_still_is_killed_and_replaced(*, idle: bool) -> None:
+async def test_stalled_engine_is_killed_and_restarted(*, idle: bool) -> None:
     first = WatchedEngine()
     server = Supervised(first, WatchedEngine())
     await server.until(lambda: server.lifecycle.ready)
@@ -172,7 +172,7 @@ async def test_an_engine_that_stands_still_is_killed_and_replaced(*, idle: bool)
     first.answers = not idle
     began = time.monotonic()
     await server.until(lambda: "no progress" in server.lifecycle.message)
-    assert server.lifecycle.ready, "suspicion is told before anything is done about it"
+    assert server.lifecycle.ready, "the message mentions the stall before the engine is killed"
     await server.until(lambda: server.lifecycle.phase is Phase.RESTARTING)
     assert first.killed
     assert time.monotonic() - began >= POLICY.stall_timeout
@@ -188,7 +188,7 @@ class Clock:
         return self.now
 
 
-async def test_steps_of_a_long_prefill_are_signs_of_life() -> None:
+async def test_steps_of_a_long_prefill_count_as_progress() -> None:
     engine, clock = WatchedEngine(), Clock()
     watch = StallWatch(engine, 10.0, clock)
     engine.running = 1
@@ -200,7 +200,7 @@ async def test_steps_of_a_long_prefill_are_signs_of_life() -> None:
         await asyncio.sleep(0)
 
 
-async def test_an_answer_is_no_excuse_for_a_step() -> None:
+async def test_answer_does_not_replace_a_step() -> None:
     engine, clock = WatchedEngine(), Clock()
     watch = StallWatch(engine, 10.0, clock)
     engine.running = 1
@@ -212,13 +212,13 @@ async def test_an_answer_is_no_excuse_for_a_step() -> None:
     assert watch.silent_for() > 10.0
 
 
-async def test_short_calls_do_not_hide_a_stopped_engine() -> None:
+async def test_short_calls_do_not_hide_a_stall() -> None:
     engine, clock = WatchedEngine(), Clock()
     engine.answers = False
     watch = StallWatch(engine, 10.0, clock)
     longest = 0.0
     for second in range(20):
-        # Calls come, give up and are followed by others; the engine does nothing for any of them.
+        # Calls arrive and are cancelled in turn; the engine works on none of them.
         engine.running = second % 2
         longest = max(longest, watch.silent_for())
         clock.now += 1.0
@@ -227,8 +227,8 @@ async def test_short_calls_do_not_hide_a_stopped_engine() -> None:
     watch.close()
 
 
-async def test_an_idle_engine_is_given_a_quarter_of_the_bound_more() -> None:
-    """It may stop right after an answer, and is asked again only after a while."""
+async def test_idle_engine_stall_is_detected_within_a_quarter_more_than_the_timeout() -> None:
+    """It may stall right after an answer, and the next ping is sent only after a while."""
     engine, clock = WatchedEngine(), Clock()
     watch = StallWatch(engine, 10.0, clock)
     tick = 0.1
@@ -246,7 +246,7 @@ async def test_an_idle_engine_is_given_a_quarter_of_the_bound_more() -> None:
     watch.close()
 
 
-async def test_an_idle_engine_that_answers_is_well() -> None:
+async def test_idle_engine_that_answers_does_not_stall() -> None:
     engine, clock = WatchedEngine(), Clock()
     watch = StallWatch(engine, 10.0, clock)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""What is counted and logged of calls, over a real channel, with an engine that does as told."""
+"""Metrics and log lines of calls, over a real channel, with a scripted engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def call(served: Any, **options: Any) -> grpc.StatusCode:
 
 
 async def ended(metrics: Metrics, calls: int) -> None:
-    """Waits until so many calls have ended at the server; a caller that leaves does not see it."""
+    """Waits until this many calls have ended in the server; a client that leaves cannot know."""
     for _ in range(1000):
         if value(metrics, "genir_call_seconds_count", method="GenerateIR") == calls:
             return
@@ -117,7 +117,7 @@ async def test_refusals_cancellations_and_late_calls_are_counted() -> None:
     assert value(metrics, "genir_refusals_total", reason="draining") == 0
 
 
-async def test_no_label_takes_what_a_caller_sends() -> None:
+async def test_no_label_contains_a_callers_value() -> None:
     metrics = new_metrics()
     spec = generation_pb2.GenerationSpec(
         prompt="hi", request_id="marker-1", model="marker-2", lora_adapter="marker-3"
@@ -133,7 +133,7 @@ async def test_no_label_takes_what_a_caller_sends() -> None:
     assert list(text_string_to_metric_families(text))
 
 
-async def test_an_observer_that_fails_costs_no_call() -> None:
+async def test_failing_observer_does_not_fail_the_call() -> None:
     class Failing(CallLog):
         def call_ended(self, record: CallRecord, end: CallEnd) -> None:
             raise RuntimeError(f"out of order: {record} {end}")
@@ -144,7 +144,7 @@ async def test_an_observer_that_fails_costs_no_call() -> None:
     assert value(metrics, "genir_generations_total", **GENERATION, outcome="valid") == 1
 
 
-def test_the_engines_restarts_are_counted_and_its_phase_is_told() -> None:
+def test_restarts_are_counted_and_the_phase_is_exported() -> None:
     lifecycle = Lifecycle()
     metrics = Metrics(
         lifecycle,
@@ -169,7 +169,7 @@ def test_the_engines_restarts_are_counted_and_its_phase_is_told() -> None:
     assert value(metrics, "genir_phase", phase="failed") == 1
 
 
-def test_traces_without_their_packages_are_refused_in_words(
+def test_traces_without_their_packages_name_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "genir_server.observability.tracing", None)
@@ -179,7 +179,7 @@ def test_traces_without_their_packages_are_refused_in_words(
 
 
 @pytest.fixture
-def log_as_a_server_does() -> Iterator[None]:
+def server_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     configure_logging("json", "info")
@@ -189,11 +189,11 @@ def log_as_a_server_does() -> Iterator[None]:
     logging.captureWarnings(capture=False)
 
 
-@pytest.mark.usefixtures("log_as_a_server_does")
-async def test_every_call_logs_one_line_with_documented_fields(
+@pytest.mark.usefixtures("server_logging")
+async def test_each_call_logs_one_line_with_documented_fields(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # The handler was made while another file was standard error.
+    # Again, because pytest has replaced standard error since the fixture ran.
     configure_logging("json", "info")
     engine = ScriptedEngine(GOOD, '{"a":1', GOOD)
     async with serving(engine, observers=(CallLog(),)) as served:
