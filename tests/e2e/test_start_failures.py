@@ -66,13 +66,15 @@ def test_failed_start_gives_one_line_and_exit_code_4(
     assert all(part in reason for part in said), reason
 
 
-def test_busy_port_gives_exit_code_3(tmp_path: Path) -> None:
+def test_busy_port_gives_one_line_and_exit_code_3(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(RuntimeError, match=f"ended with 3: .*{port}"):
             ServerProcess(tmp_path, ["--port", str(port)])
+    (line,) = (tmp_path / "server.log").read_text().splitlines()
+    assert json.loads(line)["event"] == "cannot start"
 
 
 def test_unknown_backend_gives_exit_code_2(tmp_path: Path) -> None:
