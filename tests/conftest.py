@@ -13,6 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine must not fail a property test: one example has no time limit of its own.
+settings.register_profile("genir", deadline=None)
+settings.load_profile("genir")
 
 TIERS = ("unit", "engine", "e2e", "soak")
 SERIAL_GROUP = "serial"
