@@ -103,7 +103,7 @@ def test_stopped_worker_is_detected_and_replaced(server: TinyServer) -> None:
         stopped_at = time.monotonic()
         engine[1].send_signal(signal.SIGSTOP)
         with IRClient(server.target) as client:
-            while "no step of the engine has finished" not in (health := client.health()).message:
+            while "the engine has made no progress" not in (health := client.health()).message:
                 assert time.monotonic() - stopped_at < STALL_SECONDS, health
                 time.sleep(0.2)
         lost_at = watch.not_serving_at(stopped_at + STALL_SECONDS / 2)
