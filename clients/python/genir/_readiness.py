@@ -50,8 +50,8 @@ class ReadinessWait:
         """Seconds to wait before the next health check; None when the server is ready.
 
         Raises:
-            GenirError: the engine has failed, the time is over, or the health check failed for
-                another reason than a server that does not answer.
+            GenirError: the engine has failed, the maximum wait has passed, or the server
+                answered a health check with another error.
 
         """
         if isinstance(outcome, GenirError):

@@ -35,7 +35,7 @@ class RetryPolicy:
     level INFO.
 
     Attributes:
-        max_attempts: maximum number of tries of one call, 1 and up; 1 turns retries off. Default 5.
+        max_attempts: maximum attempts of one call, 1 and up; 1 turns retries off. Default 5.
         max_delay: maximum retry delay in seconds; a longer one is not waited for. Default 30.
 
     """
@@ -105,12 +105,12 @@ class CallBudget:
         if error.code not in _RETRYABLE_CODES or self._attempts >= self._policy.max_attempts:
             return None
         if error.retry_delay is not None:
-            asked = error.retry_delay.total_seconds()
+            delay = error.retry_delay.total_seconds()
         elif error.code is grpc.StatusCode.UNAVAILABLE and self._attempts < _CONNECT_ATTEMPTS:
-            asked = _CONNECT_BACKOFF * _CONNECT_BACKOFF_FACTOR ** (self._attempts - 1)
+            delay = _CONNECT_BACKOFF * _CONNECT_BACKOFF_FACTOR ** (self._attempts - 1)
         else:
             return None
-        pause = asked * (1 + random.uniform(0, _JITTER))  # noqa: S311 - spreads load, no secret
-        if asked > self._policy.max_delay or pause >= self.remaining:
+        pause = delay * (1 + random.uniform(0, _JITTER))  # noqa: S311 - spreads load, no secret
+        if delay > self._policy.max_delay or pause >= self.remaining:
             return None
         return pause

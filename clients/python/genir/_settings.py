@@ -105,8 +105,8 @@ class ClientSettings:
         credentials: channel credentials, such as those of `tls_credentials()`. Default: none; the
             connection is not encrypted.
         token: bearer token to send with every call. Default: the environment variable GENIR_TOKEN,
-            else none; "" sends none even where the variable is set. Without credentials it goes to
-            loopback addresses only, unless `allow_insecure_token` is set.
+            else none; "" sends none even where the variable is set. Without credentials, only
+            targets on this machine are allowed, unless `allow_insecure_token` is set.
         allow_insecure_token: whether the token may cross a network unencrypted.
         metadata: headers to send with every call.
         round_robin: whether all addresses of the target share the calls, except those whose health

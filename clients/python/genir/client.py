@@ -233,8 +233,8 @@ class IRClient(ClientSettings):
 
         The deadline starts with this call, not with the first event. `tokens_per_delta`, 1 to 1024,
         is the number of tokens that the server collects for one `TextDelta`; it sends the first
-        token and the end of an attempt at once. More tokens per delta use less CPU on both sides.
-        Default: the server's setting.
+        token and the end of an attempt immediately. More tokens per delta use less CPU on both
+        sides. Default: the server's setting.
         """
         argument = schema_argument(schema, schema_digest)
         call = self._stream_call(

@@ -122,7 +122,7 @@ class GenirError(Exception):
 
     @property
     def reason_name(self) -> str:
-        """The reason as the server spelled it; differs from `reason` for `UNRECOGNIZED` alone."""
+        """The reason as the server spelled it; differs from `reason` only for `UNRECOGNIZED`."""
         if self.reason is ErrorReason.UNRECOGNIZED:
             return self.metadata.get("reason", self.reason)
         return self.reason

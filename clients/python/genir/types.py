@@ -205,7 +205,7 @@ class IRResult(Generic[T]):
         request_id: the caller's request id, or the one that the server made.
         model: name of the model that wrote the IR.
         structured_output_backend: the backend that constrained decoding.
-        schema_digest: ``sha256:<hex>`` of the schema in force; can be given as `schema_digest`.
+        schema_digest: ``sha256:<hex>`` of the schema that applied; can be given as `schema_digest`.
         ir_digest: ``sha256:<hex>`` of `ir_json`.
         finish_reason: why the last attempt stopped writing.
         usage: tokens of all attempts together.

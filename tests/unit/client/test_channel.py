@@ -38,7 +38,7 @@ def test_commas_separate_addresses(target: str | list[str], expected: str | list
 
 
 @pytest.mark.parametrize(
-    ("target", "word"),
+    ("target", "excerpt"),
     [
         ("", "a target is missing"),
         ([], "a target is missing"),
@@ -47,8 +47,8 @@ def test_commas_separate_addresses(target: str | list[str], expected: str | list
         (["127.0.0.1:1", "[::1]:2"], "all IPv4 or all IPv6"),
     ],
 )
-def test_target_that_grpc_cannot_express_is_refused(target: str | list[str], word: str) -> None:
-    with pytest.raises(ValueError, match=word):
+def test_target_that_grpc_cannot_express_is_refused(target: str | list[str], excerpt: str) -> None:
+    with pytest.raises(ValueError, match=excerpt):
         grpc_target(target)
 
 

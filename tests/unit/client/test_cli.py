@@ -221,7 +221,7 @@ def test_raw_output_shows_the_models_text(server: ContractServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "excerpt"),
     [
         (["generate", "a", "--file", __file__], "either"),
         (["generate", "a", "--schema", "/does/not/exist"], "exist"),
@@ -234,10 +234,10 @@ def test_raw_output_shows_the_models_text(server: ContractServer) -> None:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_wrong_usage_exits_with_2(arguments: list[str], word: str) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str], excerpt: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert word in result.stderr
+    assert excerpt in result.stderr
 
 
 def test_prompt_that_is_not_utf8_exits_with_2() -> None:

@@ -88,7 +88,7 @@ def test_guide_and_docstring_list_every_exit_code() -> None:
 
 
 def names_in_tables() -> set[str]:
-    """The code words in the first column of the guide's tables."""
+    """The names in code style in the first column of the guide's tables."""
     first_cells = re.findall(r"^\| ([^|]*) \|", GUIDE, re.MULTILINE)
     return {name for cell in first_cells for name in re.findall(r"`(\w+)(?:\(\))?`", cell)}
 

@@ -119,17 +119,17 @@ async def test_server_receives_request_metadata_and_deadline(
 async def test_generate_requests_coarse_deltas_and_stream_the_servers_default(
     caller: Caller, server: ContractServer
 ) -> None:
-    def asked() -> int | None:
+    def tokens_per_delta() -> int | None:
         request = server.calls[-1].request
         assert isinstance(request, ir_service_pb2.StreamIRRequest)
         return request.tokens_per_delta if request.HasField("tokens_per_delta") else None
 
     await caller.generate("hello")
-    assert (asked() or 0) > 1
+    assert (tokens_per_delta() or 0) > 1
     await caller.events("hello")
-    assert asked() is None
+    assert tokens_per_delta() is None
     await caller.events("hello", tokens_per_delta=5)
-    assert asked() == 5
+    assert tokens_per_delta() == 5
 
 
 async def test_default_deadline_is_two_minutes(caller: Caller, server: ContractServer) -> None:

@@ -107,7 +107,7 @@ def test_conversation_is_sent_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "options", "kind", "word"),
+    ("prompt", "options", "kind", "excerpt"),
     [
         ("p", {"max_tokens": 2**31}, ValueError, "max_tokens"),
         ("p", {"top_k": "many"}, TypeError, "top_k"),
@@ -119,9 +119,9 @@ def test_conversation_is_sent_in_order() -> None:
     ],
 )
 def test_argument_that_a_request_cannot_hold_is_named(
-    prompt: Any, options: Any, kind: type[Exception], word: str
+    prompt: Any, options: Any, kind: type[Exception], excerpt: str
 ) -> None:
-    with pytest.raises(kind, match=word):
+    with pytest.raises(kind, match=excerpt):
         generation_spec(prompt, NO_SCHEMA, options)
 
 

@@ -1,4 +1,4 @@
-"""The built-in IR schema, which is in force when a request has no schema."""
+"""The built-in IR schema, which applies to requests without a schema."""
 
 from __future__ import annotations
 
