@@ -1,4 +1,4 @@
-"""A call that nobody hears of for ten minutes, on a connection that is kept alive by pings."""
+"""A call that is silent for ten minutes, on a connection with keepalive pings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEEPALIVE = (
 
 
 @pytest.mark.timeout(1800)
-def test_a_call_that_is_silent_for_ten_minutes_is_answered(tmp_path: Path) -> None:
+def test_call_that_is_silent_for_ten_minutes_is_answered(tmp_path: Path) -> None:
     server = TinyServer(tmp_path, "--max-running-calls", "1")
     silent_until = threading.Event()
 

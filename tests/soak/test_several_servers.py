@@ -25,7 +25,7 @@ DRAIN_SECONDS = 120.0
 CALLERS = 3
 # A server starts beside two under load: few cores must not be kept busy by the calls alone.
 PAUSE_SECONDS = 8 / len(os.sched_getaffinity(0))
-# Long enough that there is always something under way.
+# Long enough that calls are always in flight.
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"text": {"type": "string", "minLength": 200, "maxLength": 300}},
@@ -175,10 +175,10 @@ def test_no_call_fails_while_servers_die_drain_and_come_back(tmp_path: Path) -> 
         for place in range(3):
             fleet.wait_until_called(place)
 
-        # One dies, engine and all, with calls under way. The others take over.
+        # One server dies with its engine while calls are in flight. The others take over.
         victim = fleet.servers[0]
         with IRClient(victim.target) as client:
-            wait_until(lambda: client.health().activity.calls_in_flight, "a call under way")
+            wait_until(lambda: client.health().activity.calls_in_flight, "a call in flight")
         victim.send_to_group(signal.SIGKILL)
         victim.wait(WAIT_SECONDS)
         load.wait_for_more(20)

@@ -17,7 +17,7 @@ class CacheCounters:
     Attributes:
         hits: lookups that found an entry.
         misses: lookups that found none and started a preparation.
-        coalesced: lookups that joined a preparation under way.
+        coalesced: lookups that joined a running preparation.
         evictions: entries removed to make room.
 
     """

@@ -1,7 +1,7 @@
 """The server reads every request field of the contract and sets every response field.
 
 Each test goes through a real channel, so that no field is lost in the servicer either. Each has a
-counterpart on a contract with one field more, which nobody reads or sets: it must be found.
+counterpart on a contract with one field more, which no code reads or sets; the test must report it.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def values(path: Path) -> list[Any]:
 
 
 async def observed(method: str, request: Message) -> object:
-    """All that can be seen of what a request does: what the engine is told, and the responses.
+    """Every visible effect of a request: the engine's input and the responses.
 
     What the model writes is not valid, so that the number of attempts can be seen too.
     """
@@ -284,7 +284,7 @@ async def test_a_new_request_field_that_the_server_ignores_is_found(
 
 
 async def responses() -> dict[type[Message], list[bytes]]:
-    """Responses to calls in which all that a response can tell is there to be told."""
+    """Responses to calls that set every field a response can have."""
     given: dict[type[Message], list[bytes]] = {each: [] for each in RESPONSES.values()}
     given[status_pb2.GenerationFailure] = []
     schema: dict[str, Any] = {

@@ -74,7 +74,7 @@ async def test_events_come_in_order_and_the_result_is_in_normal_form() -> None:
     assert completed.timings.queue == 0.25
 
 
-async def test_an_invalid_value_is_tried_again_with_the_violations_shown() -> None:
+async def test_invalid_value_is_retried_with_the_violations_in_the_prompt() -> None:
     engine = ScriptedEngine('{"a":77}', '{"a":7}')
     events = await run(engine, sampling=Sampling(seed=5))
     completed = events[-1]
@@ -92,7 +92,7 @@ async def test_an_invalid_value_is_tried_again_with_the_violations_shown() -> No
     assert len({sent.request_id for sent in engine.requests}) == 2
 
 
-async def test_after_a_key_written_twice_none_can_be() -> None:
+async def test_attempt_after_a_duplicate_key_cannot_repeat_keys() -> None:
     engine = ScriptedEngine('{"a":1,"a":1}', '{"a":77}', '{"a":7}')
     await run(engine, max_attempts=3)
     first, second, third = (sent.schema for sent in engine.requests)
@@ -100,7 +100,7 @@ async def test_after_a_key_written_twice_none_can_be() -> None:
     assert second == third == SINGLE_KEYS
 
 
-async def test_other_violations_take_no_keys_away() -> None:
+async def test_other_violations_do_not_restrict_keys() -> None:
     engine = ScriptedEngine('{"a":77}', '{"a":7}')
     await run(engine)
     assert {sent.schema for sent in engine.requests} == {prepared().engine_schema}
@@ -118,7 +118,7 @@ async def test_when_every_attempt_fails_the_violations_are_told() -> None:
     assert error.failure.violations[0].keyword == "maximum"
 
 
-async def test_a_stop_with_half_a_value_is_a_failed_constraint_and_is_retried() -> None:
+async def test_incomplete_value_after_stop_is_constraint_failed_and_retried() -> None:
     engine = ScriptedEngine('{"a":', '{"a":2}')
     events = await run(engine)
     assert AttemptStarted(2, AttemptReason.CONSTRAINT_FAILED) in events
@@ -200,7 +200,7 @@ async def test_whoever_wants_it_brief_gets_it_so_at_once() -> None:
     assert [sent.schema for sent in engine.requests] == [BRIEF]
 
 
-async def test_a_form_that_is_not_narrowed_is_no_briefer_one() -> None:
+async def test_form_without_narrowing_does_not_count_as_compact() -> None:
     """Where the engine takes no narrowed form, preparing gives the one without any bounds."""
 
     class Wide(Schemas):
@@ -240,7 +240,7 @@ async def test_what_was_ruled_out_stays_ruled_out() -> None:
     ("texts", "reason"),
     [(('{"a":',), Reason.TRUNCATED), (('{"a":77}',), Reason.VALIDATION_FAILED)],
 )
-async def test_no_attempt_is_begun_for_which_there_is_no_time(
+async def test_no_attempt_starts_without_enough_time(
     texts: tuple[str, ...], reason: Reason
 ) -> None:
     class Slow(CutEngine):
@@ -256,7 +256,7 @@ async def test_no_attempt_is_begun_for_which_there_is_no_time(
     assert len(engine.requests) == 1
 
 
-async def test_no_attempt_is_begun_after_a_form_that_took_too_long_to_prepare() -> None:
+async def test_no_attempt_starts_after_a_slow_preparation() -> None:
     class Slow(Schemas):
         async def prepare(
             self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
@@ -294,7 +294,7 @@ async def test_what_readers_disagree_on_is_no_result(text: str) -> None:
         (EngineRejectedError("no such grammar"), Reason.SCHEMA_UNSUPPORTED),
     ],
 )
-async def test_faults_of_the_engine_have_a_reason(fault: Exception, reason: Reason) -> None:
+async def test_engine_errors_have_a_reason(fault: Exception, reason: Reason) -> None:
     with pytest.raises(GenirError) as raised:
         await run(ScriptedEngine(fault))
     assert raised.value.reason is reason
@@ -310,7 +310,7 @@ async def test_closing_the_run_closes_the_engine_request() -> None:
     assert engine.open_requests == 0
 
 
-async def test_a_greedy_raw_prompt_is_not_retried_the_same_way() -> None:
+async def test_greedy_raw_prompt_is_not_retried_unchanged() -> None:
     engine = ScriptedEngine('{"a":77}', '{"a":7}')
     generator = generator_for(engine)
     raw = GenerationRequest(
@@ -322,7 +322,7 @@ async def test_a_greedy_raw_prompt_is_not_retried_the_same_way() -> None:
     assert engine.requests[0].prompt_token_ids == engine.requests[1].prompt_token_ids
 
 
-async def test_a_greedy_model_that_repeats_its_mistake_is_not_asked_the_same_again() -> None:
+async def test_greedy_model_that_repeats_a_mistake_gets_a_different_attempt() -> None:
     engine = ScriptedEngine('{"a":77}', '{"a":77}', '{"a":7}')
     await run(engine, sampling=Sampling(temperature=0), max_attempts=3)
     first, second, third = engine.requests
@@ -331,7 +331,7 @@ async def test_a_greedy_model_that_repeats_its_mistake_is_not_asked_the_same_aga
     assert [sent.sampling.temperature for sent in engine.requests] == [0, 0, 0.3]
 
 
-async def test_a_template_without_longer_conversations_does_not_end_the_attempts() -> None:
+async def test_template_without_multi_turn_support_does_not_end_the_attempts() -> None:
     class SingleTurn(ScriptedEngine):
         async def render_chat(self, messages: Sequence[Message]) -> list[int]:
             if any(message.role is Role.ASSISTANT for message in messages):
@@ -345,7 +345,7 @@ async def test_a_template_without_longer_conversations_does_not_end_the_attempts
     assert [sent.sampling.temperature for sent in engine.requests] == [0, 0.3]
 
 
-async def test_a_budget_below_the_schemas_least_is_refused_before_the_engine() -> None:
+async def test_budget_below_the_schemas_minimum_is_refused_before_the_engine() -> None:
     engine = ScriptedEngine()
     with pytest.raises(GenirError) as raised:
         async with aclosing(
@@ -357,7 +357,7 @@ async def test_a_budget_below_the_schemas_least_is_refused_before_the_engine() -
     assert not engine.requests
 
 
-async def test_a_verifier_that_may_block_does_so_in_a_thread() -> None:
+async def test_blocking_verifier_runs_in_a_thread() -> None:
     class Watched(Verifier):
         threads: ClassVar[set[str]] = set()
 

@@ -58,7 +58,7 @@ def shuffled(value: JSONValue, rng: random.Random) -> JSONValue:
 
 
 @given(values)
-def test_the_normal_form_parses_back_to_an_equal_value(value: JSONValue) -> None:
+def test_normal_form_parses_to_an_equal_value(value: JSONValue) -> None:
     assert parse_strict(normalize(value)) == value
 
 
@@ -89,14 +89,14 @@ def test_whitespace_key_order_and_escapes_do_not_matter(
 
 
 @given(values)
-def test_the_normal_form_is_rfc_8785(value: JSONValue) -> None:
+def test_normal_form_is_rfc_8785(value: JSONValue) -> None:
     text = normalize(value)
     assert text.encode() == rfc8785.dumps(value)
     assert json.loads(text) == value
 
 
 @given(values)
-def test_a_text_is_brought_into_normal_form_at_once(value: JSONValue) -> None:
+def test_text_is_normalized(value: JSONValue) -> None:
     text = json.dumps(value)
     assert normal_form(text) == normalize(parse_strict(text))
     # What is read back from it needs no strictness any more.
@@ -115,7 +115,7 @@ plain_values: st.SearchStrategy[JSONValue] = st.recursive(
 
 
 @given(plain_values)
-def test_pythons_own_writer_writes_rfc_8785(value: JSONValue) -> None:
+def test_json_module_writes_rfc_8785(value: JSONValue) -> None:
     assert normalize(value).encode() == rfc8785.dumps(value)
 
 
@@ -219,14 +219,14 @@ def test_what_is_not_one_complete_json_value_is_refused_as_that(text: str) -> No
 
 
 @given(values.filter(lambda value: isinstance(value, (dict, list, str))), st.data())
-def test_every_cut_of_a_text_is_not_json(value: JSONValue, data: st.DataObject) -> None:
+def test_every_prefix_of_a_text_is_not_json(value: JSONValue, data: st.DataObject) -> None:
     text = normalize(value)
     cut = data.draw(st.integers(0, len(text) - 1))
     assert refusal(text[:cut]).kind is NotNormalizableKind.NOT_JSON
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused_with_the_one_exception(text: str) -> None:
+def test_any_text_is_parsed_or_refused_with_one_exception_type(text: str) -> None:
     try:
         value = parse_strict(text)
     except NotNormalizableError as error:
@@ -246,7 +246,7 @@ def test_integers_that_readers_round_are_refused_in_any_spelling(
         normalize([number])
 
 
-def test_the_deepest_allowed_nesting_works() -> None:
+def test_max_nesting_is_accepted() -> None:
     for text in (
         "[" * MAX_DEPTH + "]" * MAX_DEPTH,
         '{"[{":' * MAX_DEPTH + '"]}"' + "}" * MAX_DEPTH,
@@ -265,7 +265,7 @@ def test_values_made_elsewhere_are_checked_too(number: float) -> None:
         normalize({"a": [number]})
 
 
-def test_a_value_that_nests_too_deep_is_refused() -> None:
+def test_value_with_too_deep_nesting_is_refused() -> None:
     value: JSONValue = 1
     for _ in range(100_000):
         value = [value]
@@ -283,5 +283,5 @@ def test_messages_quote_nothing_of_the_text() -> None:
         assert "secret" not in refusal(text).message
 
 
-def test_the_digest_is_of_the_utf_8_bytes() -> None:
+def test_digest_covers_the_utf_8_bytes() -> None:
     assert digest("é") == f"sha256:{hashlib.sha256(bytes([0xC3, 0xA9])).hexdigest()}"

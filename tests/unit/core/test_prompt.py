@@ -21,7 +21,7 @@ def request(**changes: Any) -> GenerationRequest:
     return GenerationRequest(**{"request_id": "r-1", "prompt": "hi", **changes})
 
 
-async def test_a_small_schema_is_shown_whole_in_the_system_message() -> None:
+async def test_small_schema_is_shown_in_full_in_the_system_message() -> None:
     engine = ScriptedEngine()
     prompt = await build_prompt(request(), prepared(), engine)
     assert prompt.schema_shown is SchemaShown.FULL
@@ -49,7 +49,7 @@ async def test_auto_shows_what_takes_a_quarter_of_the_context(
     assert prompt.schema_shown is shown
 
 
-async def test_the_tokens_of_a_shown_schema_are_counted_once() -> None:
+async def test_tokens_of_a_shown_schema_are_counted_once() -> None:
     counted: list[str] = []
 
     class Counting(ScriptedEngine):
@@ -73,7 +73,7 @@ async def test_auto_leaves_room_for_the_completion() -> None:
     assert len(prompt.token_ids) + prompt.max_tokens <= 4096
 
 
-async def test_always_and_never() -> None:
+async def test_always_and_never_override_the_automatic_choice() -> None:
     schema = prepared(shown_full="w" * 3000, shown_without_descriptions="b")
     engine = ScriptedEngine(max_model_len=8192)
     always = await build_prompt(request(schema_in_prompt=SchemaInPrompt.ALWAYS), schema, engine)
@@ -102,7 +102,7 @@ async def test_what_does_not_fit_is_told_with_both_numbers() -> None:
     assert "1000" in error.message
 
 
-async def test_an_unset_budget_takes_what_fits() -> None:
+async def test_unset_budget_is_what_fits_the_context() -> None:
     prompt = await build_prompt(
         request(prompt="p" * 900, schema_in_prompt=SchemaInPrompt.NEVER, system=""),
         prepared(),
@@ -111,14 +111,14 @@ async def test_an_unset_budget_takes_what_fits() -> None:
     assert prompt.max_tokens == 100
 
 
-async def test_a_raw_prompt_is_sent_as_it_is() -> None:
+async def test_raw_prompt_is_sent_unchanged() -> None:
     engine = ScriptedEngine()
     prompt = await build_prompt(request(prompt_format=PromptFormat.RAW), prepared(), engine)
     assert bytes(prompt.token_ids) == b"hi"
     assert not engine.chats
 
 
-async def test_a_template_without_system_role_gets_one_user_message() -> None:
+async def test_template_without_a_system_role_gets_one_user_message() -> None:
     engine = ScriptedEngine(system_role=False)
     await build_prompt(request(system="Be kind."), prepared(), engine)
     (only,) = engine.chats[-1]
@@ -127,7 +127,7 @@ async def test_a_template_without_system_role_gets_one_user_message() -> None:
     assert only.content.endswith("hi")
 
 
-async def test_a_conversation_keeps_its_own_system_message() -> None:
+async def test_conversation_keeps_its_own_system_message() -> None:
     engine = ScriptedEngine()
     conversation = (Message(Role.SYSTEM, "Mine."), Message(Role.USER, "hi"))
     await build_prompt(request(prompt=None, conversation=conversation), prepared(), engine)

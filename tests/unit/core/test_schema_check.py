@@ -1,4 +1,4 @@
-"""What can be told of a schema without generating."""
+"""Schema checks without generation."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_what_is_left_to_check_decides_the_coverage() -> None:
     assert (await subject.check(SchemaCheckRequest(partly.text))).coverage is SchemaCoverage.CHECKED
 
 
-async def test_a_check_never_reaches_the_engine_and_keeps_the_schema() -> None:
+async def test_schema_check_caches_the_schema_and_never_reaches_the_engine() -> None:
     subject, _, engine = checker(prepared(measured={"nodes": 3}))
     first = await subject.check(SchemaCheckRequest(TEXT_SCHEMA))
     assert not first.cached
@@ -102,13 +102,13 @@ async def test_a_check_never_reaches_the_engine_and_keeps_the_schema() -> None:
     assert engine.requests == []
 
 
-async def test_a_schema_too_large_to_show_is_told_as_such() -> None:
+async def test_schema_too_large_to_show_is_reported() -> None:
     subject, _, _ = checker(prepared(shown_full="w" * 2000, shown_without_descriptions="b" * 900))
     found = await subject.check(SchemaCheckRequest(TEXT_SCHEMA))
     assert found.schema_shown is SchemaShown.WITHOUT_DESCRIPTIONS
 
 
-async def test_an_engine_schema_beyond_its_limit_is_left_out() -> None:
+async def test_engine_schema_over_its_size_limit_is_omitted() -> None:
     subject, _, _ = checker(prepared(engine_schema="x" * ((2 << 20) + 1)))
     found = await subject.check(SchemaCheckRequest(TEXT_SCHEMA, include_engine_schema=True))
     assert found.engine_schema == ""
@@ -127,7 +127,7 @@ async def test_an_engine_schema_beyond_its_limit_is_left_out() -> None:
         ),
     ],
 )
-async def test_a_refusal_names_the_field_of_this_request(
+async def test_refusal_names_the_field_of_its_request(
     request_: SchemaCheckRequest, reason: Reason, field: str
 ) -> None:
     subject, _, _ = checker()
@@ -135,7 +135,7 @@ async def test_a_refusal_names_the_field_of_this_request(
     assert (error.reason, [violation.field for violation in error.fields]) == (reason, [field])
 
 
-async def test_checks_leave_workers_to_the_generate_calls_and_are_bounded() -> None:
+async def test_schema_checks_are_limited_and_leave_workers_to_generate_calls() -> None:
     schemas = [prepared(f'{{"title":"{number}"}}') for number in range(70)]
     subject, careful, _ = checker(*schemas, concurrency=2)
     careful.let.clear()
@@ -154,7 +154,7 @@ async def test_checks_leave_workers_to_the_generate_calls_and_are_bounded() -> N
     assert (await subject.check(SchemaCheckRequest(schemas[0].text))).cached
 
 
-async def test_schemas_are_kept_ready_and_each_tells_what_became_of_it() -> None:
+async def test_each_warmed_schema_reports_its_outcome() -> None:
     good = prepared()
     subject, careful, _ = checker(good)
     first, bad, empty, again = await subject.keep_ready([good.text, BAD, "", good.text])
@@ -167,7 +167,7 @@ async def test_schemas_are_kept_ready_and_each_tells_what_became_of_it() -> None
     assert careful.known(good.digest) is good
 
 
-async def test_a_server_that_goes_down_ends_the_whole() -> None:
+async def test_draining_ends_all_attempts() -> None:
     class Draining(Schemas):
         async def prepare(
             self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE

@@ -94,7 +94,7 @@ async def soon(*asked: Awaitable[SelfTestResult]) -> list[SelfTestResult]:
 
 
 @KINDS
-async def test_those_who_ask_at_the_same_time_share_one_generation(
+async def test_simultaneous_requests_share_one_generation(
     engine: HeldEngine, self_test: SelfTest, kind: str, ask: Ask, ir_json: str
 ) -> None:
     first = [asyncio.create_task(ask(self_test)) for _ in range(5)]
@@ -110,7 +110,7 @@ async def test_those_who_ask_at_the_same_time_share_one_generation(
 
 
 @KINDS
-async def test_at_most_one_begins_each_interval(
+async def test_no_more_than_one_starts_per_interval(
     engine: HeldEngine,
     self_test: SelfTest,
     monkeypatch: pytest.MonkeyPatch,
@@ -131,9 +131,7 @@ async def test_at_most_one_begins_each_interval(
     assert engine.begun_at[2] - asked_at >= 2 * interval
 
 
-async def test_canary_and_warm_up_take_the_one_place_after_one_another(
-    engine: HeldEngine, self_test: SelfTest
-) -> None:
+async def test_canary_and_warm_up_share_one_slot(engine: HeldEngine, self_test: SelfTest) -> None:
     canary = asyncio.create_task(self_test.canary())
     await engine.one_begins()
     warm_up = asyncio.create_task(self_test.warm_up())
@@ -155,7 +153,7 @@ async def test_canary_and_warm_up_take_the_one_place_after_one_another(
         ("WARMUP_SECONDS", "warm-up", SelfTest.warm_up, SelfTest.canary),
     ],
 )
-async def test_a_generation_that_hangs_is_given_up_and_leaves_its_place(
+async def test_hanging_generation_is_cancelled_and_frees_its_slot(
     engine: HeldEngine,
     self_test: SelfTest,
     monkeypatch: pytest.MonkeyPatch,
@@ -179,7 +177,7 @@ async def test_a_generation_that_hangs_is_given_up_and_leaves_its_place(
 
 
 @pytest.mark.parametrize("cut", [0, 1])
-async def test_a_warm_up_that_does_not_come_to_an_end_is_tried_with_other_seeds_first(
+async def test_truncated_warm_up_is_retried_with_other_seeds_first(
     cut: int,
 ) -> None:
     class LongWinded(ScriptedEngine):
@@ -197,7 +195,7 @@ async def test_a_warm_up_that_does_not_come_to_an_end_is_tried_with_other_seeds_
     assert len({sent.sampling.seed for sent in engine.requests}) == cut + 1
 
 
-async def test_a_warm_up_that_never_comes_to_an_end_fails() -> None:
+async def test_warm_up_that_is_always_truncated_fails() -> None:
     class Endless(ScriptedEngine):
         async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
             self.requests.append(request)
@@ -210,7 +208,7 @@ async def test_a_warm_up_that_never_comes_to_an_end_fails() -> None:
     assert len(endless.requests) == 2
 
 
-async def test_a_timeout_inside_is_not_taken_for_the_bound(
+async def test_inner_timeout_is_not_mistaken_for_the_time_limit(
     engine: HeldEngine, self_test: SelfTest
 ) -> None:
     engine.fault = TimeoutError("of something else")
@@ -220,7 +218,7 @@ async def test_a_timeout_inside_is_not_taken_for_the_bound(
 
 
 @KINDS
-async def test_one_that_leaves_does_not_take_the_generation_from_the_others(
+async def test_waiter_that_leaves_does_not_cancel_the_shared_generation(
     engine: HeldEngine, self_test: SelfTest, kind: str, ask: Ask, ir_json: str
 ) -> None:
     leaves, stays = (asyncio.create_task(ask(self_test)) for _ in range(2))
@@ -235,7 +233,7 @@ async def test_one_that_leaves_does_not_take_the_generation_from_the_others(
     assert engine.kinds == [kind]
 
 
-async def test_a_failure_is_everybodys_and_is_not_kept(
+async def test_failure_reaches_all_waiters_and_is_not_cached(
     engine: HeldEngine, self_test: SelfTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.0)

@@ -162,6 +162,6 @@ def test_too_many_warmup_schemas_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a" * 129, "a\n", "é"])
-def test_malformed_request_id_is_not_one(text: str) -> None:
+def test_malformed_request_id_is_rejected(text: str) -> None:
     assert not is_request_id(text)
     assert is_request_id("Job_7:part-1.a")

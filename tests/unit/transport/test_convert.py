@@ -43,7 +43,7 @@ from genir_server.transport.convert_schema import (
 from tests.support.scripted_engine import prepared
 
 
-def test_an_empty_spec_gets_every_default() -> None:
+def test_empty_spec_gets_every_default() -> None:
     assert request_from_spec(generation.GenerationSpec(), "r") == GenerationRequest("r")
     assert GenerationRequest("r").max_attempts == DEFAULT_MAX_ATTEMPTS
     assert Sampling() == Sampling(temperature=0.3, top_p=0.95, top_k=0)
@@ -62,7 +62,7 @@ def test_zero_is_a_value() -> None:
     assert request.system == ""
 
 
-def test_everything_set_arrives() -> None:
+def test_every_set_field_is_converted() -> None:
     spec = generation.GenerationSpec(
         conversation=generation.Conversation(
             messages=[generation.Message(role=generation.ROLE_USER, content="hi")]
@@ -100,7 +100,7 @@ def test_everything_set_arrives() -> None:
 
 
 @pytest.mark.parametrize("field", ["schema_in_prompt", "prompt_format"])
-def test_an_enum_value_from_the_future_is_refused(field: str) -> None:
+def test_unknown_enum_value_is_refused(field: str) -> None:
     values: dict[str, Any] = {field: 99}
     spec = generation.GenerationSpec(**values)
     with pytest.raises(GenirError) as raised:
@@ -109,7 +109,7 @@ def test_an_enum_value_from_the_future_is_refused(field: str) -> None:
     assert raised.value.fields[0].field == f"spec.{field}"
 
 
-def test_a_role_must_be_given() -> None:
+def test_missing_role_is_refused() -> None:
     spec = generation.GenerationSpec(
         conversation=generation.Conversation(messages=[generation.Message(content="hi")])
     )
@@ -133,7 +133,7 @@ def test_a_question_about_a_schema() -> None:
     ) == SchemaCheckRequest(schema_digest="sha256:x")
 
 
-def test_everything_known_of_a_schema_is_told() -> None:
+def test_every_field_of_a_schema_check_is_converted() -> None:
     check = SchemaCheck(
         schema=prepared(
             notices=(SchemaNotice("not", "/not", Enforcement.CHECKED_AFTER_DECODING, "why"),),
@@ -169,7 +169,7 @@ def test_everything_known_of_a_schema_is_told() -> None:
     assert not unset
 
 
-def test_a_refusal_in_a_warm_up_is_short() -> None:
+def test_refusal_in_a_warm_up_is_short() -> None:
     error = GenirError(
         Reason.SCHEMA_TOO_COMPLEX, "m" * 9_999, metadata={"pointer": "/a" * 9_999, "limit": "nodes"}
     )
@@ -180,7 +180,7 @@ def test_a_refusal_in_a_warm_up_is_short() -> None:
     assert warmed_schema_to_proto(prepared()).schema_digest == prepared().digest
 
 
-def test_every_count_of_the_schema_layer_is_told() -> None:
+def test_every_schema_statistic_is_converted() -> None:
     statistics = SchemaStatistics(
         1, 2, 3, 4, 5, 6, 7, 8, 9.5, 10.5, {Reason.SCHEMA_INVALID: 11}, 12, 13, 14
     )
@@ -193,7 +193,7 @@ def test_every_count_of_the_schema_layer_is_told() -> None:
 
 
 @pytest.mark.parametrize("delta", [TextDelta("é{", 3), TextDelta("", 1), TextDelta("", 0)])
-def test_a_delta_is_a_delta_even_when_it_is_empty(delta: TextDelta) -> None:
+def test_empty_delta_is_still_a_delta(delta: TextDelta) -> None:
     sent = service.StreamIRResponse.FromString(event_to_message(delta))
     assert sent.WhichOneof("event") == "text_delta"
     assert (sent.text_delta.text, sent.text_delta.token_count) == delta[:2]
@@ -208,6 +208,6 @@ def test_a_delta_is_a_delta_even_when_it_is_empty(delta: TextDelta) -> None:
         )
     )
 )
-def test_a_message_kept_from_an_earlier_delta_is_that_of_this_one(deltas: list[TextDelta]) -> None:
+def test_cached_delta_message_equals_a_fresh_one(deltas: list[TextDelta]) -> None:
     for delta in [*deltas, *deltas]:
         assert event_to_message(delta) == event_to_proto(delta).SerializeToString()

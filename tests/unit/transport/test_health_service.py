@@ -53,7 +53,7 @@ async def test_a_check() -> None:
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_watcher_that_leaves_takes_nothing_along() -> None:
+async def test_watcher_that_leaves_does_not_affect_other_watchers() -> None:
     async with served() as (service, stub):
         service.set(NAME, SERVING)
         leaves, stays, late = (stub.Watch(request()) for _ in range(3))
@@ -67,7 +67,7 @@ async def test_a_watcher_that_leaves_takes_nothing_along() -> None:
         assert [await told(stays), await told(late)] == [SERVING] * 2
 
 
-async def test_a_name_may_be_watched_before_there_is_one() -> None:
+async def test_unknown_name_can_be_watched() -> None:
     async with served() as (service, stub):
         watch = stub.Watch(request())
         assert await told(watch) == UNKNOWN
@@ -76,7 +76,7 @@ async def test_a_name_may_be_watched_before_there_is_one() -> None:
         assert await told(watch) == SERVING
 
 
-async def test_stopping_is_for_good() -> None:
+async def test_stop_is_permanent() -> None:
     async with served() as (service, stub):
         service.set(NAME, SERVING)
         watch = stub.Watch(request())

@@ -29,7 +29,7 @@ async def read_to_the_end(stream: Any) -> None:
         pass
 
 
-async def test_the_request_id_comes_first_and_last() -> None:
+async def test_request_id_is_in_initial_and_trailing_metadata() -> None:
     async with serving(ScriptedEngine(GOOD)) as served:
         call = served.stub.GenerateIR(REQUEST)
         assert (await call.initial_metadata())["genir-request-id"] == "mine"
@@ -47,7 +47,7 @@ async def test_the_request_id_comes_first_and_last() -> None:
         (1024, 1, [1, 6]),
     ],
 )
-async def test_a_delta_waits_for_as_many_tokens_as_asked(
+async def test_delta_waits_for_the_requested_tokens(
     asked: int | None, default: int, sizes: list[int]
 ) -> None:
     async with serving(ScriptedEngine(GOOD), tokens_per_delta=default) as served:
@@ -63,7 +63,7 @@ async def test_a_delta_waits_for_as_many_tokens_as_asked(
 
 
 @pytest.mark.parametrize("asked", [0, -1, 1025])
-async def test_a_delta_of_no_or_of_too_many_tokens_is_refused(asked: int) -> None:
+async def test_tokens_per_delta_out_of_range_is_refused(asked: int) -> None:
     async with serving(ScriptedEngine(GOOD)) as served:
         request = ir_service_pb2.StreamIRRequest(spec=REQUEST.spec, tokens_per_delta=asked)
         call = served.stub.StreamIR(request)
@@ -72,27 +72,27 @@ async def test_a_delta_of_no_or_of_too_many_tokens_is_refused(asked: int) -> Non
     assert message == f"tokens_per_delta must be between 1 and 1024, not {asked}"
 
 
-async def test_a_call_for_one_answer_does_not_handle_every_token() -> None:
+async def test_unary_call_handles_tokens_in_batches() -> None:
     engine = ScriptedEngine(GOOD)
     async with serving(engine) as served:
         assert (await served.stub.GenerateIR(REQUEST)).ir_json == GOOD
     assert engine.requests[0].tokens_per_delta == UNARY_TOKENS_PER_DELTA
 
 
-async def test_an_unexpected_fault_is_internal_and_tells_nothing() -> None:
+async def test_unexpected_exception_is_internal_and_leaks_nothing() -> None:
     async with serving(ScriptedEngine(RuntimeError("CUDA secret"))) as served:
         code, reason, message = await failure(served.stub.GenerateIR(REQUEST))
     assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "secret" not in message
 
 
-async def test_a_timeout_inside_is_not_the_callers_deadline() -> None:
+async def test_inner_timeout_is_not_mistaken_for_the_callers_deadline() -> None:
     async with serving(ScriptedEngine(TimeoutError("inside"))) as served:
         code, _, _ = await failure(served.stub.GenerateIR(REQUEST, timeout=50))
     assert code is grpc.StatusCode.INTERNAL
 
 
-async def test_a_call_without_a_deadline_gets_the_servers() -> None:
+async def test_call_without_a_deadline_gets_the_servers_default() -> None:
     engine = StuckEngine()
     async with serving(engine, default_deadline=0.2) as served:
         code, reason, _ = await failure(served.stub.GenerateIR(REQUEST))
@@ -112,7 +112,7 @@ async def test_what_does_not_fit_is_answered_at_once() -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_calls_that_outlive_the_drain_are_told_so(*, streaming: bool) -> None:
+async def test_calls_that_outlast_the_drain_get_a_status(*, streaming: bool) -> None:
     engine = StuckEngine()
     async with serving(engine) as served:
         if streaming:
@@ -134,7 +134,7 @@ async def test_calls_that_outlive_the_drain_are_told_so(*, streaming: bool) -> N
         assert engine.open_requests == 0
 
 
-async def test_a_warm_up_is_kept_when_its_caller_leaves() -> None:
+async def test_warm_up_continues_when_its_caller_leaves() -> None:
     engine = StuckEngine(GOOD)
     async with serving(engine) as served:
         with pytest.raises(grpc.aio.AioRpcError):
@@ -145,7 +145,7 @@ async def test_a_warm_up_is_kept_when_its_caller_leaves() -> None:
         assert served.self_test.warm is not None
 
 
-async def test_a_failed_canary_is_told_in_a_field() -> None:
+async def test_failed_canary_is_reported_in_a_field() -> None:
     engine = ScriptedEngine('{"intent":', '{"intent":')
     async with serving(engine, CANARY_SCHEMA) as served:
         shallow = await served.stub.Health(ir_service_pb2.HealthRequest())
@@ -155,7 +155,7 @@ async def test_a_failed_canary_is_told_in_a_field() -> None:
     assert not deep.ir_json
 
 
-async def test_millions_of_messages_hold_nobody_up() -> None:
+async def test_millions_of_messages_do_not_block_the_event_loop() -> None:
     conversation = generation_pb2.Conversation()
     conversation.MergeFromString(b"\x0a\x02\x08\x02" * 1_000_000)
     request = ir_service_pb2.GenerateIRRequest(
@@ -190,7 +190,7 @@ class FloodingEngine(ScriptedEngine):
             self.open_requests -= 1
 
 
-async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
+async def test_unread_stream_holds_little_memory_and_is_cut_off() -> None:
     engine = FloodingEngine()
     async with serving(engine, slow_reader_timeout=3.0) as served:
         stream = served.stub.StreamIR(ir_service_pb2.StreamIRRequest(spec=REQUEST.spec))
@@ -203,7 +203,7 @@ async def test_a_stream_that_is_not_read_holds_little_and_is_given_up() -> None:
         stream.cancel()
 
 
-async def test_a_slow_reader_gets_everything() -> None:
+async def test_slow_reader_gets_every_event() -> None:
     engine = FloodingEngine()
     engine.chunks = 40
     async with serving(engine, slow_reader_timeout=5.0) as served:
@@ -234,7 +234,7 @@ SILENT_SECONDS = 4.0
 
 
 @pytest.mark.parametrize(("interval", "survives"), [(200, True), (60_000, False)])
-async def test_a_long_silent_call_survives_keepalive(
+async def test_long_silent_call_survives_keepalive(
     monkeypatch: pytest.MonkeyPatch, interval: int, *, survives: bool
 ) -> None:
     """Scaled down: pings as often as the server allows are fine, more often are not."""
@@ -253,7 +253,7 @@ async def test_a_long_silent_call_survives_keepalive(
             assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_calls_that_leave_leave_no_task_behind() -> None:
+async def test_cancelled_calls_leave_no_task() -> None:
     engine = StuckEngine()
     async with serving(engine, places=200) as served:
         before = len(asyncio.all_tasks())

@@ -27,7 +27,7 @@ def sized(size: int) -> ir_service_pb2.GenerateIRRequest:
     return ir_service_pb2.GenerateIRRequest(spec=generation_pb2.GenerationSpec(prompt="x" * size))
 
 
-async def test_a_message_over_the_transports_limit_is_answered_bare() -> None:
+async def test_message_over_the_transport_limit_gets_a_status_without_details() -> None:
     async with (
         serving(max_message_bytes=1 << 16) as served,
         grpc.aio.insecure_channel(served.target) as channel,
@@ -43,7 +43,7 @@ async def test_a_message_over_the_transports_limit_is_answered_bare() -> None:
         assert (await stub.GenerateIR(REQUEST)).ir_json == GOOD
 
 
-async def test_an_input_over_the_services_limit_is_answered_with_details() -> None:
+async def test_input_over_the_service_limit_gets_a_status_with_details() -> None:
     async with serving() as served, grpc.aio.insecure_channel(served.target) as channel:
         code, reason, message = await refusal(served.stub(channel).GenerateIR(sized(2 << 20)))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PROMPT_TOO_LONG")
@@ -59,7 +59,7 @@ async def test_metadata_up_to_the_limit_passes_every_time(size: int) -> None:
             assert (await call).ir_json == GOOD
 
 
-async def test_metadata_over_the_limit_is_answered_bare() -> None:
+async def test_metadata_over_the_limit_gets_a_status_without_details() -> None:
     async with serving() as served, grpc.aio.insecure_channel(served.target) as channel:
         call = served.stub(channel).GenerateIR(REQUEST, metadata=(("x-large", "a" * 17_000),))
         code, reason, message = await refusal(call)
@@ -67,7 +67,7 @@ async def test_metadata_over_the_limit_is_answered_bare() -> None:
     assert "metadata" in message
 
 
-async def test_calls_beyond_the_streams_of_a_connection_wait_at_the_client() -> None:
+async def test_calls_over_the_stream_limit_wait_at_the_client() -> None:
     engine = HeldEngine(*[GOOD] * 8)
     async with (
         serving(engine, max_streams_per_connection=1) as served,
@@ -85,7 +85,7 @@ async def test_calls_beyond_the_streams_of_a_connection_wait_at_the_client() -> 
         assert (await second).ir_json == GOOD
 
 
-async def test_an_old_connection_is_left_without_losing_a_call() -> None:
+async def test_connection_age_limit_loses_no_call() -> None:
     engine = HeldEngine(*[GOOD] * 64)
     async with (
         serving(engine, max_connection_age=0.5) as served,
@@ -111,7 +111,7 @@ async def test_an_old_connection_is_left_without_losing_a_call() -> None:
         assert await asyncio.to_thread(seen)
 
 
-async def test_undecodable_bytes_to_the_standard_services_are_not_a_fault() -> None:
+async def test_undecodable_bytes_to_standard_services_are_invalid_argument() -> None:
     async with serving() as served, grpc.aio.insecure_channel(served.target) as channel:
         one: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         many: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")

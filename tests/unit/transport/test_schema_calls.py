@@ -57,7 +57,7 @@ def bring_workers_up(lifecycle: Lifecycle) -> None:
     lifecycle.schema_checker = SchemaChecker(Schemas(schema), schema, ScriptedEngine())
 
 
-async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Lifecycle) -> None:
+async def test_schema_checks_are_answered_once_the_workers_are_ready(lifecycle: Lifecycle) -> None:
     async with serving(lifecycle, Admission(AdmissionLimits(max_calls=8))) as stub:
         lifecycle.enter(Phase.LOADING_MODEL, "loads")
         _, reason, _ = await failure(stub.CheckSchema(CHECK))
@@ -79,7 +79,7 @@ async def test_checks_are_answered_as_soon_as_the_workers_are_up(lifecycle: Life
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
-async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecycle) -> None:
+async def test_schema_check_does_not_count_as_a_generate_call(lifecycle: Lifecycle) -> None:
     bring_workers_up(lifecycle)
     admission = Admission(AdmissionLimits(max_calls=1))
     async with serving(lifecycle, admission) as stub:
@@ -87,7 +87,7 @@ async def test_a_check_takes_no_place_among_the_generate_calls(lifecycle: Lifecy
             assert (await stub.CheckSchema(CHECK)).schema_digest == prepared().digest
 
 
-async def test_a_warm_up_with_too_many_schemas_does_not_wait_for_the_engine(
+async def test_warm_up_with_too_many_schemas_is_refused_without_the_engine(
     lifecycle: Lifecycle,
 ) -> None:
     async with serving(lifecycle, Admission(AdmissionLimits(max_calls=8))) as stub:

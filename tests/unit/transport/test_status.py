@@ -66,7 +66,7 @@ def test_every_reason_is_in_the_contract_with_its_code() -> None:
 
 
 @given(errors)
-def test_a_status_fits_a_trailer(error: GenirError) -> None:
+def test_status_fits_a_trailer(error: GenirError) -> None:
     status = rpc_status(error, "r" * 128)
     assert grpc_code(status) is CODES[error.reason]
     encoded = 4 * len(status.SerializeToString()) / 3 + PERCENT_ENCODED * len(
@@ -83,7 +83,7 @@ def test_a_status_fits_a_trailer(error: GenirError) -> None:
         assert error.failure.raw.endswith(failure.raw_tail)
 
 
-def test_a_short_text_is_told_whole() -> None:
+def test_short_text_is_reported_in_full() -> None:
     failure = GenerationFailure(FinishReason.LENGTH, Usage(1, 0, 2), (), (), '{"a":')
     status = rpc_status(GenirError(Reason.TRUNCATED, "cut", failure=failure), "r")
     told = detail(status, status_pb2.GenerationFailure)

@@ -1,4 +1,4 @@
-"""Checks values in worker processes, under schemas for which checking may take for ever.
+"""Checks values in worker processes, for schemas whose validation time may be exponential.
 
 Both sides: the server's and the worker's.
 """
@@ -69,7 +69,7 @@ class IsolatedVerification:
 
 
 class IsolatedVerifier:
-    """A verifier for a schema under which checking may take for ever.
+    """A verifier for a schema whose validation time may be exponential.
 
     Attributes:
         may_block: always true; see `genir_server.schema.types.Verifier`.
