@@ -1,4 +1,4 @@
-"""Marks every test by its folder and decides what may run in parallel.
+"""Marks every test by its folder.
 
 | folder | marker | may use |
 |---|---|---|
@@ -20,25 +20,14 @@ settings.register_profile("genir", deadline=None)
 settings.load_profile("genir")
 
 TIERS = ("unit", "engine", "e2e", "soak")
-SERIAL_GROUP = "serial"
-"""xdist group of all tests but the unit tests: one worker runs them, one after another."""
-
 _TESTS = Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Adds each test's marker and moves the unit tests to the front.
-
-    With `--dist loadgroup --no-loadscope-reorder`, all workers then share the unit tests first. One
-    worker runs the rest when no unit test competes with an engine for the processor.
-    """
+    """Adds each test's marker, before pytest selects by markers."""
     for item in items:
-        tier = _tier(item)
-        item.add_marker(tier)
-        if tier != "unit":
-            item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
-    items.sort(key=lambda item: TIERS.index(_tier(item)))
+        item.add_marker(_tier(item))
 
 
 def _tier(item: pytest.Item) -> str:

@@ -34,8 +34,8 @@ CALL_SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
-DROPPED = "RESOURCE_EXHAUSTED when its turn came"
-"""Outcome of an admitted call that was dropped because its turn came too late."""
+DROPPED = "RESOURCE_EXHAUSTED in the queue"
+"""Outcome of an admitted call that was dropped because it had waited too long."""
 
 DEADLINE_SECONDS = 10.0
 OVERRUN_SLACK_SECONDS = 0.25
