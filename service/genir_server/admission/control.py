@@ -65,8 +65,8 @@ class Ticket:
             priority: the lower number goes first.
 
         Raises:
-            GenirError: OVERLOADED or DEADLINE_EXCEEDED if the wait would take or took too long, or
-                the error that `Admission.fail_queued` was given.
+            GenirError: OVERLOADED or DEADLINE_EXCEEDED if the wait is, or is expected to be, too
+                long, or the error that `Admission.fail_queued` was given.
         """
         await self._admission.wait_for_room(self, tokens, priority)
 
@@ -155,7 +155,7 @@ class Admission:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Counts a call of the server's own as in flight. It has a place outside of the limits."""
+        """Counts a call of the server's own as in flight. It is not held to the limits."""
         self._reserved += 1
         self._idle.clear()
         try:

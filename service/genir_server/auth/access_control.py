@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AccessFiles:
-    """The files that control access to a server. Without any, it is plaintext and open to all.
+    """The files that control access to a server. Without any, it is plaintext and open.
 
     Attributes:
         tls_cert: PEM file with the server's certificate and its intermediates.

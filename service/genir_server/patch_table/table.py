@@ -1,7 +1,8 @@
 """The table: one entry for each place where genir depends on another project's internals.
 
-`fits` checks an entry against the installed packages. Every module that patches something asks
-`fits.applies` first, and does without its patch if the installed version does not fit.
+`fits` checks an entry against the installed packages. A module that patches something calls
+`fits.applies` first, and runs without its patch if the installed version does not fit. Entries with
+`required` are checked together in `engine/vllm/start.py`; the server does not start without them.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Patch:
 
     Attributes:
         name: short name, used in the log.
+        module: the file of the package that uses it.
         touches: every name it depends on.
         tested_with: the versions it was tested with.
         reason: why it exists.
@@ -63,6 +65,7 @@ class Patch:
     """
 
     name: str
+    module: str
     touches: tuple[Touch, ...]
     tested_with: str
     reason: str
@@ -75,6 +78,7 @@ class Patch:
 _PATCHES = (
     Patch(
         name="engine client",
+        module="engine/vllm/engine.py",
         touches=(
             Touch(
                 "vllm.v1.engine.async_llm:AsyncLLM",
@@ -117,6 +121,7 @@ _PATCHES = (
     ),
     Patch(
         name="engine activity",
+        module="engine/vllm/activity.py",
         touches=(
             Touch(
                 "vllm.v1.metrics.loggers:StatLoggerBase.record",
@@ -147,6 +152,7 @@ _PATCHES = (
     ),
     Patch(
         name="engine process hook",
+        module="engine/vllm/child_process.py",
         touches=(
             Touch("vllm.config:VllmConfig", "configuration", fields=("additional_config",)),
             Touch(
@@ -167,6 +173,7 @@ _PATCHES = (
     ),
     Patch(
         name="start fault",
+        module="engine/vllm/start_fault.py",
         touches=(Touch("traceback:print_exc", "replaced", parameters=("limit", "file", "chain")),),
         tested_with=f"{VLLM}, {PYTHON}",
         reason="vLLM's parent process learns only that a child failed to start, not why. Filters "
@@ -177,6 +184,7 @@ _PATCHES = (
     ),
     Patch(
         name="resource tracker",
+        module="engine/vllm/start.py",
         touches=(Touch("multiprocessing.resource_tracker:ensure_running", "read", parameters=()),),
         tested_with=PYTHON,
         reason="Starting the tracker unblocks SIGINT in the thread that starts it, so it has to "
@@ -187,6 +195,7 @@ _PATCHES = (
     ),
     Patch(
         name="environment cache",
+        module="engine/vllm/start.py",
         touches=(
             Touch("vllm.envs:enable_envs_cache", "read", parameters=()),
             Touch("vllm.envs:disable_envs_cache", "read", parameters=()),
@@ -200,6 +209,7 @@ _PATCHES = (
     ),
     Patch(
         name="compact JSON",
+        module="engine/vllm/arguments.py",
         touches=(
             Touch(
                 "vllm.config.structured_outputs:StructuredOutputsConfig",
@@ -217,6 +227,7 @@ _PATCHES = (
     ),
     Patch(
         name="schema check",
+        module="engine/patches/checked_schemas.py",
         touches=(
             Touch(
                 "vllm.v1.structured_output.backend_guidance:validate_guidance_grammar",
@@ -239,6 +250,7 @@ _PATCHES = (
     ),
     Patch(
         name="grammar cache",
+        module="engine/patches/grammar_cache.py",
         touches=(
             Touch(
                 "vllm.v1.structured_output.backend_guidance:GuidanceBackend.compile_grammar",
@@ -260,6 +272,7 @@ _PATCHES = (
     ),
     Patch(
         name="jump-forward",
+        module="engine/jump_forward/config.py",
         touches=(
             Touch(
                 "vllm.v1.core.sched.scheduler:Scheduler",
@@ -326,6 +339,7 @@ _PATCHES = (
     ),
     Patch(
         name="draft sampling on CPUs",
+        module="engine/patches/expand_kernel.py",
         touches=(
             Touch(
                 "vllm.triton_utils.dispatcher:register_kernels",
@@ -349,6 +363,7 @@ _PATCHES = (
     ),
     Patch(
         name="seeded sampling on CPUs",
+        module="engine/patches/seeded_sampling.py",
         touches=(
             Touch(
                 "vllm.v1.worker.cpu_model_runner:CPUModelRunner",
@@ -368,6 +383,7 @@ _PATCHES = (
     ),
     Patch(
         name="top_p on CPUs",
+        module="engine/patches/top_p.py",
         touches=(
             Touch(
                 "vllm.v1.sample.ops.topk_topp_sampler:apply_top_k_top_p_pytorch",
@@ -383,6 +399,7 @@ _PATCHES = (
     ),
     Patch(
         name="fork server",
+        module="engine/cpu_fork/fork_server.py",
         touches=(
             Touch(
                 "multiprocessing.forkserver:main",
@@ -406,6 +423,7 @@ _PATCHES = (
     ),
     Patch(
         name="forked engine core",
+        module="engine/cpu_fork/fork_server.py",
         touches=(
             Touch("vllm.v1.engine.utils:get_mp_context", "replaced", parameters=()),
             Touch(
@@ -422,6 +440,7 @@ _PATCHES = (
     ),
     Patch(
         name="forked worker",
+        module="engine/cpu_fork/forked_worker.py",
         touches=(
             Touch("vllm.v1.executor.multiproc_executor:get_mp_context", "replaced", parameters=()),
             Touch(
@@ -445,6 +464,7 @@ _PATCHES = (
     ),
     Patch(
         name="concurrent accept",
+        module="transport/concurrent_accept.py",
         touches=(
             Touch("grpc.aio._server:Server", "read", fields=("_server",)),
             Touch("grpc._cython.cygrpc:AioServer.is_running", "read", parameters=("self",)),
@@ -477,6 +497,7 @@ _PATCHES = (
     ),
     Patch(
         name="status numbers",
+        module="transport/status.py",
         touches=(Touch("grpc:StatusCode.OK", "read", fields=("value",)),),
         tested_with="grpcio 1.85.1",
         reason="grpc.StatusCode does not document that its value holds the number of the status.",

@@ -63,7 +63,7 @@ class SchemaObserver(Protocol):
         """Called after an uncached schema is prepared, with total and compile CPU seconds."""
 
     def preparer_started(self, preparer: Preparer) -> None:
-        """Called once, before the preparer takes its first schema. It holds the counters."""
+        """Called once, before the first schema. The preparer holds the counters."""
 
 
 async def start_vllm(config: EngineConfig) -> Engine:

@@ -3,9 +3,9 @@
 This is the outermost interceptor, so that no fault of a servicer reaches a caller as UNKNOWN or as
 the text of an exception. It leaves health checks and reflection alone (`standard_services.py`).
 
-To gRPC, every method here takes a stream of messages. This allows refusing a caller before its
-message is read, and ends a call that never sends one: grpc.aio waits for the message of a unary
-call without limit.
+To gRPC, every method here takes a stream of messages. So a caller can be refused before its message
+is read, and a call whose message never arrives can be ended: grpc.aio waits for the message of a
+unary call without limit.
 """
 
 from __future__ import annotations
