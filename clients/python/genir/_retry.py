@@ -29,10 +29,10 @@ class RetryPolicy:
     """How often to retry a call.
 
     The client retries UNAVAILABLE and RESOURCE_EXHAUSTED when they carry a retry delay. It retries
-    UNAVAILABLE without a delay twice, after 0.1 and 0.3 seconds. `stream` does not retry after its
-    first event; `generate` does, because its caller has seen no event. The client does not retry
-    when the delay would end after the call's deadline. The logger ``genir`` reports each retry at
-    level INFO.
+    UNAVAILABLE that carries no delay twice, after 0.1 and 0.3 seconds. `stream` does not retry
+    after its first event; `generate` does, because its caller has seen no event. The client does
+    not retry when the delay would end after the call's deadline. The logger ``genir`` reports each
+    retry at level INFO.
 
     Attributes:
         max_attempts: maximum attempts of one call, 1 and up; 1 turns retries off. Default 5.

@@ -1,4 +1,4 @@
-"""The telemetry of a server: its log of calls, metrics and traces, and the metrics port."""
+"""The telemetry of a server: call log, metrics, traces and the metrics port."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Telemetry:
     Args:
         lifecycle: the phase of the server, and its engine.
         admission: counts the calls in flight and in the queue.
-        model: name of the model.
-        configured_backend: the structured-output backend that is configured.
+        model: name of the model, a label of the metrics.
+        configured_backend: the configured structured-output backend, a label of the metrics.
         metrics_host: address of the metrics port.
         metrics_port: TCP port of the metrics; 0 takes a free one, None opens none.
         otlp_endpoint: where traces are sent; None for no traces.

@@ -126,7 +126,7 @@ class Preparer:
     def limits(self) -> dict[str, float]:
         """The limits that schemas must keep, by name: counts, bytes or seconds."""
         limits = asdict(self._limits)
-        # A schema beyond this one is not refused, it moves to another worker.
+        # Exceeding this limit moves a schema to another worker and refuses nothing.
         del limits["quick_seconds"]
         return limits
 

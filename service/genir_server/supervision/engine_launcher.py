@@ -167,7 +167,7 @@ class EngineLauncher:
             engine.info.tokenizer_source or None,
             options.limits,
             bounds=NarrowingBounds(enabled=options.bound_output),
-            # With "auto", vLLM uses the backend that it chose for the first schema for all others.
+            # With "auto", vLLM chooses a backend at the first schema and keeps it.
             for_xgrammar=engine.info.configured_backend != "guidance",
             workers=options.workers,
             cache_bytes=options.cache_bytes,
@@ -176,7 +176,7 @@ class EngineLauncher:
 
 
 async def _retry_while_busy(action: Callable[[], Awaitable[_T]]) -> _T:
-    """Runs an action again when it fails because the machine is busy, as when servers start."""
+    """Repeats an action that fails because the machine is busy, which is common at a start."""
     for _ in range(_MAX_TRIES_WHILE_BUSY - 1):
         try:
             return await action()

@@ -102,8 +102,8 @@ def _off(config: EngineConfig, engine: VllmEngine) -> dict[str, str]:
 def _reduce_cost_per_token() -> None:
     """Removes work that vLLM does for every token in this process; its own processes do the same.
 
-    vLLM reads environment variables, and creates garbage, for which the collector would search all
-    of vLLM's modules.
+    vLLM reads environment variables for each token. The garbage that it creates would make the
+    collector search all of vLLM's modules.
     """
     if applies("environment cache"):
         from vllm.envs import enable_envs_cache
@@ -214,7 +214,7 @@ def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: 
             jumping = jump_forward.with_jump_forward(arguments, prompt_lookup=config.prompt_lookup)
             made = engine_configuration(jumping, config)
         except EngineStartError as error:
-            # If the cause is another one, vLLM reports it again below.
+            # If jump-forward is not the cause, the next attempt raises the error again.
             reason = str(error)
         else:
             jump_forward.lift_drafting_limit(made)
