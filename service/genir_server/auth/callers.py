@@ -1,4 +1,4 @@
-"""The callers file: who may call, and what each caller may do.
+"""The callers file: the callers that a server accepts, and their permissions.
 
 The file is TOML, one table for each caller::
 
@@ -56,7 +56,7 @@ class Callers:
     def with_token(self, token: bytes) -> Caller | None:
         """Returns the caller that has this token.
 
-        The time taken does not depend on the token, nor on whether anyone has it.
+        Takes the same time for known and unknown tokens.
         """
         digest = hashlib.sha256(token).digest()
         found = None

@@ -23,7 +23,7 @@ class CallLog:
 
     def call_ended(self, record: CallRecord, end: CallEnd) -> None:
         """Logs the call."""
-        # A kubelet or a waiting client calls Health all the time.
+        # Probes and waiting clients call Health often, so a successful check is logged at debug.
         facts = end.facts.keys() - {"trace_id", "caller"}
         routine = record.method == "Health" and end.failure is None and not facts
         log.log(

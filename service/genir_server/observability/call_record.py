@@ -28,7 +28,7 @@ _QUOTING = frozenset(
         Reason.SCHEMA_TOO_COMPLEX,
     }
 )
-"""Reasons whose messages may quote the request."""
+"""Error reasons whose messages may quote the request."""
 
 _MAX_LOGGED_FIELDS = 8
 
@@ -65,7 +65,7 @@ class CallFacts(TypedDict, total=False):
 
 @dataclass(slots=True)
 class CallMarks:
-    """When a call reached which point, on the monotonic clock; None for a point not reached.
+    """The times at which a call reached its stages, on the monotonic clock; None if not reached.
 
     Attributes:
         admitted: when it was counted as in flight.
@@ -86,12 +86,12 @@ class CallRecord:
 
     Attributes:
         method: the name of the method.
-        request_id: the request id that the caller chose, or else the server's.
+        request_id: the caller's request id; made by the server if the caller sent none.
         deadline: when the call must be done.
         caller: who made the call.
         began: when the call came in.
         facts: fields of the log line that are not known from an event.
-        marks: when the call reached which point.
+        marks: the times at which the call reached its stages.
         request: the request of a call that generates.
         accepted: the event that the generation began with.
         completed: the event that the generation ended with.

@@ -172,8 +172,8 @@ class Metrics:
         if end.outcome == "valid":
             self._generation_seconds.labels(*labels).observe(end.seconds)
             if first is not None and tokens > 1:
-                writing = end.seconds - (first - record.began)
-                self._per_token.labels(*labels).observe(writing / (tokens - 1))
+                decode_seconds = end.seconds - (first - record.began)
+                self._per_token.labels(*labels).observe(decode_seconds / (tokens - 1))
 
     def _backend(self) -> str:
         engine = self._lifecycle.engine

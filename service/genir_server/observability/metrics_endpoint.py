@@ -23,20 +23,20 @@ class MetricsEndpoint:
     Args:
         registry: the metrics of genir.
         host: address to listen on.
-        port: TCP port; 0 takes a free one.
+        port: TCP port; 0 chooses a free one.
 
     Raises:
-        MetricsPortError: the address is taken or not this host's.
+        MetricsPortError: the address is in use or does not belong to this host.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        together = CollectorRegistry()
-        together.register(registry)
-        together.register(REGISTRY)
+        combined = CollectorRegistry()
+        combined.register(registry)
+        combined.register(REGISTRY)
         self._server: WSGIServer
         self._thread: Thread
         try:
-            self._server, self._thread = start_http_server(port, host, together)
+            self._server, self._thread = start_http_server(port, host, combined)
         except OSError as error:
             raise MetricsPortError(
                 f"cannot serve metrics on {host}:{port}: {error.strerror}"

@@ -38,7 +38,7 @@ class Telemetry:
         model: name of the model, a label of the metrics.
         configured_backend: the configured structured-output backend, a label of the metrics.
         metrics_host: address of the metrics port.
-        metrics_port: TCP port of the metrics; 0 takes a free one, None opens none.
+        metrics_port: TCP port of the metrics; 0 chooses a free one, None opens none.
         otlp_endpoint: where traces are sent; None for no traces.
 
     Raises:
@@ -79,7 +79,7 @@ class Telemetry:
         """Opens the metrics port, if one is configured.
 
         Raises:
-            MetricsPortError: the address is taken or not this host's.
+            MetricsPortError: the address is in use or does not belong to this host.
         """
         if self._port is not None:
             self._endpoint = MetricsEndpoint(self.metrics.registry, self._host, self._port)

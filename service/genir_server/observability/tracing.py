@@ -115,7 +115,7 @@ def _stages(record: CallRecord, end: CallEnd) -> Iterator[tuple[str, float, floa
     yield "genir.schema", admitted, schema_ready
     yield "genir.prompt", schema_ready, queued
     first_token = end.seconds if marks.first_token is None else since(marks.first_token)
-    # Only a completed call knows its time in the engine's queue; others, that in the server's.
+    # The time in the engine's queue is known only for completed calls. Others use the server's.
     scheduled = min(first_token, max(accepted, queued + facts.get("queue_seconds", 0.0)))
     yield "genir.queue", queued, scheduled
     yield "genir.prefill", scheduled, first_token

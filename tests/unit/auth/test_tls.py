@@ -97,15 +97,15 @@ async def test_unusable_files_leave_the_old_certificate_in_force(
     good = authority.server()
     good.write(files.cert, files.key)
     async with serving(**files.settings()) as served:
-        followed = served.access._certificates.files  # type: ignore[union-attr]
+        watched = served.access._certificates.files  # type: ignore[union-attr]
         files.cert.write_bytes(authority.server().certificate)  # The key does not match it.
-        followed.check()
+        watched.check()
         assert await works(served, authority)
         files.cert.unlink()
-        followed.check()
+        watched.check()
         assert await works(served, authority)
         good.write(files.cert, files.key)
-        followed.check()
+        watched.check()
         assert await works(served, authority)
     assert "PRIVATE KEY" not in caplog.text
 
@@ -149,12 +149,12 @@ async def test_health_port_is_plaintext_and_serves_only_health(files: Files) -> 
         watch.cancel()
 
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(cast("Any", channel))
-        asked = reflection.ServerReflectionInfo()
-        await asked.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        listing = reflection.ServerReflectionInfo()
+        await listing.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         for call in (
             served.stub(channel).GenerateIR(REQUEST),
             served.stub(channel).StreamIR(STREAM_REQUEST),
-            asked,
+            listing,
         ):
             code, _, _ = await refusal(call)
             assert code is grpc.StatusCode.UNIMPLEMENTED

@@ -56,16 +56,16 @@ async def test_engine_error_that_quotes_the_prompt_is_not_logged(
     ):
         code, _, message = await refusal(served.stub(channel).GenerateIR(REQUEST))
         await asyncio.sleep(0)
-    said = "".join(capsys.readouterr())
-    assert "call" in said
-    assert MARK not in said
+    logged = "".join(capsys.readouterr())
+    assert "call" in logged
+    assert MARK not in logged
     if code is grpc.StatusCode.INTERNAL:
         assert MARK not in message
-        assert "scripted_engine.py" in said  # The place of the error is logged.
-        assert type(fault).__name__ in said
+        assert "scripted_engine.py" in logged  # The place of the error is logged.
+        assert type(fault).__name__ in logged
 
 
-async def test_log_content_setting_logs_it(
+async def test_log_content_setting_logs_error_texts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logging("json", "debug")
