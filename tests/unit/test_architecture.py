@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,13 +63,19 @@ def package(module: str) -> str:
     return "app" if name == "__main__" else name
 
 
+def parent(module: str) -> str:
+    """The package that a module's relative imports start from."""
+    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
 def imports(module: str) -> Iterator[str]:
     """Every module that a module imports, also late and for type checking only."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         match node:
             case ast.Import(names=names):
                 yield from (name.name for name in names)
-            case ast.ImportFrom(module=str(source), names=names):
+            case ast.ImportFrom(module=source, names=names, level=level):
+                source = resolve_name("." * level + (source or ""), parent(module))
                 for name in names:
                     submodule = f"{source}.{name.name}"
                     yield submodule if submodule in MODULES else source

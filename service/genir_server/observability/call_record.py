@@ -89,7 +89,7 @@ class CallRecord:
         request_id: the caller's request id; made by the server if the caller sent none.
         deadline: when the call must be done.
         caller: who made the call.
-        began: when the call came in.
+        began: when the call arrived.
         facts: fields of the log line that are not known from an event.
         marks: the times at which the call reached its stages.
         request: the request of a call that generates.
