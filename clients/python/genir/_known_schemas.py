@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from genir.errors import GenirError
     from genir.v1 import generation_pb2
 
-SHORTENED_FROM_BYTES = 1_024
-"""Size in UTF-8 bytes from which a digest saves enough to risk a second round trip."""
+MIN_SHORTENED_BYTES = 1_024
+"""Minimum size in UTF-8 bytes of a schema whose digest saves enough to risk a second round trip."""
 
 _MAX_DIGESTS = 1_024
 
@@ -56,10 +56,10 @@ class KnownSchemas:
         """Replaces the text of a large schema by its digest if the server has accepted it."""
         text = spec.json_schema
         # A character takes up to four bytes, so a small text need not be encoded to be measured.
-        if not self._enabled or len(text) * 4 < SHORTENED_FROM_BYTES:
+        if not self._enabled or len(text) * 4 < MIN_SHORTENED_BYTES:
             return SentSchema(self, spec)
         raw = text.encode()
-        if len(raw) < SHORTENED_FROM_BYTES:
+        if len(raw) < MIN_SHORTENED_BYTES:
             return SentSchema(self, spec)
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if self.knows(digest):

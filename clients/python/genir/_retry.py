@@ -19,7 +19,7 @@ log = logging.getLogger("genir")
 
 _RETRYABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 _JITTER = 0.2
-_CONNECT_ATTEMPTS = 3
+_MAX_CONNECT_ATTEMPTS = 3
 _CONNECT_BACKOFF = 0.1
 _CONNECT_BACKOFF_FACTOR = 3
 
@@ -106,7 +106,7 @@ class CallBudget:
             return None
         if error.retry_delay is not None:
             delay = error.retry_delay.total_seconds()
-        elif error.code is grpc.StatusCode.UNAVAILABLE and self._attempts < _CONNECT_ATTEMPTS:
+        elif error.code is grpc.StatusCode.UNAVAILABLE and self._attempts < _MAX_CONNECT_ATTEMPTS:
             delay = _CONNECT_BACKOFF * _CONNECT_BACKOFF_FACTOR ** (self._attempts - 1)
         else:
             return None

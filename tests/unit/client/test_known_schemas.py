@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from genir import NotFoundError
-from genir._known_schemas import SHORTENED_FROM_BYTES, KnownSchemas
+from genir._known_schemas import MIN_SHORTENED_BYTES, KnownSchemas
 from genir.v1 import generation_pb2, ir_service_pb2
 from tests.support.contract_server import (
     OVERLOADED,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.support.client_adapters import Caller
 
-LARGE = {"enum": ["x" * SHORTENED_FROM_BYTES]}
+LARGE = {"enum": ["x" * MIN_SHORTENED_BYTES]}
 NOT_KNOWN = Refusal(grpc.StatusCode.NOT_FOUND, "SCHEMA_NOT_FOUND")
 
 
@@ -165,7 +165,7 @@ async def test_checks_and_warmups_allow_sending_the_digest(
 ) -> None:
     cache = Cache()
     server.script(cache)
-    other = {"enum": ["y" * SHORTENED_FROM_BYTES]}
+    other = {"enum": ["y" * MIN_SHORTENED_BYTES]}
 
     def check(call: Call) -> ir_service_pb2.CheckSchemaResponse:
         assert isinstance(call.request, ir_service_pb2.CheckSchemaRequest)
@@ -204,7 +204,7 @@ def test_oldest_digests_are_forgotten() -> None:
 
 def test_size_of_a_schema_counts_utf8_bytes() -> None:
     known = KnownSchemas()
-    text = '"' + "ß" * (SHORTENED_FROM_BYTES // 2) + '"'
+    text = '"' + "ß" * (MIN_SHORTENED_BYTES // 2) + '"'
     known.learn(sha256(text))
     spec = generation_pb2.GenerationSpec(json_schema=text)
     known.shorten(spec)
