@@ -1,24 +1,24 @@
-"""The examples in the documentation run as they stand against a real server."""
+"""The examples in the documentation run as they stand against a real server.
+
+test_docs_client.py runs those of docs/client.md.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.docs_examples import blocks, run_python, run_shell
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench.support.server_process import ServerProcess
 
-PROJECT = Path(__file__).parents[2]
-DOCUMENTED_TARGET = "127.0.0.1:50051"
-SECONDS = 400
 VARYING = re.compile(
     r"gen-[0-9a-f]{32}"  # Request ids made by the server.
     r"|\d+(?:\.\d+)? ?m?s\b"  # Durations.
@@ -27,12 +27,6 @@ VARYING = re.compile(
 VARYING_FIELDS = {"ir_json", "ir_digest", "activity", "timings", "usage", "versions"}
 """Fields of responses whose values depend on the machine, the load or the model's text."""
 VARYING_DURATIONS = {"phase_elapsed", "uptime", "canary_elapsed"}
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page in a language."""
-    text = (PROJECT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def transcript(page: str) -> list[tuple[str, str]]:
@@ -46,24 +40,6 @@ def transcript(page: str) -> list[tuple[str, str]]:
                 first, output = f"{first}\n{output[:end]}", output[end:]
             found.append((first, output))
     return found
-
-
-def run(command: list[str], folder: Path, target: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "GENIR_TARGET": target}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
-
-
-def shell(command: str, folder: Path, target: str) -> subprocess.CompletedProcess[str]:
-    return run(["bash", "-c", command.replace(DOCUMENTED_TARGET, target)], folder, target)
 
 
 def as_json(text: str) -> Any:
@@ -88,19 +64,17 @@ def assert_shown(documented: Any, actual: Any, field: str = "") -> None:
         assert documented == actual, field
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/client.md"])
-def test_python_examples_run(page: str, embedded_server: ServerProcess, tmp_path: Path) -> None:
-    examples = blocks(page, "python")
+def test_readme_python_examples_run(embedded_server: ServerProcess, tmp_path: Path) -> None:
+    examples = blocks("README.md", "python")
     assert examples
     for example in examples:
-        program = example.replace(DOCUMENTED_TARGET, embedded_server.target)
-        done = run([sys.executable, "-W", "error", "-c", program], tmp_path, embedded_server.target)
+        done = run_python(example, tmp_path, embedded_server.target)
         assert done.returncode == 0, f"{example}\n{done.stderr}"
 
 
 def test_readme_grpcurl_example_runs(embedded_server: ServerProcess, tmp_path: Path) -> None:
     (command,) = [block for block in blocks("README.md", "sh") if block.startswith("grpcurl")]
-    done = shell(command, tmp_path, embedded_server.target)
+    done = run_shell(command, tmp_path, embedded_server.target)
     assert done.returncode == 0, done.stderr
     json.loads(json.loads(done.stdout)["ir_json"])
 
@@ -122,7 +96,7 @@ def test_transcripts_show_what_the_commands_print(
         if file := re.fullmatch(r"cat (\S+)", command):
             (tmp_path / file[1]).write_text(output)
             continue
-        done = shell(command, tmp_path, embedded_server.target)
+        done = run_shell(command, tmp_path, embedded_server.target)
         documented = as_json(output)
         if documented is not None:
             assert_shown(documented, as_json(done.stdout), command)
