@@ -113,11 +113,12 @@ def method_permission(method: str) -> Permission | None:
 def _certificate_names(context: Any) -> Iterator[str]:  # noqa: ANN401 - typed loosely by gRPC.
     if b"ssl" not in context.get("transport_security_type", ()):
         return
-    for key in ("peer_dns", "peer_uri"):
-        yield from map(_printable, context.get(key, ()))
+    names = [*context.get("peer_dns", ()), *context.get("peer_uri", ())]
     # As browsers do: the common name counts only without subject alternative names.
     if not context.get("x509_subject_alternative_name"):
-        yield from map(_printable, context.get("x509_common_name", ()))
+        names += context.get("x509_common_name", ())
+    # A blank name identifies nobody.
+    yield from (name for name in map(_printable, names) if name.strip())
 
 
 def _printable(value: bytes) -> str:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"sha256:([0-9a-f]{64})")
+# Digests of no token at all, such as `sha256sum` prints for an empty file or an empty line.
+_BLANK_DIGESTS = frozenset(
+    hashlib.sha256(blank).digest() for blank in (b"", b" ", b"\n", b"\r\n", b"\t")
+)
 _KEYS = frozenset({"tokens", "certificates", "permissions"})
 
 
@@ -54,10 +58,12 @@ class Callers:
         return len({each.name for each in self._all()})
 
     def with_token(self, token: bytes) -> Caller | None:
-        """Returns the caller that has this token.
+        """Returns the caller that has this token; no caller has an empty or blank one.
 
         Takes the same time for known and unknown tokens.
         """
+        if not token.strip():
+            return None
         digest = hashlib.sha256(token).digest()
         found = None
         for known, caller in self._by_digest.items():
@@ -100,6 +106,8 @@ def read_callers(text: str) -> Callers:
         caller = Caller(name, _permissions(table, where))
         digests = [_digest(each, where) for each in _strings(table, "tokens", where)]
         certificates = _strings(table, "certificates", where)
+        if not all(each.strip() for each in certificates):
+            raise CallersError(f"{where}.certificates has a blank name")
         if not digests and not certificates:
             raise CallersError(f"{where} needs a token or a certificate")
         for digest in digests:
@@ -134,7 +142,10 @@ def _digest(text: str, where: str) -> bytes:
     if match is None:
         # Without the text: it may be the token itself, which must not get into the log.
         raise CallersError(f"{where}.tokens must each be 'sha256:' and 64 lower-case hex digits")
-    return bytes.fromhex(match[1])
+    digest = bytes.fromhex(match[1])
+    if digest in _BLANK_DIGESTS:
+        raise CallersError(f"{where}.tokens has the digest of an empty token: see 'genir token'")
+    return digest
 
 
 def _place_only(error: tomllib.TOMLDecodeError) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from bench.support.certificates import Authority
 from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.auth.authentication import METHOD_PERMISSIONS
 from genir_server.auth.callers import Callers, CallersError, read_callers
-from genir_server.domain.caller import Permission
+from genir_server.domain.caller import Caller, Permission
 from tests.support.in_process_server import (
     GOOD,
     REQUEST,
@@ -155,6 +157,11 @@ async def test_calls_are_counted_by_caller_not_by_host(callers_file: Path) -> No
     [
         (),
         bearer(""),
+        bearer("   "),
+        (("authorization", "Bearer"),),
+        (("authorization", ""),),
+        (*bearer("writer-token"), *bearer("writer-token")),
+        (*bearer("writer-token"), *bearer("")),
         bearer("wrong"),
         bearer("writer-token2"),
         bearer("writer-toke"),
@@ -292,6 +299,18 @@ async def test_any_certificate_of_the_authority_has_all_permissions_without_a_fi
     assert "somebody\nforged" not in "".join(capsys.readouterr())
 
 
+async def test_certificate_with_a_blank_name_identifies_nobody(tmp_path: Path) -> None:
+    authority = Authority()
+    own = authority.issue(" ")
+    credentials = grpc.ssl_channel_credentials(authority.certificate, own.key, own.certificate)
+    async with (
+        serving(**mutual_tls(authority, tmp_path)) as served,
+        grpc.aio.secure_channel(served.target, credentials) as channel,
+    ):
+        code, _, _ = await refusal(served.stub(channel).GenerateIR(REQUEST))
+    assert code is UNAUTHENTICATED
+
+
 def mutual_tls(authority: Authority, folder: Path) -> dict[str, Any]:
     authority.server().write(folder / "tls.crt", folder / "tls.key")
     (folder / "ca.crt").write_bytes(authority.certificate)
@@ -328,13 +347,27 @@ def test_every_method_has_a_permission() -> None:
         '[callers.a]\ntokens = ["plain-secret]\n',
         "plain-secret",
         '[others.a]\ntokens = ["plain-secret"]',
+        '[callers.a]\ncertificates = [" "]\npermissions = ["generate"]',
+        *(
+            f'[callers.a]\ntokens = ["{digest("good")}", "{digest(blank)}"]\n'
+            'permissions = ["generate"]'
+            for blank in ("", " ", "\t", "\n", "\r\n")
+        ),
     ],
 )
 def test_error_of_a_malformed_file_does_not_quote_it(text: str) -> None:
     with pytest.raises(CallersError) as caught:
         read_callers(text)
     assert "plain-secret" not in str(caught.value)
+    assert not re.search("[0-9a-f]{64}", str(caught.value))
     assert digest("plain-secret") not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [b"", b" ", b"\n"])
+def test_no_caller_has_a_blank_token(token: bytes) -> None:
+    caller = Caller("a", frozenset({Permission.GENERATE}))
+    callers = Callers({hashlib.sha256(token).digest(): caller}, {})
+    assert callers.with_token(token) is None
 
 
 def test_every_known_digest_is_compared(
