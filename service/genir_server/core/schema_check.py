@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,19 @@ from genir_server.core.validate import validate_schema
 from genir_server.domain.digest import digest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.fair_queue import FairQueue
+from genir_server.domain.shared_places import SharedPlaces
 from genir_server.domain.types import Enforcement, SchemaCoverage, SchemaLimit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from genir_server.domain.types import SchemaShown
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer, SchemaStatistics
 
 _MAX_ENGINE_SCHEMA_BYTES = 2 << 20
-_MAX_CALLS = 64
-_RETRY_AFTER_SECONDS = 1.0
+_MAX_CALLS = 128
+_MAX_CALLS_PER_CALLER = 64
 _REASONS_OF_ONE_SCHEMA = frozenset(
     {
         Reason.INVALID_FIELD,
@@ -94,7 +94,9 @@ class SchemaChecker:
         self._workers: FairQueue[None] = FairQueue()
         for _ in range(max(1, concurrency)):
             self._workers.put(None)
-        self._calls = 0
+        self._calls = SharedPlaces(
+            "calls about schemas are in flight", _MAX_CALLS, _MAX_CALLS_PER_CALLER
+        )
 
     @property
     def statistics(self) -> SchemaStatistics:
@@ -106,9 +108,13 @@ class SchemaChecker:
 
         Raises:
             GenirError: the schema cannot be used, its digest is not known, or too many calls about
-                schemas are in flight (OVERLOADED).
+                schemas, of this caller or of all, are in flight (OVERLOADED).
         """
         validate_schema(request.json_schema, request.schema_digest)
+        with self._calls.held(request.caller):
+            return await self._check(request)
+
+    async def _check(self, request: SchemaCheckRequest) -> SchemaCheck:
         cached = True
         if request.json_schema is None:
             schema = await schema_in_force(
@@ -117,10 +123,9 @@ class SchemaChecker:
         else:
             known = self._schemas.known(digest(request.json_schema))
             cached = known is not None
-            async with self._in_flight():
-                schema = known or await self._prepared(
-                    request.json_schema, "json_schema", request.caller
-                )
+            schema = known or await self._prepared(
+                request.json_schema, "json_schema", request.caller
+            )
         engine_schema = ""
         if request.include_engine_schema:
             size = len(schema.engine_schema.encode())
@@ -146,7 +151,7 @@ class SchemaChecker:
             GenirError: OVERLOADED when too many calls about schemas are in flight; DRAINING.
         """
         outcomes: list[PreparedSchema | GenirError] = []
-        async with self._in_flight():
+        with self._calls.held(caller):
             for index, text in enumerate(texts):
                 field = f"json_schemas[{index}]"
                 try:
@@ -166,22 +171,6 @@ class SchemaChecker:
             raise refusal_at(field, error) from None
         finally:
             self._workers.put(None)
-
-    @asynccontextmanager
-    async def _in_flight(self) -> AsyncIterator[None]:
-        if self._calls >= _MAX_CALLS:
-            raise GenirError(
-                Reason.OVERLOADED,
-                f"{self._calls} calls about schemas are in flight, the maximum of this server: try "
-                "again later or elsewhere",
-                retry_after=_RETRY_AFTER_SECONDS,
-                metadata={"max": str(_MAX_CALLS)},
-            )
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
 
 
 def _coverage(schema: PreparedSchema) -> SchemaCoverage:

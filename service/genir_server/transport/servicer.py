@@ -12,6 +12,7 @@ from genir_server.auth.peer import peer_host
 from genir_server.core.validate import check_message_count, check_schema_count
 from genir_server.domain.caller import Permission
 from genir_server.domain.errors import GenirError, invalid_field
+from genir_server.domain.shared_places import SharedPlaces
 from genir_server.domain.types import Completed
 from genir_server.observability.versions import installed_versions
 from genir_server.supervision.lifecycle import Phase
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 UNARY_TOKENS_PER_DELTA = 32
 """`tokens_per_delta` of calls that get no deltas: large enough to cost little, small enough that
 the log shows how far an abandoned call came."""
+
+_MAX_WARM_UPS = 128
+_MAX_WARM_UPS_PER_CALLER = 64
 
 
 class IRServicer(service_grpc.IRServiceServicer):
@@ -67,6 +71,9 @@ class IRServicer(service_grpc.IRServiceServicer):
         self._versions = installed_versions()
         self._limits = limits
         self._tokens_per_delta = tokens_per_delta
+        self._warm_ups = SharedPlaces(
+            "warm-ups are in flight", _MAX_WARM_UPS, _MAX_WARM_UPS_PER_CALLER
+        )
 
     async def GenerateIR(  # noqa: N802 - the name in the contract.
         self,
@@ -137,14 +144,22 @@ class IRServicer(service_grpc.IRServiceServicer):
         context: Context,
     ) -> service.WarmupResponse:
         """The IR of the warm-up generation, which runs now if it has not yet."""
-        began = time.monotonic()
         check_schema_count(len(request.json_schemas), self._limits)
-        self_test = await self._lifecycle.wait_ready()
         record = current_call()
+        caller = _caller_name(record, context)
+        # Each may wait for the engine to start, and holds its schemas meanwhile.
+        with self._warm_ups.held(caller):
+            return await self._warm_up(request, record, caller)
+
+    async def _warm_up(
+        self, request: service.WarmupRequest, record: CallRecord, caller: str
+    ) -> service.WarmupResponse:
+        began = time.monotonic()
+        self_test = await self._lifecycle.wait_ready()
         schemas: list[PreparedSchema | GenirError] = []
         if request.json_schemas:
             checker = self._lifecycle.serving_schema_checker()
-            schemas = await checker.keep_ready(request.json_schemas, _caller_name(record, context))
+            schemas = await checker.keep_ready(request.json_schemas, caller)
         warm_up = None if request.force else self_test.warm
         already_warm = warm_up is not None
         if warm_up is None:

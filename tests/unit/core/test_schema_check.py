@@ -154,6 +154,50 @@ async def test_schema_checks_are_limited_and_leave_workers_to_generate_calls() -
     assert (await subject.check(SchemaCheckRequest(schemas[0].text))).cached
 
 
+@pytest.mark.parametrize("kind", ["check", "keep ready"])
+async def test_one_caller_cannot_use_up_the_calls_about_schemas(kind: str) -> None:
+    schemas = [prepared(f'{{"title":"{number}"}}') for number in range(70)]
+    subject, careful, _ = checker(*schemas)
+    careful.let.clear()
+
+    async def call(text: str, caller: str) -> None:
+        if kind == "check":
+            await subject.check(SchemaCheckRequest(text, caller=caller))
+        else:
+            await subject.keep_ready([text], caller)
+
+    flood = [asyncio.create_task(call(schema.text, "flooding")) for schema in schemas]
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(call(schemas[0].text, f"other {number}")) for number in range(20)]
+    done, _ = await asyncio.wait([*flood, *others], timeout=0.2)
+    assert len(done) == 6
+    careful.let.set()
+    await asyncio.gather(*others)
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(each) for each in outcomes[:64]} == {type(None)}
+    assert {each.reason for each in outcomes[64:] if isinstance(each, GenirError)} == {
+        Reason.OVERLOADED
+    }
+
+
+async def test_checks_by_digest_and_of_the_built_in_schema_are_limited_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let = asyncio.Event()
+
+    async def slow(*_: object) -> SchemaShown:
+        await let.wait()
+        return SchemaShown.FULL
+
+    monkeypatch.setattr("genir_server.core.schema_check.shown_by_size", slow)
+    subject, _, _ = checker()
+    calls = [asyncio.create_task(subject.check(SchemaCheckRequest())) for _ in range(70)]
+    done, waiting = await asyncio.wait(calls, timeout=0.2)
+    assert (len(done), len(waiting)) == (6, 64)
+    let.set()
+    await asyncio.gather(*waiting)
+
+
 async def test_each_warmed_schema_reports_its_outcome() -> None:
     good = prepared()
     subject, careful, _ = checker(good)
