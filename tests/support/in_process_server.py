@@ -14,7 +14,6 @@ from grpc_status import rpc_status
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from genir_server.admission import Admission
 from genir_server.auth.access_control import AccessControl, AccessFiles
-from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.limits import RequestLimits
@@ -30,7 +29,7 @@ from genir_server.transport.server import (
     start,
 )
 from genir_server.transport.servicer import IRServicer
-from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -81,7 +80,7 @@ async def serving(engine: ScriptedEngine | None = None, **settings: Any) -> Asyn
     schema = prepared()
     engine = engine or ScriptedEngine(*[GOOD] * 100_000)
     schemas = Schemas(schema, prepared(CANARY_SCHEMA))
-    generator = IRGenerator(engine, schemas, schema)
+    generator = generator_with(engine, schemas, schema)
     lifecycle = Lifecycle()
     lifecycle.schema_checker = SchemaChecker(schemas, schema, engine)
     lifecycle.attach(generator, SelfTest(generator))

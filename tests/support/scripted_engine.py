@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
-
+from genir_server.core.generate import IRGenerator
+from genir_server.core.verify import Verdict, Verification, full_verdict
 from genir_server.domain.digest import digest
 from genir_server.domain.types import (
     Enforcement,
@@ -16,19 +15,22 @@ from genir_server.domain.types import (
     SchemaNotice,
     TextDelta,
     Tightening,
-    Violation,
 )
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineInfo,
     EngineRequest,
 )
-from genir_server.schema.types import PreparedSchema, SchemaStatistics
+from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.types import PreparedSchema, SchemaStatistics, VerifierSource
+from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from genir_server.domain.types import Message
+    from genir_server.engine.protocol import Engine
+    from genir_server.schema.types import SchemaPreparer
 
 SINGLE_KEYS = '{"title":"with single keys"}'
 """Stands for an engine schema that allows no duplicate keys."""
@@ -124,16 +126,23 @@ class StuckEngine(ScriptedEngine):
             self.open_requests -= 1
 
 
-class Verifier:
-    def __init__(self, text: str, *, may_block: bool = False) -> None:
-        self.may_block = may_block
-        self._validator = jsonschema_rs.validator_for(json.loads(text))
+class LocalVerification:
+    """Finds violations in the test's own process."""
 
-    def violations(self, value: object) -> list[Violation]:
-        return [
-            Violation("/a", "/properties/a/maximum", "maximum", error.message)
-            for error in self._validator.iter_errors(value)
-        ]
+    def __init__(self) -> None:
+        self.asked_by: list[str] = []
+
+    async def verdict(
+        self, raw: str, finish_reason: FinishReason | None, source: VerifierSource, caller: str
+    ) -> Verdict:
+        self.asked_by.append(caller)
+        verifier = SchemaVerifier(source.text, source.draft)
+        return full_verdict(raw, finish_reason, verifier, max_violations=50)
+
+
+def generator_with(engine: Engine, schemas: SchemaPreparer, builtin: PreparedSchema) -> IRGenerator:
+    """A generator that needs no worker processes."""
+    return IRGenerator(engine, schemas, Verification(LocalVerification()), builtin)
 
 
 def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
@@ -143,7 +152,10 @@ def prepared(text: str = TEXT_SCHEMA, **changes: Any) -> PreparedSchema:
         "text": text,
         "engine_schema": text,
         "notices": (),
-        "verifier": Verifier(text),
+        "source": VerifierSource(text, Draft.DRAFT202012),
+        "verifier": SchemaVerifier(text, Draft.DRAFT202012),
+        "node_seconds": 1e-6,
+        "byte_seconds": 0.0,
         "shown_full": text,
         "shown_without_descriptions": text,
         "minimal_instance": None,

@@ -15,7 +15,6 @@ from grpc_status import rpc_status
 
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from genir_server.admission import Admission, AdmissionLimits
-from genir_server.core.generate import IRGenerator
 from genir_server.core.self_test import SelfTest
 from genir_server.domain.limits import RequestLimits
 from genir_server.settings import ServerSettings
@@ -23,7 +22,7 @@ from genir_server.supervision.lifecycle import Lifecycle, Phase
 from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import IRServicer
-from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -61,7 +60,7 @@ async def serving(
     concurrent_accept: bool = True,
 ) -> AsyncIterator[Served]:
     schema = prepared()
-    generator = IRGenerator(engine, Schemas(schema, *map(prepared, schemas)), schema)
+    generator = generator_with(engine, Schemas(schema, *map(prepared, schemas)), schema)
     self_test = SelfTest(generator)
     lifecycle = Lifecycle()
     lifecycle.attach(generator, self_test)

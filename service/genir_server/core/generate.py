@@ -6,10 +6,8 @@ that is not a valid IR. When it is cancelled or closed, the engine drops the req
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +16,6 @@ from genir_server.core.attempts import Attempts
 from genir_server.core.prompt import build_prompt
 from genir_server.core.schema_in_force import schema_in_force
 from genir_server.core.validate import validate_request
-from genir_server.core.verify import verify
 from genir_server.domain.digest import digest
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 from genir_server.domain.limits import RequestLimits
@@ -39,15 +36,11 @@ if TYPE_CHECKING:
 
     from genir_server.core.attempts import AttemptPlan
     from genir_server.core.prompt import Prompt
-    from genir_server.core.verify import Verdict
+    from genir_server.core.verify import Verdict, Verification
     from genir_server.domain.types import GenerationEvent, GenerationRequest, TextDelta
     from genir_server.engine.protocol import Engine
     from genir_server.schema.types import PreparedSchema, SchemaPreparer
 
-_MIN_THREAD_CHARACTERS = 8_193
-"""Length of text from which verification would delay the event loop and runs in a thread."""
-# Threads of their own: callers that wait here must not take the threads that other work needs.
-_BLOCKING_THREADS = ThreadPoolExecutor(8, thread_name_prefix="genir-verify")
 _FAILURE_MESSAGES = {
     Reason.TRUNCATED: "max_tokens ({max_tokens}) was reached before the JSON was complete: "
     "raise max_tokens or bound the schema more tightly",
@@ -107,6 +100,7 @@ class IRGenerator:
     Args:
         engine: the engine to run on.
         schemas: prepares the callers' schemas.
+        verification: verifies what the model wrote.
         builtin_schema: the schema in force when a caller sends none.
         limits: limits on one request.
     """
@@ -115,10 +109,12 @@ class IRGenerator:
         self,
         engine: Engine,
         schemas: SchemaPreparer,
+        verification: Verification,
         builtin_schema: PreparedSchema,
         limits: RequestLimits | None = None,
     ) -> None:
         self.engine = engine
+        self._verification = verification
         self.builtin_schema = builtin_schema
         self._schemas = schemas
         self._limits = limits or RequestLimits()
@@ -154,7 +150,9 @@ class IRGenerator:
                 async for delta in deltas:
                     yield delta
             raw = "".join(output.text)
-            verdict = await _verify(raw, output.finish_reason, schema)
+            verdict = await self._verification.verdict(
+                raw, output.finish_reason, schema, request.caller
+            )
             if verdict.reason is None:
                 yield self._completed(run, schema, prompt, verdict.ir_json)
                 return
@@ -265,15 +263,6 @@ async def _admission(run: _Run, prompt: Prompt, ticket: Ticket | None) -> None:
         began = time.monotonic()
         await ticket.wait(len(prompt.token_ids) + prompt.max_tokens, run.request.priority)
         run.admission_seconds = time.monotonic() - began
-
-
-async def _verify(raw: str, finish_reason: FinishReason | None, schema: PreparedSchema) -> Verdict:
-    if schema.verifier.may_block:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_BLOCKING_THREADS, verify, raw, finish_reason, schema)
-    if len(raw) >= _MIN_THREAD_CHARACTERS:
-        return await asyncio.to_thread(verify, raw, finish_reason, schema)
-    return verify(raw, finish_reason, schema)
 
 
 def _failure(run: _Run, prompt: Prompt, verdict: Verdict, raw: str) -> GenirError:

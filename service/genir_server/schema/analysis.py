@@ -23,8 +23,11 @@ class Analysis:
         shown_without_descriptions: the same without what is meant for people.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: no valid value fits in fewer tokens than this.
-        needs_isolation: whether checking a value may take so long, or the validator so much
-            memory, that it has to run in a worker process.
+        verifier_bytes: memory that the compiled verifier may take in the server; None if the
+            verifier is so large, or checking a value so slow, that it belongs in worker processes.
+        node_seconds: upper bound of the time to check a value, for each of its keys and values.
+        byte_seconds: the same for each byte of its JSON text; both add up. 0 without
+            `verifier_bytes`.
         seconds: processor time of the whole analysis.
         compile_seconds: processor time of compiling the grammar.
         max_mask_seconds: time of the slowest mask that was tried.
@@ -40,7 +43,9 @@ class Analysis:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
-    needs_isolation: bool
+    verifier_bytes: int | None
+    node_seconds: float
+    byte_seconds: float
     seconds: float
     compile_seconds: float
     max_mask_seconds: float

@@ -6,6 +6,9 @@ from genir_server.domain.errors import FieldViolation, GenirError, Reason
 
 SCHEMA_FIELD = "spec.json_schema"
 _MAX_POINTER_CHARACTERS = 200
+_MACHINE_LIMITS = frozenset(
+    {"probe_seconds", "compile_seconds", "mask_seconds", "probe_bytes", "worker"}
+)
 
 
 class SchemaRefusedError(Exception):
@@ -23,6 +26,11 @@ class SchemaRefusedError(Exception):
         self.reason = reason
         self.message = message
         self.metadata = metadata
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the same schema may pass later: limits on time, memory and stack."""
+        return self.metadata.get("limit") in _MACHINE_LIMITS
 
     @property
     def size_bytes(self) -> int:

@@ -15,7 +15,7 @@ class SchemaLimits:
     """Limits that a schema must keep. One that does not is refused as SCHEMA_TOO_COMPLEX.
 
     The defaults refuse no schema of the public collections that engines compile, except by the
-    times, which depend on the machine.
+    times, which depend on the machine. They grow while other processes make the machine slow.
 
     Attributes:
         schema_bytes: UTF-8 bytes of the schema's text.
@@ -61,7 +61,7 @@ class SchemaLimits:
     key_bytes: int = 1_000
     evaluations: int = 100_000
     quick_seconds: float = 0.2
-    probe_seconds: float = 0.6
+    probe_seconds: float = 1.0
     compile_seconds: float = 0.5
     probe_wall_seconds: float = 10.0
     mask_seconds: float = 0.05

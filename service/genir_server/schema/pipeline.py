@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 from genir_server.domain.errors import Reason
 from genir_server.domain.types import Tightening
 from genir_server.schema.analysis import Analysis
+from genir_server.schema.checks.evaluation_cost import NOTHING, UNBOUNDED, patterns_in
 from genir_server.schema.checks.lint import lint
-from genir_server.schema.checks.validation_cost import has_costly_patterns, may_explode
+from genir_server.schema.checks.validation_cost import validation_cost
 from genir_server.schema.errors import SchemaRefusedError, invalid, unsupported
 from genir_server.schema.grammar.guidance import GrammarOracle, load_tokenizer
 from genir_server.schema.grammar.min_tokens import Vocabulary, min_tokens
 from genir_server.schema.grammar.minimal_instance import MinimalInstanceFinder
 from genir_server.schema.grammar.trial import GrammarError, GrammarTrial
 from genir_server.schema.grammar.xgrammar_form import xgrammar_form
+from genir_server.schema.isolation.heap import allocated_bytes
 from genir_server.schema.narrow.narrow import narrow
 from genir_server.schema.prompt_text import prompt_text
 from genir_server.schema.read import drafts, reader
@@ -69,8 +71,13 @@ _MAX_COMPILATIONS = 8
 # No minimal instance is searched for a schema that compiled slower than this.
 _MAX_COMPILE_SECONDS_FOR_INSTANCE = 0.3
 _MAX_INSTANCE_SECONDS = 0.1
-# A validator that takes longer to compile is also large, and compiling it would hold up the server.
-_MAX_VALIDATOR_SECONDS = 0.02
+# A verifier that takes longer to compile would hold up the server.
+_MAX_VERIFIER_SECONDS = 0.02
+_MAX_VERIFIER_BYTES = 2 << 20
+# While it matches, a regular expression takes more memory than when it was compiled: a few times
+# its size and the automaton, which is bounded. `tests/unit/schema/test_cache.py` measures it.
+_MATCHING_GROWTH = 2.5
+_MATCHING_BYTES = 40 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +148,10 @@ class Pipeline:
         draft = drafts.detect(schema)
         document = Document(schema, draft)
         measured = lint(document, self._limits)
-        validator_start = time.thread_time()
-        try:
-            verifier = SchemaVerifier(text, draft)
-        except ValueError as fault:
-            raise unsupported(f"No validator can be made for the schema: {fault}", "") from None
-        needs_isolation = (
-            time.thread_time() - validator_start > _MAX_VALIDATOR_SECONDS
-            or not verifier.is_linear
-            or has_costly_patterns(document)
-            or may_explode(document)
-        )
+        verifier, verifier_bytes = _compile_verifier(text, document)
+        cost = NOTHING if verifier_bytes is None else validation_cost(document)
+        if cost == UNBOUNDED:
+            verifier_bytes, cost = None, NOTHING
         trial = self._finest_form(document, verifier, self._bounds.tightened(tightening))
         engine_schema, notices = trial.compiled.engine_schema, trial.compiled.notices
         if self._for_xgrammar:
@@ -172,7 +172,9 @@ class Pipeline:
             **shown,
             minimal_instance=trial.minimal_instance,
             min_tokens=tokens,
-            needs_isolation=needs_isolation,
+            verifier_bytes=verifier_bytes,
+            node_seconds=cost.node,
+            byte_seconds=cost.byte,
             seconds=seconds,
             compile_seconds=trial.compiled.seconds,
             max_mask_seconds=trial.max_mask_seconds,
@@ -278,6 +280,26 @@ class Pipeline:
             verifier.is_valid,
             seconds=_MAX_INSTANCE_SECONDS,
         )
+
+
+def _compile_verifier(text: str, document: Document) -> tuple[SchemaVerifier, int | None]:
+    """The verifier, and the memory it may take; None if that is too much for the server.
+
+    Raises:
+        SchemaRefusedError: SCHEMA_UNSUPPORTED; it cannot be compiled.
+
+    """
+    start, before = time.thread_time(), allocated_bytes()
+    try:
+        verifier = SchemaVerifier(text, document.draft)
+    except ValueError as fault:
+        raise unsupported(f"No validator can be made for the schema: {fault}", "") from None
+    seconds, size = time.thread_time() - start, max(0, allocated_bytes() - before)
+    patterns = sum(1 for node in document.nodes.values() for _ in patterns_in(node.keywords))
+    size = int(size * _MATCHING_GROWTH) + patterns * _MATCHING_BYTES
+    if seconds > _MAX_VERIFIER_SECONDS or size > _MAX_VERIFIER_BYTES or not verifier.is_linear:
+        return verifier, None
+    return verifier, size
 
 
 def _coarser(options: Options, error: str) -> Options | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,7 @@ from genir_server.schema.errors import SchemaRefusedError, invalid, too_complex
 from genir_server.schema.isolated_pipeline import IsolatedPipeline
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.types import PreparedSchema, SchemaStatistics
-from genir_server.schema.verify.isolated import IsolatedVerification, IsolatedVerifier
+from genir_server.schema.types import PreparedSchema, SchemaStatistics, VerifierSource
 from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 DEFAULT_CACHE_BYTES = 256 << 20
 """Bound on the size of all cached schemas and refusals, in bytes."""
 
-# A compiled validator takes several times the memory of its schema's text.
-_BYTES_PER_CHARACTER = 12
 _BYTES_PER_ENTRY = 4_096
+_BYTES_PER_NOTICE = 400
+# A schema that was refused for the time or memory it took is tried again after this.
+_REFUSED_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -92,8 +94,7 @@ class Preparer:
             for_xgrammar=for_xgrammar,
         )
         self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
-        self._in_progress: dict[str, asyncio.Task[PreparedSchema]] = {}
-        self._verification = IsolatedVerification()
+        self._in_progress: dict[tuple[str, str], asyncio.Task[PreparedSchema]] = {}
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="genir-schema")
         self.counters = PreparerCounters(self._cache.counters, self._pipeline.counters)
 
@@ -112,7 +113,6 @@ class Preparer:
         for task in list(self._in_progress.values()):
             task.cancel()
         await self._pipeline.close()
-        await self._verification.close()
         self._executor.shutdown(wait=False)
 
     def known(self, digest: str) -> PreparedSchema | None:
@@ -155,7 +155,9 @@ class Preparer:
     ) -> PreparedSchema:
         """Checks and prepares a schema. Does not block the event loop.
 
-        Equal texts share one preparation. Its result is cached, a refusal too.
+        Equal texts of one caller share one preparation. The result is cached for all, a refusal
+        too; a refusal for the time or memory that was needed only for some seconds. Callers do
+        not share preparations, because a caller's jobs may wait behind its other jobs.
 
         Args:
             text: the schema.
@@ -173,7 +175,7 @@ class Preparer:
         result = self._cache.get(key)
         if result is None:
             result = await self._join(
-                key, lambda: self._prepare(key, digest, text, caller, tightening)
+                (key, caller), lambda: self._prepare(key, digest, text, caller, tightening)
             )
         else:
             self._cache.counters.hits += 1
@@ -199,7 +201,7 @@ class Preparer:
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
     async def _join(
-        self, key: str, prepare: Callable[[], Coroutine[None, None, PreparedSchema]]
+        self, key: tuple[str, str], prepare: Callable[[], Coroutine[None, None, PreparedSchema]]
     ) -> PreparedSchema:
         task = self._in_progress.get(key)
         if task is None:
@@ -214,10 +216,10 @@ class Preparer:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise GenirError(Reason.DRAINING, "the server is going down") from None
+                raise GenirError(Reason.DRAINING, "the server is shutting down") from None
             raise
 
-    def _finished(self, key: str, task: asyncio.Task[PreparedSchema]) -> None:
+    def _finished(self, key: tuple[str, str], task: asyncio.Task[PreparedSchema]) -> None:
         self._in_progress.pop(key, None)
         if not task.cancelled():
             task.exception()
@@ -230,14 +232,15 @@ class Preparer:
         try:
             result = await self._pipeline.analyse(text, caller, tightening)
             prepared, size_bytes = await loop.run_in_executor(
-                self._executor, self._assemble, digest, text, result.body, loop
+                self._executor, _assemble, digest, text, result.body
             )
         except SchemaRefusedError as refusal:
             error = refusal.to_error()
             if not tightening:
                 # A tightened form that is refused is not an error: the attempt does without it.
                 self.counters.refused[error.reason] += 1
-            self._cache.put(key, error, _BYTES_PER_ENTRY + refusal.size_bytes)
+            seconds = _REFUSED_SECONDS if refusal.may_change else math.inf
+            self._cache.put(key, error, _BYTES_PER_ENTRY + refusal.size_bytes, seconds)
             raise error from None
         self._cache.put(key, prepared, size_bytes)
         seconds = time.monotonic() - start
@@ -249,36 +252,49 @@ class Preparer:
             self._on_prepared(seconds, prepared.compile_seconds)
         return prepared
 
-    def _assemble(
-        self, digest: str, text: str, reply: bytes, loop: asyncio.AbstractEventLoop
-    ) -> tuple[PreparedSchema, int]:
-        """The prepared schema that a worker's reply describes, and about how many bytes it takes.
 
-        Raises:
-            SchemaRefusedError: the reply is a refusal.
+def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int]:
+    """The prepared schema that a worker's reply describes, and how many bytes it takes.
 
-        """
-        analysis = decode_reply(reply)
-        draft = Draft(analysis.draft)
-        prepared = PreparedSchema(
-            digest=digest,
-            text=text,
-            engine_schema=analysis.engine_schema,
-            notices=analysis.notices,
-            verifier=(
-                IsolatedVerifier(self._verification, loop, text, draft)
-                if analysis.needs_isolation
-                # Safe here: the worker has compiled the same text within its limits.
-                else SchemaVerifier(text, draft)
-            ),
-            shown_full=analysis.shown_full,
-            shown_without_descriptions=analysis.shown_without_descriptions,
-            minimal_instance=analysis.minimal_instance,
-            min_tokens=analysis.min_tokens,
-            draft=draft.label,
-            prepare_seconds=analysis.seconds,
-            compile_seconds=analysis.compile_seconds,
-            max_mask_seconds=analysis.max_mask_seconds,
-            measured=analysis.measured,
-        )
-        return prepared, _BYTES_PER_ENTRY + _BYTES_PER_CHARACTER * len(text) + len(reply)
+    Raises:
+        SchemaRefusedError: the reply is a refusal.
+
+    """
+    analysis = decode_reply(reply)
+    draft = Draft(analysis.draft)
+    prepared = PreparedSchema(
+        digest=digest,
+        text=text,
+        engine_schema=analysis.engine_schema,
+        notices=analysis.notices,
+        source=VerifierSource(text, draft),
+        # Safe here: the worker has compiled the same text within its limits.
+        verifier=None if analysis.verifier_bytes is None else SchemaVerifier(text, draft),
+        node_seconds=analysis.node_seconds,
+        byte_seconds=analysis.byte_seconds,
+        shown_full=analysis.shown_full,
+        shown_without_descriptions=analysis.shown_without_descriptions,
+        minimal_instance=analysis.minimal_instance,
+        min_tokens=analysis.min_tokens,
+        draft=draft.label,
+        prepare_seconds=analysis.seconds,
+        compile_seconds=analysis.compile_seconds,
+        max_mask_seconds=analysis.max_mask_seconds,
+        measured=analysis.measured,
+    )
+    return prepared, (analysis.verifier_bytes or 0) + _size_bytes(prepared)
+
+
+def _size_bytes(schema: PreparedSchema) -> int:
+    """The memory of a prepared schema without its verifier."""
+    texts = [
+        schema.text,
+        schema.engine_schema,
+        schema.shown_full,
+        schema.shown_without_descriptions,
+        schema.minimal_instance,
+    ]
+    for notice in schema.notices:
+        texts += [notice.keyword, notice.pointer, notice.detail]
+    size = _BYTES_PER_ENTRY + _BYTES_PER_NOTICE * len(schema.notices)
+    return size + sum(map(sys.getsizeof, texts))

@@ -12,24 +12,33 @@ if TYPE_CHECKING:
 
     from genir_server.domain.errors import Reason
     from genir_server.domain.types import SchemaNotice, Violation
+    from genir_server.schema.read.vocabulary import Draft
 
 
 class Verifier(Protocol):
     """Checks values against the caller's own schema. Never fetches anything."""
 
-    @property
-    def may_block(self) -> bool:
-        """Whether `violations` waits for a worker process; call it from another thread then."""
+    def is_valid(self, value: object) -> bool:
+        """Whether the parsed JSON `value` satisfies the schema."""
         ...
 
-    def violations(self, value: object) -> list[Violation]:
-        """Every way in which the parsed JSON `value` fails the schema; empty when it is valid.
-
-        Raises:
-            GenirError: OVERLOADED; only if `may_block`, when the worker is too busy.
-
-        """
+    def violations(self, value: object, max_violations: int) -> list[Violation]:
+        """The ways in which the parsed JSON `value` fails the schema; empty when it is valid."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierSource:
+    """What a verifier is compiled from.
+
+    Attributes:
+        text: the caller's schema.
+        draft: the draft it is written in.
+
+    """
+
+    text: str
+    draft: Draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,11 @@ class PreparedSchema:
         engine_schema: the JSON text that decoding enforces. It accepts every value that the
             caller's schema accepts, except where a notice says narrowed.
         notices: keywords that decoding does not enforce as they stand.
-        verifier: checks values against the caller's own schema.
+        source: what the verifier is compiled from.
+        verifier: checks values against the caller's own schema; None if it may only run in worker
+            processes.
+        node_seconds: upper bound of the time that `verifier` takes, for each key and value.
+        byte_seconds: the same for each byte of the value's JSON text; both add up.
         shown_full: compact text for the prompt.
         shown_without_descriptions: the same without descriptions, titles, comments, defaults and
             examples.
@@ -62,7 +75,10 @@ class PreparedSchema:
     text: str
     engine_schema: str
     notices: tuple[SchemaNotice, ...]
-    verifier: Verifier
+    source: VerifierSource
+    verifier: Verifier | None
+    node_seconds: float
+    byte_seconds: float
     shown_full: str
     shown_without_descriptions: str
     minimal_instance: str | None

@@ -1,6 +1,6 @@
 """Starts an engine, tests it with one constrained generation, and puts it into service.
 
-The schema workers are started with the first engine and outlive it.
+The worker processes for schemas and values are started with the first engine and outlive it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import structlog
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.core.generate import IRGenerator
+from genir_server.core.isolated_verification import IsolatedVerification
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import SelfTest
+from genir_server.core.verify import Verification
 from genir_server.domain.errors import GenirError
 from genir_server.engine.protocol import EngineStartError
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
@@ -106,6 +108,7 @@ class EngineLauncher:
         self._schema_observer = schema_observer
         self._start_engine = start_engine
         self._preparer: Preparer | None = None
+        self._isolated_verification = IsolatedVerification()
         self.engine: Engine | None = None
 
     async def start(self, enter: Callable[[Phase, str], None]) -> None:
@@ -127,12 +130,14 @@ class EngineLauncher:
             if self._schema_observer is not None:
                 self._schema_observer.preparer_started(self._preparer)
             await self._preparer.start()
+            await self._isolated_verification.start()
         preparer = self._preparer
         builtin = await _retry_while_busy(lambda: preparer.prepare(builtin_ir_schema_text()))
         self._lifecycle.schema_checker = SchemaChecker(
             preparer, builtin, engine, concurrency=self._schema_options.workers - 1
         )
-        generator = IRGenerator(engine, preparer, builtin, self._limits)
+        verification = Verification(self._isolated_verification)
+        generator = IRGenerator(engine, preparer, verification, builtin, self._limits)
         self_test = SelfTest(generator)
         self._lifecycle.attach(generator, self_test)
         enter(Phase.WARMING_UP, "The engine has started and runs its first constrained generation.")
@@ -155,9 +160,10 @@ class EngineLauncher:
             await engine.shutdown()
 
     async def close(self) -> None:
-        """Ends the schema workers and the engine."""
+        """Ends the worker processes and the engine."""
         if self._preparer is not None:
             await self._preparer.close()
+        await self._isolated_verification.close()
         await self.end()
 
     def make_preparer(self, engine: Engine) -> Preparer:

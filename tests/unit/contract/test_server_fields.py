@@ -18,7 +18,6 @@ from grpc_status import rpc_status
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from genir_server.admission import Admission, AdmissionLimits
 from genir_server.core import self_test as self_test_module
-from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.errors import GenirError, Reason
@@ -41,7 +40,13 @@ from tests.support.contract_fields import (
     set_fields,
     with_new_field,
 )
-from tests.support.scripted_engine import TEXT_SCHEMA, Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import (
+    TEXT_SCHEMA,
+    Schemas,
+    ScriptedEngine,
+    generator_with,
+    prepared,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -160,7 +165,7 @@ async def serving(*texts: str, **schema: Any) -> AsyncIterator[InProcess]:
     engine = Engine(*texts)
     builtin = prepared(**schema)
     schemas = CountedSchemas(builtin, prepared(OTHER_SCHEMA), prepared(CANARY_SCHEMA))
-    generator = IRGenerator(engine, schemas, builtin)
+    generator = generator_with(engine, schemas, builtin)
     lifecycle = Lifecycle()
     lifecycle.attach(generator, SelfTest(generator))
     lifecycle.schema_checker = SchemaChecker(schemas, builtin, engine)

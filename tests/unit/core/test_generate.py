@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from genir_server.core.generate import IRGenerator
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import (
     Accepted,
@@ -23,21 +21,20 @@ from genir_server.domain.types import (
     Sampling,
     TextDelta,
     Tightening,
-    Violation,
 )
 from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
 from tests.support.scripted_engine import (
     SINGLE_KEYS,
-    TEXT_SCHEMA,
     Schemas,
     ScriptedEngine,
-    Verifier,
+    generator_with,
     prepared,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from genir_server.core.generate import IRGenerator
     from genir_server.domain.types import GenerationEvent, Message
     from genir_server.engine.protocol import EngineRequest
     from genir_server.schema.types import PreparedSchema
@@ -48,7 +45,7 @@ BRIEF_SINGLE_KEYS = '{"title":"brief, with single keys"}'
 
 def generator_for(engine: ScriptedEngine, **changes: Any) -> IRGenerator:
     schema = prepared(**changes)
-    return IRGenerator(engine, Schemas(schema), schema)
+    return generator_with(engine, Schemas(schema), schema)
 
 
 def request(**changes: Any) -> GenerationRequest:
@@ -142,7 +139,7 @@ async def run_with_brief_form(
     schemas = kind(schema)
     schemas.tightened[Tightening.COMPACT] = BRIEF
     schemas.tightened[Tightening.COMPACT | Tightening.SINGLE_KEYS] = BRIEF_SINGLE_KEYS
-    generator = IRGenerator(engine, schemas, schema)
+    generator = generator_with(engine, schemas, schema)
     async with aclosing(generator.run(request(**changes))) as events:
         return [event async for event in events]
 
@@ -355,19 +352,3 @@ async def test_budget_below_the_schemas_minimum_is_refused_before_the_engine() -
     assert raised.value.reason is Reason.BUDGET_TOO_SMALL
     assert raised.value.metadata == {"max_tokens": "8", "min_tokens": "9"}
     assert not engine.requests
-
-
-async def test_blocking_verifier_runs_in_a_thread() -> None:
-    class Watched(Verifier):
-        threads: ClassVar[set[str]] = set()
-
-        def violations(self, value: object) -> list[Violation]:
-            self.threads.add(threading.current_thread().name)
-            return super().violations(value)
-
-    engine = ScriptedEngine('{"a":1}')
-    generator = generator_for(engine, verifier=Watched(TEXT_SCHEMA, may_block=True))
-    async with aclosing(generator.run(request())) as events:
-        assert isinstance([event async for event in events][-1], Completed)
-    assert Watched.threads
-    assert threading.main_thread().name not in Watched.threads

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from genir_server.core import self_test as module
-from genir_server.core.generate import IRGenerator
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import FinishReason, TextDelta
 from genir_server.engine.protocol import EngineDeadError
-from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -79,7 +78,7 @@ async def self_test(engine: HeldEngine, monkeypatch: pytest.MonkeyPatch) -> Self
     # Long, so that a generation that had to wait for it would be missed.
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 10 * PATIENCE_SECONDS)
     schema = prepared()
-    return SelfTest(IRGenerator(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+    return SelfTest(generator_with(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
 
 
 KINDS = pytest.mark.parametrize(
@@ -189,7 +188,7 @@ async def test_truncated_warm_up_is_retried_with_other_seeds_first(
                 yield TextDelta(WARM_UP_IR, 7, FinishReason.STOP)
 
     engine, schema = LongWinded(), prepared()
-    self_test = SelfTest(IRGenerator(engine, Schemas(schema), schema))
+    self_test = SelfTest(generator_with(engine, Schemas(schema), schema))
     assert (await self_test.warm_up()).completed.ir_json == WARM_UP_IR
     assert [sent.max_tokens for sent in engine.requests] == [256, 2048][: cut + 1]
     assert len({sent.sampling.seed for sent in engine.requests}) == cut + 1
@@ -203,7 +202,7 @@ async def test_warm_up_that_is_always_truncated_fails() -> None:
 
     endless, schema = Endless(), prepared()
     with pytest.raises(GenirError) as told:
-        await SelfTest(IRGenerator(endless, Schemas(schema), schema)).warm_up()
+        await SelfTest(generator_with(endless, Schemas(schema), schema)).warm_up()
     assert told.value.reason is Reason.TRUNCATED
     assert len(endless.requests) == 2
 

@@ -47,7 +47,7 @@ def test_relaxed_and_narrowed_schemas_are_as_shown() -> None:
     assert analysis.minimal_instance is not None
     assert json.loads(analysis.minimal_instance) == json.loads(INSTANCE)
     assert f"lower bound: {analysis.min_tokens} with" in SECTION
-    assert not analysis.needs_isolation
+    assert analysis.verifier_bytes is not None
     notices = [f"{notice.enforcement.name} {notice.pointer}" for notice in analysis.notices]
     assert notices == NOTICES
 

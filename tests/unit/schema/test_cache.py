@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from genir_server.domain.errors import GenirError
+from genir_server.schema import preparer as preparer_module
 from genir_server.schema.cache import ByteBoundedCache
+from genir_server.schema.limits import SchemaLimits
 from genir_server.schema.preparer import Preparer
 
 if TYPE_CHECKING:
@@ -49,6 +54,55 @@ def test_entry_larger_than_the_cache_evicts_nothing() -> None:
     cache.put("b", "B", 11)
     assert (cache.get("a"), cache.get("b")) == ("A", None)
     assert (cache.size_bytes, cache.counters.evictions) == (10, 0)
+
+
+def test_entry_is_forgotten_when_its_time_has_passed() -> None:
+    now = 0.0
+    cache: ByteBoundedCache[str] = ByteBoundedCache(10, clock=lambda: now)
+    cache.put("a", "A", 4, seconds=5.0)
+    cache.put("b", "B", 4)
+    now = 4.9
+    assert cache.get("a") == "A"
+    now = 5.0
+    assert (cache.get("a"), cache.get("b")) == (None, "B")
+    assert (len(cache), cache.size_bytes, cache.counters.evictions) == (1, 4, 0)
+
+
+async def test_only_refusals_that_depend_on_the_machine_are_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparer_module, "_REFUSED_SECONDS", 0.0)
+    preparer = Preparer(None, SchemaLimits(probe_seconds=0.05, quick_seconds=0.05))
+    await preparer.start()
+    # The first takes long, the second is never a schema.
+    slow = json.dumps({"enum": [{"k": index, "v": [index]} for index in range(2_000)]})
+    misses = []
+    for text, limit in ((slow, "probe_seconds"), ('{"type": "strin"}', None)):
+        before = preparer.counters.cache.misses
+        for _ in range(3):
+            with pytest.raises(GenirError) as refused:
+                await preparer.prepare(text)
+            assert refused.value.metadata.get("limit") == limit
+        misses.append(preparer.counters.cache.misses - before)
+    await preparer.close()
+    assert misses == [3, 1]
+
+
+async def test_callers_do_not_wait_for_a_preparation_that_waits_behind_other_jobs() -> None:
+    """A caller with many jobs queued could otherwise hold up another caller's schema."""
+    preparer = Preparer(None)
+    await preparer.start()
+    flood = [
+        asyncio.create_task(preparer.prepare(json.dumps({"title": str(number)}), "many"))
+        for number in range(200)
+    ]
+    shared = asyncio.create_task(preparer.prepare("true", "many"))
+    await asyncio.sleep(0)
+    await preparer.prepare("true", "one")
+    waiting = sum(not task.done() for task in flood)
+    await asyncio.gather(*flood, shared)
+    await preparer.close()
+    assert waiting > len(flood) / 2
 
 
 async def test_prepared_schemas_and_refusals_stay_within_the_size() -> None:

@@ -58,7 +58,8 @@ from genir_server.schema.isolation.worker_client import WorkerProcess
 
 async def main():
     worker = await WorkerProcess.start()
-    await worker.configure(WorkerConfiguration("genir_server.schema.verify.isolated", {}, 1 << 28))
+    module = "genir_server.core.verification_worker"
+    await worker.configure(WorkerConfiguration(module, {"cached_bytes": 1 << 20}, 1 << 28))
     while not (children := psutil.Process(worker.pid).children()):
         await asyncio.sleep(0.01)
     worker.kill()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import jsonschema_rs
 import pytest
 
+from genir_server.core.verify import MAX_INLINE_SECONDS, max_check_seconds
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Enforcement, Tightening
-from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.verify.isolated import IsolatedVerification
+from genir_server.schema.verify.verifier import SchemaVerifier
 from tests.support.schema_host import NAME, schema_host
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ async def test_simple_schema_is_prepared(preparer: Preparer) -> None:
     assert prepared.digest.startswith("sha256:")
     assert json.loads(prepared.engine_schema)["required"] == ["name"]
     assert prepared.minimal_instance == '{"name":""}'
-    assert prepared.verifier.violations(json.loads(prepared.minimal_instance)) == []
+    assert prepared.verifier is not None
+    assert prepared.verifier.is_valid(json.loads(prepared.minimal_instance))
     assert 1 <= prepared.min_tokens <= len(prepared.minimal_instance)
     assert all(notice.enforcement is Enforcement.NARROWED for notice in prepared.notices)
 
@@ -197,56 +198,39 @@ async def test_cancelled_caller_does_not_cancel_the_preparation_for_others(
 
 async def test_only_risky_schemas_are_verified_in_a_worker(preparer: Preparer) -> None:
     plain = await preparer.prepare(json.dumps(OBJECT))
-    assert not plain.verifier.may_block
+    assert plain.verifier is not None
     node = {"$ref": "#/$defs/n"}
     alternatives = [{"properties": {"a": node}, "required": [name]} for name in ("x", "y")]
     text = json.dumps({**node, "$defs": {"n": {"type": "object", "anyOf": alternatives}}})
     risky = await preparer.prepare(text)
-    assert risky.verifier.may_block
-    assert await asyncio.to_thread(risky.verifier.violations, {"x": 1}) == []
-    found = await asyncio.to_thread(risky.verifier.violations, {})
-    assert [violation.keyword for violation in found] == ["anyOf"]
+    assert risky.verifier is None
 
 
 @pytest.mark.parametrize(
-    "schema",
+    ("schema", "value"),
     [
-        {"type": "string", "pattern": "^(?!secret)[a-z]{1,9}$"},
-        {"type": "string", "pattern": "(a[ab]{900}|b[ab]{700})c"},
-        {
-            "$defs": {
-                "a": {"anyOf": [{"const": 1}] * 20},
-                "b": {"anyOf": [{"$ref": "#/$defs/a"}] * 20},
-                "c": {"anyOf": [{"$ref": "#/$defs/b"}] * 20},
+        ({"type": "string", "pattern": "^(?!secret)[a-z]{1,9}$"}, "a"),
+        ({"type": "string", "pattern": "(a[ab]{900}|b[ab]{700})c"}, "ab" * 400 + "c"),
+        (
+            {
+                "$defs": {
+                    "a": {"anyOf": [{"const": 1}] * 20},
+                    "b": {"anyOf": [{"$ref": "#/$defs/a"}] * 20},
+                    "c": {"anyOf": [{"$ref": "#/$defs/b"}] * 20},
+                },
+                "items": {"type": "null", "not": {"$ref": "#/$defs/c"}},
             },
-            "items": {"type": "null", "not": {"$ref": "#/$defs/c"}},
-        },
+            [None],
+        ),
     ],
     ids=["backtracking", "repetitions", "many schemas for one item"],
 )
-async def test_schema_that_is_costly_to_check_is_verified_in_a_worker(
-    preparer: Preparer, schema: dict[str, object]
+async def test_value_that_is_costly_to_check_is_verified_in_a_worker(
+    preparer: Preparer, schema: dict[str, object], value: object
 ) -> None:
     prepared = await preparer.prepare(json.dumps(schema))
-    assert prepared.verifier.may_block
-
-
-async def test_slow_checks_beyond_the_limit_are_refused_as_overloaded() -> None:
-    verification = IsolatedVerification(quick_seconds=0.001, cpu_seconds=0.3)
-    text = json.dumps({"type": "array", "items": {"pattern": "^((a*)*)*(\\2)b$"}})
-    value = ["a" * 3_000 + str(index) for index in range(500)]
-
-    async def check() -> object:
-        try:
-            return await verification.violations(text, Draft.DRAFT202012, value)
-        except GenirError as error:
-            return error.reason
-
-    found = await asyncio.gather(*(check() for _ in range(6)))
-    await verification.close()
-    assert any(outcome is not Reason.OVERLOADED for outcome in found)
-    for outcome in found:
-        assert outcome is Reason.OVERLOADED or "too long" in str(outcome)
+    seconds = max_check_seconds(json.dumps(value), prepared)
+    assert prepared.verifier is None or seconds > MAX_INLINE_SECONDS
 
 
 async def test_cached_refusals_count_with_their_size(preparer: Preparer) -> None:
@@ -277,5 +261,6 @@ async def test_recursion_that_the_engine_cannot_intersect_is_left_to_the_verifie
     engine = jsonschema_rs.Draft202012Validator(prepared.engine_schema, offline=True)
     assert engine.is_valid({"a": {"b": {}}})
     assert not engine.is_valid({"a": 1})
-    assert prepared.verifier.violations({"a": {"b": {}}}) == []
-    assert prepared.verifier.violations({"a": {}})
+    verifier = SchemaVerifier(prepared.source.text, prepared.source.draft)
+    assert verifier.is_valid({"a": {"b": {}}})
+    assert not verifier.is_valid({"a": {}})

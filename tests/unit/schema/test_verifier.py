@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -9,14 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.verify.isolated import IsolatedVerification, IsolatedVerifier
 from genir_server.schema.verify.verifier import SchemaVerifier
 from tests.support.schema_host import NAME, schema_host
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from genir_server.domain.types import Violation
 
 
 def test_violations_have_pointers_keyword_and_message() -> None:
@@ -95,42 +91,3 @@ def test_catastrophic_patterns_end_in_time(pattern: str) -> None:
     start = time.monotonic()
     verifier.violations("a" * 20_000 + "!")
     assert time.monotonic() - start < 5.0
-
-
-EXPLOSIVE = json.dumps(
-    {
-        "$ref": "#/$defs/n",
-        "$defs": {
-            "n": {
-                "anyOf": [
-                    {"properties": {"a": {"$ref": "#/$defs/n"}}, "required": [name]}
-                    for name in ("y", "z")
-                ]
-            }
-        },
-    }
-)
-
-
-def nested(depth: int) -> dict[str, object]:
-    value: dict[str, object] = {}
-    for _ in range(depth):
-        value = {"a": value}
-    return value
-
-
-async def test_endless_check_is_stopped_and_counts_as_a_violation() -> None:
-    verification = IsolatedVerification(cpu_seconds=0.5)
-    loop = asyncio.get_running_loop()
-    verifier = IsolatedVerifier(verification, loop, EXPLOSIVE, Draft.DRAFT202012)
-
-    async def violations(value: object) -> list[Violation]:
-        return await asyncio.to_thread(verifier.violations, value)
-
-    assert await violations({"y": 1}) == []
-    (violation,) = await violations(nested(60))
-    assert "too long" in violation.message
-    # The next check is not affected.
-    assert [found.keyword for found in await violations({})] == ["anyOf"]
-    await verification.close()
-    await verification.close()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from genir_server.core.generate import IRGenerator
 from genir_server.core.self_test import SelfTest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.engine.protocol import EngineActivity, EngineStartError
@@ -20,7 +19,7 @@ from genir_server.supervision.engine_supervisor import (
 )
 from genir_server.supervision.lifecycle import Lifecycle, Phase
 from genir_server.supervision.stall import StallWatch
-from tests.support.scripted_engine import Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +65,7 @@ class ScriptedLauncher:
             raise EngineStartError("no such model")
         self.engine = engine
         schema = prepared()
-        generator = IRGenerator(engine, Schemas(schema), schema)
+        generator = generator_with(engine, Schemas(schema), schema)
         self._lifecycle.attach(generator, SelfTest(generator))
         enter(Phase.WARMING_UP, "Warming up.")
 

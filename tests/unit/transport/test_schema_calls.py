@@ -13,7 +13,6 @@ import pytest
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from genir_server.admission import Admission, AdmissionLimits
 from genir_server.auth.authentication import Authentication
-from genir_server.core.generate import IRGenerator
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import SelfTest
 from genir_server.domain.limits import RequestLimits
@@ -24,7 +23,13 @@ from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import IRServicer
 from tests.support.in_process_server import bearer, digest
-from tests.support.scripted_engine import TEXT_SCHEMA, Schemas, ScriptedEngine, prepared
+from tests.support.scripted_engine import (
+    TEXT_SCHEMA,
+    Schemas,
+    ScriptedEngine,
+    generator_with,
+    prepared,
+)
 from tests.support.transport_server import failure
 
 if TYPE_CHECKING:
@@ -144,7 +149,7 @@ async def test_calls_of_one_caller_leave_room_for_others(
 ) -> None:
     engine, schemas = ScriptedEngine(*['{"a":1}'] * 9), HeldSchemas()
     lifecycle.schema_checker = SchemaChecker(schemas, prepared(), engine)
-    generator = IRGenerator(engine, schemas, prepared())
+    generator = generator_with(engine, schemas, prepared())
     lifecycle.attach(generator, SelfTest(generator))
     if method != "Warmup before the server is ready":
         lifecycle.enter(Phase.READY, "ready")

@@ -1,93 +1,42 @@
-"""Finds schemas under which checking one value may take exponential time.
+"""Bounds the time that checking one value may take.
 
-A validator checks each part of a value once for every schema that applies to it. If two schemas
-apply to a part and each of them applies two schemas to one of its parts, the work doubles with
-every level of the value.
+A validator checks each part of a value once for every schema that applies to it. So the time is at
+most the number of parts times the largest cost of all schemas that apply to one part. If two
+schemas apply to a part and each of them applies two schemas to one of its parts, the work doubles
+with every level of the value, and there is no useful bound.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.checks.patterns import max_repetition
+from genir_server.schema.checks.evaluation_cost import NOTHING, UNBOUNDED, Cost, evaluation_cost
 from genir_server.schema.read.cycles import cycles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from genir_server.schema.read.document import Document, Node
+    from genir_server.schema.read.document import Document, Edge, Node
 
 _ANY_PROPERTY = "properties"
 _ANY_ITEM = "items"
-_MAX_WORK = 200_000
-_MAX_EVALUATIONS = 2_000
-_MAX_PATTERN_STATES = 5_000
+_MAX_WORK = 50_000
+_UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
+# To learn what is evaluated, the validator checks the other keywords again, those of the
+# alternatives that apply more than once.
+_UNEVALUATED_FACTOR = 3
 
 
-def may_explode(document: Document) -> bool:
-    """Whether checking one value may take more than a moderate number of evaluations.
+def validation_cost(document: Document) -> Cost:
+    """Upper bounds of the time to check a value: for each of its nodes and for each byte.
 
-    May be true where it would not, never false where it would.
+    Unbounded where the work may grow exponentially, or where its growth is too complex to follow.
     """
-    return not _is_small_when_expanded(document) and _Growth(document).may_explode()
-
-
-def _is_small_when_expanded(document: Document) -> bool:
-    """Whether the schema has no cycle and is small with all references expanded.
-
-    Then no place can need more evaluations than the expanded schema has subschemas. This is true
-    of most schemas and needs one walk.
-    """
-    sizes: dict[str, int] = {}
-    entered: set[str] = set()
-    pending = [""]
-    while pending:
-        pointer = pending[-1]
-        if pointer in sizes:
-            pending.pop()
-            continue
-        edges = document.nodes[pointer].edges
-        if pointer in entered:
-            pending.pop()
-            size = sizes[pointer] = 1 + sum(sizes[edge.target] for edge in edges)
-            if size > _MAX_EVALUATIONS:
-                return False
-            continue
-        entered.add(pointer)
-        for edge in edges:
-            if edge.target in sizes:
-                continue
-            if edge.target in entered:
-                return False
-            pending.append(edge.target)
-    return True
-
-
-def has_costly_patterns(document: Document) -> bool:
-    """Whether the regular expressions are so large that matching them may take long.
-
-    The time to match is proportional to the text and to the size of the expressions with their
-    repetitions expanded.
-    """
-    states = sum(
-        len(pattern) * max_repetition(pattern)
-        for node in document.nodes.values()
-        for pattern in _patterns(node.keywords)
-    )
-    return states > _MAX_PATTERN_STATES
-
-
-def _patterns(keywords: dict[str, object]) -> Iterator[str]:
-    pattern = keywords.get("pattern")
-    if isinstance(pattern, str):
-        yield pattern
-    named = keywords.get("patternProperties")
-    if isinstance(named, dict):
-        yield from named
+    return _Growth(document).cost()
 
 
 class _Growth:
-    """Estimates how many evaluations one place in a value may need.
+    """Adds up what applies to one place in a value.
 
     A place is a property or an item; the schemas that apply to it are named by their pointers.
     """
@@ -95,13 +44,17 @@ class _Growth:
     def __init__(self, document: Document) -> None:
         self._nodes = document.nodes
         self._cycle = cycles(document)
+        self._applied: dict[str, list[str] | None] = {}
         self._work = 0
 
-    def may_explode(self) -> bool:
-        """Whether any place may need too many evaluations."""
-        # By schema: the schemas that apply to each place in its values, and its own evaluations.
+    def cost(self) -> Cost:
+        """The largest cost along one path into a value."""
+        # By schema: the schemas that apply to each place in its values, and its own cost.
         places_in: dict[str, list[list[str]]] = {}
-        evaluations: dict[str, int] = {}
+        costs: dict[str, Cost] = {}
+        own_costs = {
+            pointer: evaluation_cost(node.keywords) for pointer, node in self._nodes.items()
+        }
         pending = [""]
         while pending:
             pointer = pending.pop()
@@ -109,16 +62,24 @@ class _Growth:
                 continue
             applied = self._applied_in_place(pointer)
             if applied is None:
-                return True
-            evaluations[pointer] = len(applied)
+                return UNBOUNDED
+            costs[pointer] = sum((own_costs[schema] for schema in applied), NOTHING)
             places = self._places(applied)
             places_in[pointer] = places
+            self._work += len(applied) + sum(map(len, places))
+            if self._work > _MAX_WORK:
+                return UNBOUNDED
             for targets in places:
                 own = self._cycle[pointer]
-                if sum(self._is_in_cycle(target, own) for target in targets) > 1:
-                    return True
+                in_cycle = sum(self._is_in_cycle(target, own) for target in targets)
+                # Items that must differ are compared with all that is in them, at every level.
+                if in_cycle > 1 or (in_cycle and self._needs_unique_items(applied)):
+                    return UNBOUNDED
                 pending.extend(targets)
-        return self._max_evaluations(places_in, evaluations) > _MAX_EVALUATIONS
+        return _largest_along_a_path(places_in, costs)
+
+    def _needs_unique_items(self, applied: Iterable[str]) -> bool:
+        return any(self._nodes[schema].keywords.get("uniqueItems") for schema in applied)
 
     def _is_in_cycle(self, pointer: str, cycle: str) -> bool:
         """Whether a schema, or one that it applies to the same value, is part of the cycle."""
@@ -127,12 +88,17 @@ class _Growth:
 
     def _applied_in_place(self, pointer: str) -> list[str] | None:
         """This schema and all that it applies to the same value, repeated; None if too many."""
+        if pointer not in self._applied:
+            self._applied[pointer] = self._find_applied_in_place(pointer)
+        return self._applied[pointer]
+
+    def _find_applied_in_place(self, pointer: str) -> list[str] | None:
         applied: list[str] = []
         pending = [pointer]
         while pending:
             schema = pending.pop()
             applied.append(schema)
-            pending.extend(edge.target for edge in self._nodes[schema].edges if edge.in_place)
+            pending.extend(edge.target for edge in _edges(self._nodes[schema]) if edge.in_place)
             self._work += 1
             if self._work > _MAX_WORK:
                 return None
@@ -144,7 +110,7 @@ class _Growth:
         general: dict[str, list[tuple[Node, str]]] = {_ANY_PROPERTY: [], _ANY_ITEM: []}
         for pointer in applied:
             node = self._nodes[pointer]
-            for edge in node.edges:
+            for edge in _edges(node):
                 if edge.in_place or edge.keyword == "propertyNames":
                     continue
                 listed = edge.keyword == "prefixItems" or isinstance(edge.key, int)
@@ -168,36 +134,51 @@ class _Growth:
                     if kind == _ANY_ITEM or not _names(node, key)
                 ]
             )
-        return [targets for targets in places if targets]
+        names = [
+            edge.target
+            for pointer in applied
+            for edge in _edges(self._nodes[pointer])
+            if edge.keyword == "propertyNames"
+        ]
+        return [targets for targets in (*places, names) if targets]
 
-    @staticmethod
-    def _max_evaluations(places_in: dict[str, list[list[str]]], evaluations: dict[str, int]) -> int:
-        """The most evaluations along one path into a value; cycles count once."""
-        totals: dict[str, int] = {}
-        entered: set[str] = set()
-        pending = [""]
-        while pending:
-            pointer = pending[-1]
-            if pointer in totals:
-                pending.pop()
-            elif pointer in entered:
-                pending.pop()
-                totals[pointer] = evaluations[pointer] + max(
-                    (
-                        sum(totals.get(target, 1) for target in targets)
-                        for targets in places_in[pointer]
-                    ),
-                    default=0,
-                )
-            else:
-                entered.add(pointer)
-                pending.extend(
-                    target
-                    for targets in places_in[pointer]
-                    for target in targets
-                    if target not in entered
-                )
-        return totals[""]
+
+def _largest_along_a_path(places_in: dict[str, list[list[str]]], costs: dict[str, Cost]) -> Cost:
+    """The largest sum of costs along one path into a value. Cycles count once.
+
+    It is an upper bound for what applies to any one part, and a part of an array with
+    `uniqueItems` also has the cost of being compared with others.
+    """
+    totals: dict[str, Cost] = {}
+    entered: set[str] = set()
+    pending = [""]
+    while pending:
+        pointer = pending[-1]
+        if pointer in totals:
+            pending.pop()
+        elif pointer in entered:
+            pending.pop()
+            largest = NOTHING
+            for targets in places_in[pointer]:
+                place = sum((totals.get(target, NOTHING) for target in targets), NOTHING)
+                largest = largest.or_more(place)
+            totals[pointer] = costs[pointer] + largest
+        else:
+            entered.add(pointer)
+            pending.extend(
+                target
+                for targets in places_in[pointer]
+                for target in targets
+                if target not in entered
+            )
+    return totals[""]
+
+
+def _edges(node: Node) -> Iterator[Edge]:
+    """The edges of a node, each as often as the validator follows it."""
+    repeats = _UNEVALUATED_FACTOR if any(name in node.keywords for name in _UNEVALUATED) else 1
+    for _ in range(repeats):
+        yield from node.edges
 
 
 def _names(node: Node, key: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from genir_server.domain.errors import Reason
 from genir_server.schema.errors import SchemaRefusedError, too_complex
 from genir_server.schema.grammar.guidance import LIMITS, compile_matcher
+from genir_server.schema.isolation.slowness import MACHINE
 
 if TYPE_CHECKING:
     import llguidance
@@ -62,7 +63,7 @@ class GrammarTrial:
         if error:
             raise GrammarError(error)
         seconds = time.thread_time() - start
-        if seconds > self._limits.compile_seconds:
+        if seconds > self._limits.compile_seconds * MACHINE.factor():
             raise too_complex(
                 "Compiling the schema takes too long",
                 "compile_seconds",
@@ -119,8 +120,9 @@ class GrammarTrial:
         start = time.perf_counter()
         mask = matcher.compute_bitmask()
         seconds = time.perf_counter() - start
-        busy = time.thread_time() - self._walk_start if self._is_slow(seconds) else 0.0
-        if self._is_slow(min(seconds, busy)):
+        is_slow = seconds > self._limits.mask_seconds
+        busy = time.thread_time() - self._walk_start if is_slow else 0.0
+        if min(seconds, busy) > self._limits.mask_seconds * MACHINE.factor():
             raise too_complex(
                 "Deciding which tokens may come next takes too long",
                 "mask_seconds",
@@ -128,9 +130,6 @@ class GrammarTrial:
                 f"{seconds:.3g}",
             )
         return mask, seconds
-
-    def _is_slow(self, seconds: float) -> bool:
-        return seconds > self._limits.mask_seconds
 
     def _pick(self, mask: bytes, step: int) -> int | None:
         """An allowed token, from a different part of the vocabulary at each step."""

@@ -29,7 +29,8 @@ class Job:
 
     Attributes:
         body: the input, in a form that the handler knows.
-        cpu_seconds: processor time that it may use.
+        cpu_seconds: processor time that it may use; more while the machine is slow, see
+            `slowness`.
         wall_seconds: time that it may take by the clock.
 
     """
@@ -85,11 +86,14 @@ class Handler:
         handle: turns the body of a job into the body of its result. MemoryError counts as
             `Failure.MEMORY`, any other exception as `Failure.CRASH`.
         warm_up: harmless work that touches the memory most jobs need; None for none.
+        remember: called in the worker itself with the body of a job that a child has done within
+            its limits, so that later children inherit what the worker makes of it; None for none.
 
     """
 
     handle: Callable[[bytes], bytes]
     warm_up: Callable[[], object] | None = None
+    remember: Callable[[bytes], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ starts, the job is not cut short at `quick_seconds`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,6 @@ from genir_server.schema.isolation.job import Failure, Job
 from genir_server.schema.isolation.worker_client import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from genir_server.schema.isolation.job import JobResult, WorkerConfiguration
 
 _START_SECONDS = 120.0
@@ -37,15 +35,15 @@ class PoolLimits:
         quick_seconds: processor time before a job moves to the worker for slow jobs.
         cpu_seconds: processor time of a job.
         wall_seconds: time by the clock for a job, waiting for workers included.
-        max_slow: jobs that may wait for the worker for slow jobs or run there; further ones are
-            refused at once. None for no limit.
+        max_slow_per_caller: jobs of one caller that may wait for the worker for slow jobs or run
+            there; further ones are refused at once. None for no limit.
 
     """
 
     quick_seconds: float
     cpu_seconds: float
     wall_seconds: float
-    max_slow: int | None = None
+    max_slow_per_caller: int | None = None
 
 
 @dataclass(slots=True)
@@ -57,7 +55,7 @@ class PoolCounters:
         slow: jobs that moved to the worker for slow jobs.
         crashes: jobs whose process ran out of memory or died.
         timeouts: jobs that used all their processor time.
-        replaced: workers that were replaced because they broke or their job was cancelled.
+        replaced: workers that were replaced because they broke.
 
     """
 
@@ -99,21 +97,26 @@ class WorkerPool:
         self._slots = [*[self._quick] * max(1, workers), self._slow]
         for queue in self._slots:
             queue.put(None)
-        self._slow_jobs = 0
+        self._slow_jobs: Counter[str] = Counter()
         self._all: set[WorkerProcess] = set()
         self._starting: set[asyncio.Task[bool]] = set()
+        self._running: set[asyncio.Task[JobResult]] = set()
         self._closed = False
         self.counters = PoolCounters()
 
-    async def start(self) -> None:
-        """Starts all workers and waits until they are warm. Call before the first `run`.
+    async def start(self, *, slow: bool = True) -> None:
+        """Starts the workers and waits until they are warm. Call before the first `run`.
+
+        Args:
+            slow: whether the worker for slow jobs starts too, rather than when it is needed.
 
         Raises:
             OSError: a process cannot be started.
             RuntimeError: a worker does not start; the message is the end of its standard error.
 
         """
-        await asyncio.gather(*(self._fill(queue) for queue in self._slots))
+        slots = self._slots if slow else self._slots[:-1]
+        await asyncio.gather(*(self._fill(queue) for queue in slots))
 
     async def close(self) -> None:
         """Ends the workers. May be called more than once."""
@@ -125,6 +128,9 @@ class WorkerPool:
 
     async def run(self, body: bytes, caller: str = "") -> JobResult:
         """Runs a job and waits for its result.
+
+        A caller that goes away leaves the queue. A job that runs already goes on to its end, so
+        that callers that come and go cannot cost others a worker.
 
         Args:
             body: the input.
@@ -140,11 +146,11 @@ class WorkerPool:
         """
         limits = self._limits
         deadline = asyncio.get_running_loop().time() + limits.wall_seconds
-        async with self._worker(self._quick, caller, deadline) as worker:
-            seconds = limits.cpu_seconds
-            if not self._quick.free:
-                seconds = min(seconds, limits.quick_seconds)
-            result = await self._run(worker, body, seconds, deadline)
+        worker = await self._take_in_time(self._quick, caller, deadline)
+        seconds = limits.cpu_seconds
+        if not self._quick.free:
+            seconds = min(seconds, limits.quick_seconds)
+        result = await self._run(self._quick, worker, body, seconds, deadline)
         if result.failure is Failure.CPU_TIME and seconds < limits.cpu_seconds:
             result = await self._run_slow(body, caller, deadline)
         self.counters.jobs += 1
@@ -157,40 +163,34 @@ class WorkerPool:
         return result
 
     async def _run_slow(self, body: bytes, caller: str, deadline: float) -> JobResult:
-        if self._limits.max_slow is not None and self._slow_jobs >= self._limits.max_slow:
+        maximum = self._limits.max_slow_per_caller
+        if maximum is not None and self._slow_jobs[caller] >= maximum:
             raise GenirError(
                 Reason.OVERLOADED,
-                f"too many slow jobs are waiting to {self._purpose}; try again",
+                f"{maximum} of your slow jobs are waiting to {self._purpose}, the maximum per "
+                "caller: try again later",
                 retry_after=_RETRY_SECONDS,
+                metadata={"max": str(maximum)},
             )
         self.counters.slow += 1
-        self._slow_jobs += 1
+        self._slow_jobs[caller] += 1
         try:
-            async with self._worker(self._slow, caller, deadline) as worker:
-                return await self._run(worker, body, self._limits.cpu_seconds, deadline)
+            worker = await self._take_in_time(self._slow, caller, deadline)
+            return await self._run(self._slow, worker, body, self._limits.cpu_seconds, deadline)
         finally:
-            self._slow_jobs -= 1
+            self._slow_jobs[caller] -= 1
+            if not self._slow_jobs[caller]:
+                del self._slow_jobs[caller]
 
-    @asynccontextmanager
-    async def _worker(
+    async def _take_in_time(
         self, queue: FairQueue[WorkerProcess | None], caller: str, deadline: float
-    ) -> AsyncIterator[WorkerProcess]:
-        """The next free worker of a queue. It goes back there; a broken one is replaced."""
+    ) -> WorkerProcess:
+        """The next free worker of a queue, until `deadline` (the event loop's clock)."""
         try:
             async with asyncio.timeout_at(deadline):
-                worker = await self._take(queue, caller)
+                return await self._take(queue, caller)
         except TimeoutError:
             raise self._overloaded() from None
-        healthy = False
-        try:
-            yield worker
-            healthy = True
-        finally:
-            if healthy:
-                queue.put(worker)
-            else:
-                worker.kill()
-                self._replace(queue, worker)
 
     async def _take(self, queue: FairQueue[WorkerProcess | None], caller: str) -> WorkerProcess:
         while True:
@@ -198,7 +198,7 @@ class WorkerPool:
             if self._closed:
                 # The next caller in the queue is refused as well.
                 queue.put(None)
-                raise GenirError(Reason.DRAINING, "the server is going down")
+                raise GenirError(Reason.DRAINING, "the server is shutting down")
             if worker is not None:
                 return worker
             # In a task of its own: a caller that goes away must not interrupt the start.
@@ -208,15 +208,40 @@ class WorkerPool:
                 raise self._overloaded()
 
     async def _run(
-        self, worker: WorkerProcess, body: bytes, cpu_seconds: float, deadline: float
+        self,
+        queue: FairQueue[WorkerProcess | None],
+        worker: WorkerProcess,
+        body: bytes,
+        cpu_seconds: float,
+        deadline: float,
     ) -> JobResult:
-        """Runs a job on a worker until `deadline` (the event loop's clock)."""
+        """Runs a job on a worker of a queue until `deadline` (the event loop's clock)."""
         left = max(0.0, deadline - asyncio.get_running_loop().time())
+        job = Job(body, cpu_seconds, left)
+        task = asyncio.get_running_loop().create_task(self._run_and_return(queue, worker, job))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def _run_and_return(
+        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess, job: Job
+    ) -> JobResult:
+        """Runs a job. Its worker goes back to its queue, or is replaced if it is broken."""
         try:
-            async with asyncio.timeout(left + _SILENCE_SECONDS):
-                return await worker.run(Job(body, cpu_seconds, left))
+            async with asyncio.timeout(job.wall_seconds + _SILENCE_SECONDS):
+                result = await worker.run(job)
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+            worker.kill()
+            self._replace(queue, worker)
             raise self._overloaded() from None
+        queue.put(worker)
+        return result
+
+    def _forget(self, task: asyncio.Task[JobResult]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # The caller may have gone away; then nobody else asks for the fault.
+            task.exception()
 
     async def _fill(self, queue: FairQueue[WorkerProcess | None]) -> None:
         worker = await queue.get("")

@@ -10,11 +10,13 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from genir_server.schema.isolation.forked_child import ForkedChildren
 from genir_server.schema.isolation.framing import read_frame, write_frame
 from genir_server.schema.isolation.job import Job, WorkerConfiguration
+from genir_server.schema.isolation.slowness import MACHINE
 
 if TYPE_CHECKING:
     from genir_server.schema.isolation.job import Handler
@@ -33,6 +35,7 @@ def main() -> None:
     module = importlib.import_module(configuration.handler_module)
     handler: Handler = module.load_handler(configuration.settings)
     children = ForkedChildren(handler, memory_bytes=configuration.memory_bytes)
+    MACHINE.factor()
     # Keeps what is loaded in memory pages that the children share.
     gc.freeze()
     write_frame(replies, b"")
@@ -41,7 +44,13 @@ def main() -> None:
         data = read_frame(requests)
         if data is None:
             break
-        write_frame(replies, children.run(Job.decode(data)).encode())
+        job = Job.decode(data)
+        job = replace(job, cpu_seconds=job.cpu_seconds * MACHINE.factor())
+        result = children.run(job)
+        write_frame(replies, result.encode())
+        if result.failure is None and handler.remember is not None:
+            handler.remember(job.body)
+            gc.freeze()
     children.close()
 
 

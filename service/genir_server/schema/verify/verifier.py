@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import jsonschema_rs
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
     from genir_server.schema.read.vocabulary import Draft
 
+MAX_VIOLATIONS = 50
+"""How many violations of one value are listed."""
+
 _MAX_MESSAGE_CHARACTERS = 200
-_MAX_VIOLATIONS = 50
 _BACKTRACK_LIMIT = 100_000
 _MAX_PATTERN_BYTES = 4 << 20
+# A regular expression builds its automaton while it matches. It starts again when this is full.
+_MAX_AUTOMATON_BYTES = 16 << 10
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -44,13 +49,14 @@ _FORMATS: dict[str, Callable[..., bool]] = {
     "uuid": lambda text: _UUID.fullmatch(text) is not None,
     **{name: _format_of_2020(name) for name in _LATER_FORMATS},
 }
+PYTHON_FORMATS = frozenset(_FORMATS)
+"""Formats whose check calls back into Python, which takes longer."""
 
 
 class SchemaVerifier:
     """A compiled schema that checks values. It never fetches a reference.
 
     Attributes:
-        may_block: always false; see `genir_server.schema.types.Verifier`.
         is_linear: whether every regular expression runs in linear time.
 
     Args:
@@ -62,19 +68,17 @@ class SchemaVerifier:
 
     """
 
-    may_block = False
-
     def __init__(self, schema: dict[str, object] | bool | str, draft: Draft) -> None:
         # The linear-time engine first. Look-around and back-references need the backtracking one,
         # which gets a limit.
         options: tuple[jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions, ...] = (
             jsonschema_rs.RegexOptions(
-                size_limit=_MAX_PATTERN_BYTES, dfa_size_limit=_MAX_PATTERN_BYTES
+                size_limit=_MAX_PATTERN_BYTES, dfa_size_limit=_MAX_AUTOMATON_BYTES
             ),
             jsonschema_rs.FancyRegexOptions(
                 backtrack_limit=_BACKTRACK_LIMIT,
                 size_limit=_MAX_PATTERN_BYTES,
-                dfa_size_limit=_MAX_PATTERN_BYTES,
+                dfa_size_limit=_MAX_AUTOMATON_BYTES,
             ),
         )
         fault: Exception | None = None
@@ -98,23 +102,36 @@ class SchemaVerifier:
         """Whether the parsed JSON `value` satisfies the schema."""
         return self._validator.is_valid(value)
 
-    def violations(self, value: object) -> list[Violation]:
-        """Every way in which the parsed JSON `value` fails the schema, up to 50 of them."""
+    def violations(self, value: object, max_violations: int = MAX_VIOLATIONS) -> list[Violation]:
+        """The ways in which a value fails the schema.
+
+        Even the first of several takes the validator as long as all of them, because it lists them
+        first. Only with `max_violations` of 1 does it stop at the first.
+
+        Args:
+            value: parsed JSON.
+            max_violations: how many are listed, 1 and up.
+
+        """
+        if max_violations == 1:
+            try:
+                self._validator.validate(value)
+            except jsonschema_rs.ValidationError as error:
+                return [_violation(error)]
+            return []
         if self._validator.is_valid(value):
             return []
-        found = []
-        for error in self._validator.iter_errors(value):
-            found.append(
-                Violation(
-                    instance_pointer=pointer.join(error.instance_path),
-                    schema_pointer=pointer.join(error.schema_path),
-                    keyword=_keyword(error.schema_path),
-                    message=_shortened(error.message),
-                )
-            )
-            if len(found) == _MAX_VIOLATIONS:
-                break
-        return found
+        errors = self._validator.iter_errors(value)
+        return [_violation(error) for error in islice(errors, max_violations)]
+
+
+def _violation(error: jsonschema_rs.ValidationError) -> Violation:
+    return Violation(
+        instance_pointer=pointer.join(error.instance_path),
+        schema_pointer=pointer.join(error.schema_path),
+        keyword=_keyword(error.schema_path),
+        message=_shortened(error.message),
+    )
 
 
 def _keyword(path: list[str | int]) -> str:
