@@ -72,7 +72,8 @@ class GenerateIRResponse(_message.Message):
     LORA_ADAPTER_FIELD_NUMBER: _builtins.int
     ir_json: _builtins.str
     """The IR in RFC 8785 normal form (JSON Canonicalization Scheme), UTF-8. Never empty, and always
-    valid against the schema whose digest is schema_digest.
+    valid against the schema whose digest is schema_digest. Arrays and objects nest at most 256
+    deep.
     """
     request_id: _builtins.str
     """Request id: the caller's, or the one that the server generated."""
