@@ -6,6 +6,7 @@ retries or cancels.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from concurrent import futures
@@ -18,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from genir.schemas import builtin_ir_schema_text
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc, schema_pb2
 
 if TYPE_CHECKING:
@@ -90,12 +92,12 @@ OVERLOADED = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_aft
 MODEL_LOADING = Refusal(grpc.StatusCode.UNAVAILABLE, "MODEL_LOADING", retry_after=0.02)
 
 
-def accepted(request_id: str = "r-1") -> ir_service_pb2.StreamIRResponse:
+def accepted(request_id: str = "") -> ir_service_pb2.StreamIRResponse:
+    """The first event. The server fills in an empty request id and an empty schema digest."""
     return ir_service_pb2.StreamIRResponse(
         accepted=generation_pb2.Accepted(
             request_id=request_id,
             model="tiny",
-            schema_digest="sha256:ab",
             structured_output_backend="guidance",
             schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
             prompt_tokens=12,
@@ -119,25 +121,26 @@ def delta(text: str) -> ir_service_pb2.StreamIRResponse:
     )
 
 
-def completed(ir_json: str) -> ir_service_pb2.StreamIRResponse:
+def completed(ir_json: str, attempts: int = 1) -> ir_service_pb2.StreamIRResponse:
+    """The last event. The server fills in an empty request id and empty digests."""
     usage = generation_pb2.Usage(prompt_tokens=12, cached_prompt_tokens=4, completion_tokens=6)
     response = ir_service_pb2.GenerateIRResponse(
         ir_json=ir_json,
-        request_id="r-1",
         model="tiny",
         structured_output_backend="guidance",
-        schema_digest="sha256:ab",
-        ir_digest="sha256:cd",
         finish_reason=generation_pb2.FINISH_REASON_STOP,
         usage=usage,
         schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,
     )
-    response.attempts.add(
-        number=1,
-        reason=generation_pb2.ATTEMPT_REASON_FIRST,
-        finish_reason=generation_pb2.FINISH_REASON_STOP,
-        usage=usage,
-    )
+    for number in range(1, attempts + 1):
+        response.attempts.add(
+            number=number,
+            reason=generation_pb2.ATTEMPT_REASON_FIRST
+            if number == 1
+            else generation_pb2.ATTEMPT_REASON_VALIDATION_FAILED,
+            finish_reason=generation_pb2.FINISH_REASON_STOP,
+            usage=usage,
+        )
     response.schema_notices.add(
         keyword="uniqueItems",
         pointer="/properties/a",
@@ -183,7 +186,7 @@ def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
     request = call.request
     assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
     response = ir_service_pb2.CheckSchemaResponse(
-        schema_digest="sha256:ab",
+        schema_digest=digest_of_schema(request),
         draft="2020-12",
         coverage=schema_pb2.SCHEMA_COVERAGE_CHECKED,
         minimal_instance="[]",
@@ -228,7 +231,8 @@ class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
         self, request: ir_service_pb2.StreamIRRequest, context: grpc.ServicerContext
     ) -> Iterator[ir_service_pb2.StreamIRResponse]:
         call = self._begin(request, context)
-        yield from _next(self.streams)(call)
+        for message in _next(self.streams)(call):
+            yield _filled_in(message, request.spec)
 
     def GenerateIR(  # noqa: N802 - the contract names it
         self, request: ir_service_pb2.GenerateIRRequest, context: grpc.ServicerContext
@@ -252,6 +256,37 @@ class ScriptedService(ir_service_pb2_grpc.IRServiceServicer):
     ) -> ir_service_pb2.WarmupResponse:
         call = self._begin(request, context)
         return _next(self.warmups)(call)
+
+
+def digest_of(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def digest_of_schema(
+    request: generation_pb2.GenerationSpec | ir_service_pb2.CheckSchemaRequest,
+) -> str:
+    return request.schema_digest or digest_of(request.json_schema or builtin_ir_schema_text())
+
+
+DIGEST = digest_of("{}")
+"""A digest, where it does not matter of what."""
+
+
+def _filled_in(
+    message: ir_service_pb2.StreamIRResponse, spec: generation_pb2.GenerationSpec
+) -> ir_service_pb2.StreamIRResponse:
+    """The message with the request id and the digests that the script left empty."""
+    filled = ir_service_pb2.StreamIRResponse()
+    filled.CopyFrom(message)
+    kind = filled.WhichOneof("event")
+    if kind in ("accepted", "completed"):
+        event = filled.accepted if kind == "accepted" else filled.completed
+        event.request_id = event.request_id or spec.request_id or "r-1"
+        event.schema_digest = event.schema_digest or digest_of_schema(spec)
+    if kind == "completed":
+        result = filled.completed
+        result.ir_digest = result.ir_digest or digest_of(result.ir_json)
+    return filled
 
 
 def _next(scripts: deque[ScriptT]) -> ScriptT:

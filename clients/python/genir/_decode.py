@@ -1,11 +1,14 @@
-"""Converts messages of `genir.v1` to `genir.types`. Pure."""
+"""Converts messages of `genir.v1` to `genir.types`. Pure.
+
+Every function raises `BrokenContractError` for a message that breaks the contract.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from genir import types
+from genir import _contract, types
+from genir._contract import BrokenContractError, count, duration, finite
 from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
 
 if TYPE_CHECKING:
@@ -49,15 +52,15 @@ def schema_shown(number: generation_pb2.SchemaShown.ValueType) -> types.SchemaSh
 def usage(message: generation_pb2.Usage) -> types.Usage:
     """Converts numbers of tokens."""
     return types.Usage(
-        prompt_tokens=message.prompt_tokens,
-        cached_prompt_tokens=message.cached_prompt_tokens,
-        completion_tokens=message.completion_tokens,
+        prompt_tokens=count(message, "prompt_tokens"),
+        cached_prompt_tokens=count(message, "cached_prompt_tokens"),
+        completion_tokens=count(message, "completion_tokens"),
     )
 
 
 def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt, ...]:
     """Converts attempts, in order."""
-    return tuple(
+    made = tuple(
         types.Attempt(
             number=message.number,
             reason=attempt_reason(message.reason),
@@ -66,6 +69,10 @@ def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt,
         )
         for message in messages
     )
+    if any(attempt.number != number for number, attempt in enumerate(made, 1)):
+        msg = "the attempts are not numbered from 1 in order"
+        raise BrokenContractError(msg)
+    return made
 
 
 def schema_notices(
@@ -85,23 +92,33 @@ def schema_notices(
     )
 
 
-def accepted(message: generation_pb2.Accepted) -> types.Accepted:
-    """Converts the first event of a stream."""
+def accepted(message: generation_pb2.Accepted, schema_digest: str) -> types.Accepted:
+    """Converts the first event of a stream; `schema_digest` as for `_contract.digest`."""
     return types.Accepted(
         request_id=message.request_id,
         model=message.model,
-        schema_digest=message.schema_digest,
+        schema_digest=_contract.digest(message, "schema_digest", schema_digest),
         structured_output_backend=message.structured_output_backend,
         schema_notices=schema_notices(message.schema_notices),
         schema_shown=schema_shown(message.schema_shown),
-        prompt_tokens=message.prompt_tokens,
-        max_tokens=message.max_tokens,
+        prompt_tokens=count(message, "prompt_tokens"),
+        max_tokens=count(message, "max_tokens"),
         lora_adapter=message.lora_adapter,
     )
 
 
+def attempt_started(message: generation_pb2.AttemptStarted) -> types.AttemptStarted:
+    """Converts the start of an attempt."""
+    return types.AttemptStarted(message.number, attempt_reason(message.reason))
+
+
+def text_delta(message: generation_pb2.TextDelta) -> types.TextDelta:
+    """Converts more text of an attempt."""
+    return types.TextDelta(message.text, count(message, "token_count"))
+
+
 def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRResult[T]:
-    """Converts a result; `value` is its parsed IR."""
+    """Converts a result whose digests have been checked; `value` is its parsed IR."""
     return types.IRResult(
         value=value,
         ir_json=message.ir_json,
@@ -114,9 +131,9 @@ def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRR
         usage=usage(message.usage),
         attempts=attempts(message.attempts),
         timings=types.Timings(
-            queue=message.timings.queue.ToTimedelta(),
-            time_to_first_token=message.timings.time_to_first_token.ToTimedelta(),
-            total=message.timings.total.ToTimedelta(),
+            queue=duration(message.timings, "queue"),
+            time_to_first_token=duration(message.timings, "time_to_first_token"),
+            total=duration(message.timings, "total"),
         ),
         schema_notices=schema_notices(message.schema_notices),
         schema_shown=schema_shown(message.schema_shown),
@@ -139,22 +156,24 @@ def generation_failure(message: status_pb2.GenerationFailure) -> types.Generatio
             )
             for violation in message.violations
         ),
-        violation_count=message.violation_count,
+        violation_count=count(message, "violation_count"),
         raw_head=message.raw_head,
         raw_tail=message.raw_tail,
-        raw_size_bytes=message.raw_size_bytes,
+        raw_size_bytes=count(message, "raw_size_bytes"),
         raw_digest=message.raw_digest,
     )
 
 
 def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
     """Converts the state of a server."""
+    if message.ir_json:
+        _contract.ir_json(message)
     activity, versions = message.activity, message.versions
     return types.ServerHealth(
         phase=_enum(types.Phase, status_pb2.Phase, message.phase, "PHASE_"),
         ready=message.ready,
-        phase_elapsed=message.phase_elapsed.ToTimedelta(),
-        uptime=message.uptime.ToTimedelta(),
+        phase_elapsed=duration(message, "phase_elapsed"),
+        uptime=duration(message, "uptime"),
         message=message.message,
         model=message.model,
         configured_structured_output_backend=message.configured_structured_output_backend,
@@ -166,21 +185,21 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
             xgrammar=versions.xgrammar,
         ),
         activity=types.EngineActivity(
-            running=activity.running,
-            waiting=activity.waiting,
-            calls_in_flight=activity.calls_in_flight,
+            running=count(activity, "running"),
+            waiting=count(activity, "waiting"),
+            calls_in_flight=count(activity, "calls_in_flight"),
             last_step_time=(
-                activity.last_step_time.ToDatetime(tzinfo=UTC)
+                _contract.moment(activity, "last_step_time")
                 if activity.HasField("last_step_time")
                 else None
             ),
         ),
         ir_json=message.ir_json,
         canary_elapsed=(
-            message.canary_elapsed.ToTimedelta() if message.HasField("canary_elapsed") else None
+            duration(message, "canary_elapsed") if message.HasField("canary_elapsed") else None
         ),
         lora_adapters=tuple(message.lora_adapters),
-        max_model_len=message.max_model_len,
+        max_model_len=count(message, "max_model_len"),
         schema_cache=(
             _schema_cache(message.schema_cache) if message.HasField("schema_cache") else None
         ),
@@ -189,28 +208,31 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
     )
 
 
-def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaCheck:
+def schema_check(
+    message: ir_service_pb2.CheckSchemaResponse, request: ir_service_pb2.CheckSchemaRequest
+) -> types.SchemaCheck:
     """Converts the result of a check of a schema."""
+    expected = _contract.digest_of_schema(request)
     return types.SchemaCheck(
-        schema_digest=message.schema_digest,
+        schema_digest=_contract.digest(message, "schema_digest", expected),
         draft=message.draft,
         coverage=_enum(
             types.SchemaCoverage, schema_pb2.SchemaCoverage, message.coverage, "SCHEMA_COVERAGE_"
         ),
         schema_notices=schema_notices(message.schema_notices),
-        prepare_elapsed=message.prepare_elapsed.ToTimedelta(),
-        compile_elapsed=message.compile_elapsed.ToTimedelta(),
-        max_mask_elapsed=message.max_mask_elapsed.ToTimedelta(),
+        prepare_elapsed=duration(message, "prepare_elapsed"),
+        compile_elapsed=duration(message, "compile_elapsed"),
+        max_mask_elapsed=duration(message, "max_mask_elapsed"),
         limits=tuple(
             types.SchemaLimit(
                 name=limit.name,
-                max=limit.max,
-                value=limit.value if limit.HasField("value") else None,
+                max=finite(limit, "max"),
+                value=finite(limit, "value") if limit.HasField("value") else None,
             )
             for limit in message.limits
         ),
         minimal_instance=message.minimal_instance,
-        min_tokens=message.min_tokens,
+        min_tokens=count(message, "min_tokens"),
         engine_schema=message.engine_schema,
         cached=message.cached,
         schema_shown=schema_shown(message.schema_shown),
@@ -220,20 +242,20 @@ def schema_check(message: ir_service_pb2.CheckSchemaResponse) -> types.SchemaChe
 
 def _schema_cache(message: schema_pb2.SchemaCacheStats) -> types.SchemaCacheStats:
     return types.SchemaCacheStats(
-        entries=message.entries,
-        size_bytes=message.size_bytes,
-        max_bytes=message.max_bytes,
-        hits=message.hits,
-        misses=message.misses,
-        coalesced=message.coalesced,
-        evictions=message.evictions,
-        prepared=message.prepared,
-        total_prepare_elapsed=message.total_prepare_elapsed.ToTimedelta(),
-        max_prepare_elapsed=message.max_prepare_elapsed.ToTimedelta(),
-        refused=dict(message.refused),
-        worker_crashes=message.worker_crashes,
-        worker_timeouts=message.worker_timeouts,
-        workers_recycled=message.workers_recycled,
+        entries=count(message, "entries"),
+        size_bytes=count(message, "size_bytes"),
+        max_bytes=count(message, "max_bytes"),
+        hits=count(message, "hits"),
+        misses=count(message, "misses"),
+        coalesced=count(message, "coalesced"),
+        evictions=count(message, "evictions"),
+        prepared=count(message, "prepared"),
+        total_prepare_elapsed=duration(message, "total_prepare_elapsed"),
+        max_prepare_elapsed=duration(message, "max_prepare_elapsed"),
+        refused=_contract.counts_by_key(message, "refused"),
+        worker_crashes=count(message, "worker_crashes"),
+        worker_timeouts=count(message, "worker_timeouts"),
+        workers_recycled=count(message, "workers_recycled"),
     )
 
 
@@ -245,27 +267,44 @@ def _error_reason(number: status_pb2.ErrorReason.ValueType) -> str:
         return "UNSPECIFIED"
 
 
-def _warmed_schema(message: schema_pb2.WarmedSchema) -> types.WarmedSchema:
+def _warmed_schema(message: schema_pb2.WarmedSchema, json_schema: str) -> types.WarmedSchema:
+    if message.WhichOneof("outcome") == "schema_digest":
+        expected = _contract.digest_of(json_schema)
+        digest = _contract.digest(message, "schema_digest", expected)
+        return types.WarmedSchema(digest, reason="", message="", metadata={})
+    # Without any outcome that this client knows, the schema cannot count as prepared.
     refusal = message.refusal
     return types.WarmedSchema(
-        schema_digest=message.schema_digest,
-        reason=_error_reason(refusal.reason) if message.HasField("refusal") else "",
+        schema_digest="",
+        reason=_error_reason(refusal.reason),
         message=refusal.message,
         metadata=dict(refusal.metadata),
     )
 
 
-def warmup_result(message: ir_service_pb2.WarmupResponse) -> types.WarmupResult:
+def warmup_result(
+    message: ir_service_pb2.WarmupResponse, request: ir_service_pb2.WarmupRequest
+) -> types.WarmupResult:
     """Converts the outcome of a warm-up."""
+    _contract.ir_json(message)
+    if len(message.schemas) != len(request.json_schemas):
+        msg = (
+            f"WarmupResponse.schemas has {len(message.schemas)} entries for "
+            f"{len(request.json_schemas)} schemas"
+        )
+        raise BrokenContractError(msg)
     return types.WarmupResult(
         ir_json=message.ir_json,
         already_warm=message.already_warm,
-        elapsed=message.elapsed.ToTimedelta(),
-        generation_elapsed=message.generation_elapsed.ToTimedelta(),
+        elapsed=duration(message, "elapsed"),
+        generation_elapsed=duration(message, "generation_elapsed"),
         model=message.model,
         structured_output_backend=message.structured_output_backend,
-        schema_digest=message.schema_digest,
+        schema_digest=_contract.digest(message, "schema_digest"),
         usage=usage(message.usage),
         request_id=message.request_id,
-        schemas=tuple(_warmed_schema(schema) for schema in message.schemas),
+        schemas=tuple(
+            _warmed_schema(schema, text)
+            for schema, text in zip(message.schemas, request.json_schemas, strict=True)
+        ),
     )

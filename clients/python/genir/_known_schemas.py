@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -52,16 +51,11 @@ class KnownSchemas:
         with self._lock:
             return digest in self._digests
 
-    def shorten(self, spec: generation_pb2.GenerationSpec) -> SentSchema:
+    def shorten(self, spec: generation_pb2.GenerationSpec, digest: str) -> SentSchema:
         """Replaces the text of a large schema by its digest if the server has accepted it."""
         text = spec.json_schema
-        # A character takes up to four bytes, so a small text need not be encoded to be measured.
-        if not self._enabled or len(text) * 4 < MIN_SHORTENED_BYTES:
+        if not self._enabled or len(text.encode()) < MIN_SHORTENED_BYTES:
             return SentSchema(self, spec)
-        raw = text.encode()
-        if len(raw) < MIN_SHORTENED_BYTES:
-            return SentSchema(self, spec)
-        digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if self.knows(digest):
             spec.schema_digest = digest
         return SentSchema(self, spec, digest, text)

@@ -46,13 +46,13 @@ class SchemaArgument(Generic[T]):
     Attributes:
         json_schema: the text to send; None for the built-in schema or a digest.
         schema_digest: the digest to send, or None.
-        read: parses an IR that is valid against the schema.
+        read: makes the result's value from the parsed IR and its text.
 
     """
 
     json_schema: str | None
     schema_digest: str | None
-    read: Callable[[str], T]
+    read: Callable[[object, str], T]
 
 
 @overload
@@ -71,20 +71,20 @@ def schema_argument(
 
     """
     if schema is None:
-        return SchemaArgument(None, schema_digest, json.loads)
+        return SchemaArgument(None, schema_digest, _parsed)
     if schema_digest is not None:
         msg = "give either schema or schema_digest, not both"
         raise ValueError(msg)
     if isinstance(schema, str):
-        return SchemaArgument(schema, None, json.loads)
+        return SchemaArgument(schema, None, _parsed)
     if isinstance(schema, Path):
-        return SchemaArgument(schema.read_text(encoding="utf-8"), None, json.loads)
+        return SchemaArgument(schema.read_text(encoding="utf-8"), None, _parsed)
     if isinstance(schema, type):
         if not hasattr(schema, "model_json_schema") or not hasattr(schema, "model_validate_json"):
             msg = f"the class {schema.__name__} is not a pydantic model class"
             raise TypeError(msg)
         return SchemaArgument(_json_text(schema.model_json_schema()), None, _model_reader(schema))
-    return SchemaArgument(_json_text(schema), None, json.loads)
+    return SchemaArgument(_json_text(schema), None, _parsed)
 
 
 def schema_text(schema: PlainSchema | type[SchemaModel]) -> str:
@@ -103,13 +103,17 @@ def schema_text(schema: PlainSchema | type[SchemaModel]) -> str:
     return text
 
 
+def _parsed(value: object, ir_json: str) -> object:  # noqa: ARG001 - the text is for model classes.
+    return value
+
+
 def _json_text(schema: Mapping[str, Any]) -> str:
     """Compact JSON with the keys in the mapping's order, which is the order of the IR."""
     return json.dumps(dict(schema), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _model_reader(model: type[SchemaModel]) -> Callable[[str], SchemaModel]:
-    def read(ir_json: str) -> SchemaModel:
+def _model_reader(model: type[SchemaModel]) -> Callable[[object, str], SchemaModel]:
+    def read(value: object, ir_json: str) -> SchemaModel:  # noqa: ARG001 - the class parses itself.
         try:
             return model.model_validate_json(ir_json)
         except ValueError as error:  # pydantic's ValidationError is one.

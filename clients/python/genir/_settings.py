@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from genir._channel import grpc_target, is_local, options_of_channel, split_target
+from genir._contract import digest_of_schema
 from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
 from genir._retry import CallBudget, RetryPolicy
@@ -63,15 +64,15 @@ class StreamCall(Generic[T]):
     budget: CallBudget
     result_only: bool
 
-    def event(self, message: ir_service_pb2.StreamIRResponse) -> StreamEvent[T] | None:
+    def event(self, data: bytes) -> StreamEvent[T] | None:
         """The event of a message, or None for a kind of event that only newer servers send.
 
         Raises:
             ModelRefusedError: the model class rejects the IR.
-            ServerFaultError: the IR is not JSON.
+            InvalidResponseError: the message or the order of the events breaks the contract.
 
         """
-        event = self.reader.event(message)
+        event = self.reader.event(data)
         if isinstance(event, Accepted):
             self.schema.accepted(event.schema_digest)
         return event
@@ -183,10 +184,11 @@ class ClientSettings:
     ) -> StreamCall[T]:
         spec = generation_spec(prompt, schema, options)
         request = ir_service_pb2.StreamIRRequest(spec=spec, tokens_per_delta=tokens_per_delta)
+        digest = digest_of_schema(spec)
         return StreamCall(
             request=request,
-            reader=StreamReader(schema, spec.request_id),
-            schema=self._known_schemas.shorten(request.spec),
+            reader=StreamReader(schema, spec.request_id, digest),
+            schema=self._known_schemas.shorten(request.spec, digest),
             budget=self._budget(timeout),
             result_only=result_only,
         )

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from genir import _decode, errors
+from genir import _contract, _decode, errors
+from genir._contract import BrokenContractError, invalid_response
 from genir.types import FieldViolation
 from genir.v1 import status_pb2
 
@@ -63,6 +65,9 @@ def error_from_rpc(
 ) -> errors.GenirError:
     """The exception for a failed call of either client, with `rpc_error` as its cause.
 
+    It is `InvalidResponseError` when the details of the status do not decode or hold nonsense. That
+    error has no status code, so that it is never retried.
+
     Args:
         rpc_error: what gRPC raised.
         timeout: the call's deadline in seconds.
@@ -71,7 +76,16 @@ def error_from_rpc(
             used, if the status holds all of it.
 
     """
-    details = _details(rpc_error, timeout, request_id)
+    try:
+        details = _details(rpc_error, timeout, request_id)
+    except BrokenContractError as broken:
+        invalid = invalid_response(
+            BrokenContractError(f"the call failed with {rpc_error.code().name}, but {broken}"),
+            request_id=_trailing_request_id(rpc_error) or request_id,
+            raw_output=raw_output,
+        )
+        invalid.__cause__ = rpc_error
+        return invalid
     if not raw_output and details.failure is not None and not details.failure.raw_tail:
         raw_output = details.failure.raw_head
     details = replace(details, raw_output=raw_output)
@@ -98,10 +112,13 @@ def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.Er
         code=code,
         request_id=_trailing_request_id(error) or request_id,
     )
-    rich = _rich_status(error)
-    if rich is not None:
-        for packed in rich.details:
+    try:
+        rich = _rich_status(error)
+        for packed in rich.details if rich is not None else ():
             details = _with_detail(details, packed)
+    except DecodeError:
+        msg = "the details of its status do not decode"
+        raise BrokenContractError(msg) from None
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and rich is None:
         return replace(
             details,
@@ -136,18 +153,20 @@ def _with_detail(details: errors.ErrorDetails, packed: AnyMessage) -> errors.Err
     failure = status_pb2.GenerationFailure()
     if packed.Unpack(info):
         if info.domain == _DOMAIN:
+            # Not every member: some reasons are the client's own.
             reason = errors.ErrorReason(info.reason)
             metadata = dict(info.metadata)
-            if reason is errors.ErrorReason.UNRECOGNIZED:
+            if reason not in _BY_REASON:
+                reason = errors.ErrorReason.UNRECOGNIZED
                 metadata["reason"] = info.reason
             return replace(details, reason=reason, metadata=metadata)
     elif packed.Unpack(bad):
         fields = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
         return replace(details, fields=fields)
     elif packed.Unpack(retry):
-        return replace(details, retry_delay=retry.retry_delay.ToTimedelta())
+        return replace(details, retry_delay=_contract.duration(retry, "retry_delay"))
     elif packed.Unpack(request):
-        return replace(details, request_id=request.request_id)
+        return replace(details, request_id=request.request_id or details.request_id)
     elif packed.Unpack(failure):
         return replace(details, failure=_decode.generation_failure(failure))
     return details

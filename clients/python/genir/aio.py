@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import grpc
+from google.protobuf.message import Message
 
-from genir import _decode
+from genir._methods import CHECK_SCHEMA, HEALTH, STREAM_IR, WARMUP
 from genir._readiness import ReadinessWait
 from genir._request import check_schema_request, warmup_request
 from genir._retry import NO_RETRIES, CallBudget
@@ -20,21 +21,23 @@ from genir._settings import (
 )
 from genir._status import error_from_rpc
 from genir.errors import GenirError
-from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
+from genir.v1 import ir_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from types import TracebackType
     from typing import Unpack
 
+    from genir._methods import UnaryMethod
     from genir._request import GenerationOptions, Prompt
     from genir._schema import ModelT, PlainSchema, SchemaModel
     from genir._settings import StreamCall
     from genir.types import IRResult, SchemaCheck, ServerHealth, StreamEvent, WarmupResult
 
 T = TypeVar("T")
-RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+ResultT = TypeVar("ResultT")
 
 
 class AsyncIRStream(Generic[T]):
@@ -262,15 +265,14 @@ class AsyncIRClient(ClientSettings):
         """
         argument = schema_argument(schema, schema_digest)
         request = check_schema_request(argument, include_engine_schema=include_engine_schema)
-        response = await self._unary(self._stub().CheckSchema, request, self._budget(timeout))
-        self._known_schemas.learn(response.schema_digest)
-        return _decode.schema_check(response)
+        check = await self._unary(CHECK_SCHEMA, request, self._budget(timeout))
+        self._known_schemas.learn(check.schema_digest)
+        return check
 
     async def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
         """Returns the server's state. `deep` also runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
-        response = await self._unary(self._stub().Health, request, self._budget(timeout))
-        return _decode.server_health(response)
+        return await self._unary(HEALTH, request, self._budget(timeout))
 
     async def warmup(
         self,
@@ -293,12 +295,12 @@ class AsyncIRClient(ClientSettings):
 
         """
         request = warmup_request(schemas, force=force)
-        response = await self._unary(self._stub().Warmup, request, self._budget(timeout))
-        for schema in response.schemas:
+        result = await self._unary(WARMUP, request, self._budget(timeout))
+        for schema in result.schemas:
             self._known_schemas.learn(schema.schema_digest)
-        return _decode.warmup_result(response)
+        return result
 
-    def _stub(self) -> ir_service_pb2_grpc.IRServiceAsyncStub:
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
@@ -308,12 +310,16 @@ class AsyncIRClient(ClientSettings):
                 if self._credentials is None
                 else grpc.aio.secure_channel(self._target, self._credentials, self._options)
             )
-        return ir_service_pb2_grpc.IRServiceStub(self._channel)
+        return self._channel
 
     async def _events(self, call: StreamCall[T]) -> AsyncGenerator[StreamEvent[T]]:
         while True:
-            messages = self._stub().StreamIR(
-                call.request, timeout=call.budget.remaining, metadata=self._metadata
+            method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
+            method = self._open_channel().unary_stream(STREAM_IR)
+            messages = method(
+                call.request.SerializeToString(),
+                timeout=call.budget.remaining,
+                metadata=self._metadata,
             )
             try:
                 async for message in messages:
@@ -331,22 +337,26 @@ class AsyncIRClient(ClientSettings):
 
     async def _unary(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        method: UnaryMethod[RequestT, ResponseT, ResultT],
         request: RequestT,
         budget: CallBudget,
-    ) -> ResponseT:
+    ) -> ResultT:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
         while True:
+            call = self._open_channel().unary_unary(method.path)
             try:
-                return await method(request, timeout=budget.remaining, metadata=self._metadata)
+                response = await call(
+                    request.SerializeToString(), timeout=budget.remaining, metadata=self._metadata
+                )
             except grpc.RpcError as rpc_error:
                 pause = budget.pause_before_retry(error_from_rpc(rpc_error, budget.timeout))
+            else:
+                return method.result(response, request)
             await asyncio.sleep(pause)
 
     async def _probe(self, timeout: float) -> ServerHealth | GenirError:
         request = ir_service_pb2.HealthRequest()
-        budget = CallBudget(NO_RETRIES, timeout)
         try:
-            response = await self._unary(self._stub().Health, request, budget)
+            return await self._unary(HEALTH, request, CallBudget(NO_RETRIES, timeout))
         except GenirError as error:
             return error
-        return _decode.server_health(response)

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import grpc
+from google.protobuf.message import Message
 
-from genir import _decode
+from genir._methods import CHECK_SCHEMA, HEALTH, STREAM_IR, WARMUP
 from genir._readiness import ReadinessWait
 from genir._request import check_schema_request, warmup_request
 from genir._retry import NO_RETRIES, CallBudget
@@ -21,21 +22,23 @@ from genir._settings import (
 )
 from genir._status import error_from_rpc
 from genir.errors import GenirError
-from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
+from genir.v1 import ir_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from types import TracebackType
     from typing import Unpack
 
+    from genir._methods import UnaryMethod
     from genir._request import GenerationOptions, Prompt
     from genir._schema import ModelT, PlainSchema, SchemaModel
     from genir._settings import StreamCall
     from genir.types import IRResult, SchemaCheck, ServerHealth, StreamEvent, WarmupResult
 
 T = TypeVar("T")
-RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+ResultT = TypeVar("ResultT")
 
 _channel_lock = threading.Lock()
 
@@ -265,15 +268,14 @@ class IRClient(ClientSettings):
         """
         argument = schema_argument(schema, schema_digest)
         request = check_schema_request(argument, include_engine_schema=include_engine_schema)
-        response = self._unary(self._stub().CheckSchema, request, self._budget(timeout))
-        self._known_schemas.learn(response.schema_digest)
-        return _decode.schema_check(response)
+        check = self._unary(CHECK_SCHEMA, request, self._budget(timeout))
+        self._known_schemas.learn(check.schema_digest)
+        return check
 
     def health(self, *, deep: bool = False, timeout: float | None = None) -> ServerHealth:
         """Returns the server's state. `deep` also runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
-        response = self._unary(self._stub().Health, request, self._budget(timeout))
-        return _decode.server_health(response)
+        return self._unary(HEALTH, request, self._budget(timeout))
 
     def warmup(
         self,
@@ -296,12 +298,12 @@ class IRClient(ClientSettings):
 
         """
         request = warmup_request(schemas, force=force)
-        response = self._unary(self._stub().Warmup, request, self._budget(timeout))
-        for schema in response.schemas:
+        result = self._unary(WARMUP, request, self._budget(timeout))
+        for schema in result.schemas:
             self._known_schemas.learn(schema.schema_digest)
-        return _decode.warmup_result(response)
+        return result
 
-    def _stub(self) -> ir_service_pb2_grpc.IRServiceStub:
+    def _open_channel(self) -> grpc.Channel:
         if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
@@ -313,12 +315,16 @@ class IRClient(ClientSettings):
                     if self._credentials is None
                     else grpc.secure_channel(self._target, self._credentials, self._options)
                 )
-            return ir_service_pb2_grpc.IRServiceStub(self._channel)
+            return self._channel
 
     def _events(self, call: StreamCall[T]) -> Generator[StreamEvent[T]]:
         while True:
-            messages = self._stub().StreamIR(
-                call.request, timeout=call.budget.remaining, metadata=self._metadata
+            method: grpc.UnaryStreamMultiCallable[bytes, bytes]
+            method = self._open_channel().unary_stream(STREAM_IR)
+            messages = method(
+                call.request.SerializeToString(),
+                timeout=call.budget.remaining,
+                metadata=self._metadata,
             )
             try:
                 for message in messages:
@@ -336,22 +342,26 @@ class IRClient(ClientSettings):
 
     def _unary(
         self,
-        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        method: UnaryMethod[RequestT, ResponseT, ResultT],
         request: RequestT,
         budget: CallBudget,
-    ) -> ResponseT:
+    ) -> ResultT:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes]
         while True:
+            call = self._open_channel().unary_unary(method.path)
             try:
-                return method(request, timeout=budget.remaining, metadata=self._metadata)
+                response = call(
+                    request.SerializeToString(), timeout=budget.remaining, metadata=self._metadata
+                )
             except grpc.RpcError as rpc_error:
                 pause = budget.pause_before_retry(error_from_rpc(rpc_error, budget.timeout))
+            else:
+                return method.result(response, request)
             time.sleep(pause)
 
     def _probe(self, timeout: float) -> ServerHealth | GenirError:
         request = ir_service_pb2.HealthRequest()
-        budget = CallBudget(NO_RETRIES, timeout)
         try:
-            response = self._unary(self._stub().Health, request, budget)
+            return self._unary(HEALTH, request, CallBudget(NO_RETRIES, timeout))
         except GenirError as error:
             return error
-        return _decode.server_health(response)

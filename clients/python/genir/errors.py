@@ -124,7 +124,7 @@ class GenirError(Exception):
     def reason_name(self) -> str:
         """The reason as the server spelled it; differs from `reason` only for `UNRECOGNIZED`."""
         if self.reason is ErrorReason.UNRECOGNIZED:
-            return self.metadata.get("reason", self.reason)
+            return self.metadata.get("reason") or self.reason
         return self.reason
 
     @property
@@ -244,6 +244,15 @@ class CallCancelledError(GenirError):
 
 class ServerFaultError(GenirError):
     """An internal error of the server, or a response that breaks the contract."""
+
+
+class InvalidResponseError(ServerFaultError):
+    """A response breaks the contract, so nothing in it can be relied on. Never retried.
+
+    Examples are bytes that do not decode, an IR that is not JSON or does not match its digest, the
+    digest of another schema, and events in the wrong order. Something that is not a genir server,
+    or a proxy that changes messages, may have answered.
+    """
 
 
 class ModelRefusedError(GenirError):

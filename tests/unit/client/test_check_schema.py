@@ -20,7 +20,7 @@ from genir import (
     WarmedSchema,
 )
 from genir.v1 import ir_service_pb2, schema_pb2, status_pb2
-from tests.support.contract_server import Call, ContractServer, Refusal, checked
+from tests.support.contract_server import DIGEST, Call, ContractServer, Refusal, checked, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,8 @@ async def test_check_holds_every_field_of_the_response(
     request = server.calls[-1].request
     assert isinstance(request, ir_service_pb2.CheckSchemaRequest)
     assert request.json_schema == '{"uniqueItems":true}'
-    assert (check.schema_digest, check.draft) == ("sha256:ab", "2020-12")
+    assert check.schema_digest == digest_of('{"uniqueItems":true}')
+    assert check.draft == "2020-12"
     assert check.coverage is SchemaCoverage.CHECKED
     assert check.schema_notices == (
         SchemaNotice(
@@ -62,12 +63,12 @@ async def test_check_of_a_digest_or_of_the_built_in_schema(
     caller: Caller, server: ContractServer
 ) -> None:
     server.service.checks = deque([checked])
-    await caller.check_schema(schema_digest="sha256:cd")
+    await caller.check_schema(schema_digest=DIGEST)
     await caller.check_schema()
     by_digest, builtin = (call.request for call in server.calls)
     assert isinstance(by_digest, ir_service_pb2.CheckSchemaRequest)
     assert isinstance(builtin, ir_service_pb2.CheckSchemaRequest)
-    assert by_digest.schema_digest == "sha256:cd"
+    assert by_digest.schema_digest == DIGEST
     assert builtin.WhichOneof("schema") is None
 
 
@@ -110,16 +111,18 @@ async def test_warmup_takes_schemas_of_every_kind_and_reports_each(
             metadata={"pointer": "/type"},
         )
         return ir_service_pb2.WarmupResponse(
+            ir_json="{}",
+            schema_digest=DIGEST,
             schemas=[
-                schema_pb2.WarmedSchema(schema_digest="sha256:ab"),
+                schema_pb2.WarmedSchema(schema_digest=digest_of(request.json_schemas[0])),
                 schema_pb2.WarmedSchema(refusal=refusal),
-            ]
+            ],
         )
 
     server.service.warmups = deque([warm])
     result = await caller.warmup(schemas=[file, {"type": "nil"}])
     assert result.schemas == (
-        WarmedSchema("sha256:ab", "", "", {}),
+        WarmedSchema(digest_of('{ "type": "null" }'), "", "", {}),
         WarmedSchema("", "SCHEMA_INVALID", "no such type", {"pointer": "/type"}),
     )
 

@@ -23,6 +23,7 @@ from genir.schemas import builtin_ir_schema_text
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from tests.support.cli import COMMAND, run, run_in_terminal, set_health
 from tests.support.contract_server import (
+    DIGEST,
     OVERLOADED,
     Call,
     ContractServer,
@@ -92,7 +93,7 @@ def test_stream_writes_the_text_of_each_attempt_to_stderr(server: ContractServer
             started(2, generation_pb2.ATTEMPT_REASON_VALIDATION_FAILED),
             delta('{ "a": 1'),
             delta(" }"),
-            completed('{"a":1}'),
+            completed('{"a":1}', attempts=2),
         )
     )
     result = run("generate", "hello", "--stream", server=server)
@@ -165,8 +166,8 @@ def test_options_reach_the_request(server: ContractServer, tmp_path: Path) -> No
     assert last_spec(server) == expected
     assert server.calls[-1].metadata["authorization"] == "Bearer a=b"
     assert server.calls[-1].time_remaining < 10
-    assert run("generate", "hello", "--schema-digest", "sha256:ab", server=server).exit_code == 0
-    assert last_spec(server).schema_digest == "sha256:ab"
+    assert run("generate", "hello", "--schema-digest", DIGEST, server=server).exit_code == 0
+    assert last_spec(server).schema_digest == DIGEST
 
 
 TRUNCATED = Refusal(grpc.StatusCode.OUT_OF_RANGE, "TRUNCATED")
@@ -338,7 +339,7 @@ def test_warmup_waits_and_prints_its_ir(server: ContractServer) -> None:
     def warm(call: Call) -> ir_service_pb2.WarmupResponse:
         assert isinstance(call.request, ir_service_pb2.WarmupRequest)
         return ir_service_pb2.WarmupResponse(
-            ir_json='{"warm":1}', already_warm=not call.request.force, model="tiny"
+            ir_json='{"warm":1}', already_warm=not call.request.force, schema_digest=DIGEST
         )
 
     set_health(server, status_pb2.PHASE_LOADING_MODEL, status_pb2.PHASE_READY)

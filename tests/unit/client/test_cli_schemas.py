@@ -11,7 +11,7 @@ import pytest
 
 from genir.v1 import ir_service_pb2, schema_pb2, status_pb2
 from tests.support.cli import run, run_in_terminal, set_health
-from tests.support.contract_server import Call, ContractServer, Refusal, checked
+from tests.support.contract_server import DIGEST, Call, ContractServer, Refusal, checked, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,16 +30,17 @@ def checking(server: ContractServer) -> ContractServer:
 
 
 def test_stdout_gets_json_and_stderr_the_report(checking: ContractServer) -> None:
-    done = run("check-schema", "-", server=checking, stdin='{"uniqueItems": true}\n')
+    schema = '{"uniqueItems": true}\n'
+    done = run("check-schema", "-", server=checking, stdin=schema)
     assert done.exit_code == 0
-    assert last_check(checking).json_schema == '{"uniqueItems": true}\n'
+    assert last_check(checking).json_schema == schema
     report = json.loads(done.stdout)
     assert report["coverage"] == "checked"
     assert report["compile_elapsed"] == 0.004
     assert report["schema_notices"][0]["pointer"] == "/uniqueItems"
     assert report["limits"][0] == {"name": "nodes", "max": 50_000, "value": 40_000}
     for said in (
-        "sha256:ab, draft 2020-12",
+        f"{digest_of(schema)}, draft 2020-12",
         "checked after decoding: uniqueItems at /uniqueItems: the engine cannot compare items",
         "4.0 ms of it to compile",
         "slowest mask 0.2 ms; cached before",
@@ -74,8 +75,8 @@ def test_terminal_gets_the_report_or_json_with_the_option(
 
 
 def test_digest_can_be_checked(checking: ContractServer) -> None:
-    assert run("check-schema", "--schema-digest", "sha256:cd", server=checking).exit_code == 0
-    assert last_check(checking).schema_digest == "sha256:cd"
+    assert run("check-schema", "--schema-digest", DIGEST, server=checking).exit_code == 0
+    assert last_check(checking).schema_digest == DIGEST
 
 
 def test_unusable_schema_is_explained_and_exits_with_2(server: ContractServer) -> None:
@@ -119,11 +120,11 @@ def test_warmup_reports_each_schema_and_exits_with_2_for_an_unusable_one(
             reason=status_pb2.ERROR_REASON_SCHEMA_INVALID, message="no such type"
         )
         outcomes = {
-            "{}": schema_pb2.WarmedSchema(schema_digest="sha256:ab"),
+            "{}": schema_pb2.WarmedSchema(schema_digest=DIGEST),
             "[]": schema_pb2.WarmedSchema(refusal=refusal),
         }
         schemas = [outcomes[text] for text in call.request.json_schemas]
-        return ir_service_pb2.WarmupResponse(ir_json="{}", schemas=schemas)
+        return ir_service_pb2.WarmupResponse(ir_json="{}", schema_digest=DIGEST, schemas=schemas)
 
     set_health(server, status_pb2.PHASE_READY)
     server.service.warmups = deque([warm])
@@ -132,7 +133,7 @@ def test_warmup_reports_each_schema_and_exits_with_2_for_an_unusable_one(
     bad.write_text("[]")
     done = run("warmup", "--schema", str(good), server=server)
     assert (done.exit_code, done.stdout) == (0, "{}\n")
-    assert "good.json is prepared, digest sha256:ab" in done.stderr
+    assert f"good.json is prepared, digest {DIGEST}" in done.stderr
     done = run("warmup", "-q", "--schema", str(good), "--schema", str(bad), server=server)
     assert (done.exit_code, done.stdout) == (2, "{}\n")
     assert "good.json" not in done.stderr

@@ -27,6 +27,7 @@ from tests.support.contract_server import (
     Refusal,
     accepted,
     delta,
+    digest_of_schema,
     play,
     refused,
     started,
@@ -55,8 +56,10 @@ def answer(call: Call) -> Iterator[ir_service_pb2.StreamIRResponse]:
 
 
 def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
-    assert call.context.is_active()
-    return ir_service_pb2.CheckSchemaResponse(minimal_instance='"because"')
+    assert isinstance(call.request, ir_service_pb2.CheckSchemaRequest)
+    return ir_service_pb2.CheckSchemaResponse(
+        schema_digest=digest_of_schema(call.request), minimal_instance='"because"'
+    )
 
 
 def ready(call: Call) -> ir_service_pb2.HealthResponse:

@@ -40,6 +40,7 @@ from genir import (
     Usage,
     ValidationFailedError,
 )
+from genir.schemas import builtin_ir_schema_text
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from tests.support.contract_server import (
     MODEL_LOADING,
@@ -49,6 +50,7 @@ from tests.support.contract_server import (
     accepted,
     completed,
     delta,
+    digest_of,
     play,
     refused,
     started,
@@ -87,7 +89,8 @@ async def test_result_holds_every_field_of_the_response(caller: Caller) -> None:
     assert result.request_id == "r-1"
     assert result.model == "tiny"
     assert result.structured_output_backend == "guidance"
-    assert (result.schema_digest, result.ir_digest) == ("sha256:ab", "sha256:cd")
+    assert result.schema_digest == digest_of(builtin_ir_schema_text())
+    assert result.ir_digest == digest_of('{"a":1}')
     assert result.finish_reason is FinishReason.STOP
     assert result.usage == Usage(12, 4, 6)
     assert result.attempts == (Attempt(1, AttemptReason.FIRST, FinishReason.STOP, Usage(12, 4, 6)),)
@@ -164,7 +167,7 @@ async def test_stream_yields_events_in_order(caller: Caller, server: ContractSer
             started(2, generation_pb2.ATTEMPT_REASON_VALIDATION_FAILED),
             delta('{"a":1'),
             delta("}"),
-            completed('{"a":1}'),
+            completed('{"a":1}', attempts=2),
         )
     )
     events = await caller.events("hello")
@@ -382,7 +385,8 @@ async def test_unknown_enum_value_becomes_unspecified(
 ) -> None:
     newer = completed("{}")
     newer.completed.finish_reason = 77  # type: ignore[assignment]
-    server.script(play(accepted(), ir_service_pb2.StreamIRResponse(), newer))
+    unknown = ir_service_pb2.StreamIRResponse()
+    server.script(play(unknown, accepted(), started(), unknown, delta("{}"), newer, unknown))
     result = await caller.generate("hello")
     assert result.finish_reason is FinishReason.UNSPECIFIED
 

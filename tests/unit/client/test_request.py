@@ -158,7 +158,7 @@ def test_model_class_is_sent_as_its_json_schema() -> None:
     argument = schema_argument(Answer, None)
     assert argument.json_schema is not None
     assert json.loads(argument.json_schema) == Answer.model_json_schema()
-    assert argument.read('{"text":"x"}') == Answer(text="x")
+    assert argument.read({"text": "x"}, '{"text":"x"}') == Answer(text="x")
 
 
 def test_argument_that_is_not_a_schema_is_refused() -> None:

@@ -127,7 +127,12 @@ async def test_raw_output_after_a_retry_is_that_of_the_last_try(
     gone = replace(MODEL_LOADING, retry_after=None)
     server.script(
         play(accepted(), started(), delta("first"), refusal=gone),
-        play(accepted(), delta("second"), refusal=replace(gone, code=grpc.StatusCode.INTERNAL)),
+        play(
+            accepted(),
+            started(),
+            delta("second"),
+            refusal=replace(gone, code=grpc.StatusCode.INTERNAL),
+        ),
     )
     with pytest.raises(GenirError) as raised:
         await caller.generate("hello")

@@ -12,7 +12,7 @@ import pytest
 
 from genir import EngineActivity, Phase, ServerFaultError, UnavailableError, Usage, Versions
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
-from tests.support.contract_server import MODEL_LOADING, Call, ContractServer
+from tests.support.contract_server import DIGEST, MODEL_LOADING, Call, ContractServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ async def test_warmup_is_retried_while_the_server_loads(
             already_warm=not request.force,
             model="tiny",
             structured_output_backend="guidance",
-            schema_digest="sha256:ab",
+            schema_digest=DIGEST,
             usage=generation_pb2.Usage(prompt_tokens=5, completion_tokens=7),
             request_id="r-2",
         )

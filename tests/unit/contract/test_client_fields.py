@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from genir import GenerationOptions, IRClient, Message
-from genir.errors import GenirError
+from genir.errors import GenirError, InvalidResponseError
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from tests.support.contract_fields import (
     NEW_FIELD,
@@ -25,7 +25,18 @@ from tests.support.contract_fields import (
     set_fields,
     with_new_field,
 )
-from tests.support.contract_server import ContractServer, Refusal, completed, play, refused
+from tests.support.contract_server import (
+    DIGEST,
+    ContractServer,
+    Refusal,
+    accepted,
+    checked,
+    completed,
+    delta,
+    play,
+    refused,
+    started,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +65,8 @@ RESPONSES: tuple[type[ProtoMessage], ...] = (
 def server() -> Iterator[ContractServer]:
     with ContractServer() as server:
         server.service.healths.append(lambda _: ir_service_pb2.HealthResponse())
-        server.service.checks.append(lambda _: ir_service_pb2.CheckSchemaResponse())
-        server.service.warmups.append(lambda _: ir_service_pb2.WarmupResponse())
+        server.service.checks.append(checked)
+        server.service.warmups.append(lambda _: valid_response(ir_service_pb2.WarmupResponse))
         yield server
 
 
@@ -89,9 +100,9 @@ def test_every_request_field_is_sent_and_a_new_one_that_is_not_is_found(
 ) -> None:
     options: Any = {name: option(name) for name in GenerationOptions.__annotations__}
     client.stream("hi", schema="{}", tokens_per_delta=2, **options).result()
-    client.generate([Message("user", "hi")], schema_digest="sha256:ab")
+    client.generate([Message("user", "hi")], schema_digest=DIGEST)
     client.check_schema("{}", include_engine_schema=True)
-    client.check_schema(schema_digest="sha256:ab")
+    client.check_schema(schema_digest=DIGEST)
     client.health(deep=True)
     client.warmup(force=True, schemas=["{}"])
     known, sent = sent_fields(server)
@@ -106,29 +117,71 @@ def values(path: Path) -> list[Any]:
     return ["1", "2"] if path[-1].name == "ir_json" else samples(path[-1])[:2]
 
 
+def valid_response(response_class: type[ProtoMessage], kind: str = "") -> Any:
+    """A response that keeps the contract, for the requests that `decoded` sends."""
+    name = response_class.DESCRIPTOR.name
+    response: Any = response_class()
+    match name, kind:
+        case "StreamIRResponse", "completed":
+            response.MergeFromString(completed("0").SerializeToString())
+        case "StreamIRResponse", "attempt_started":
+            response.attempt_started.number = 1
+        case "CheckSchemaResponse", _:
+            response.schema_digest = DIGEST
+        case "WarmupResponse", _:
+            response.ir_json = "0"
+            response.schema_digest = DIGEST
+            response.schemas.add(schema_digest=DIGEST)
+        case "GenerationFailure", _:
+            response.attempts.add(number=1)
+    return response
+
+
 def response_with(response_class: type[ProtoMessage], path: Path, value: Any) -> ProtoMessage:
     """A response in which the field at the end of `path` has a value."""
-    response = response_class()
-    if path[0].name == "completed" and path[-1].name != "ir_json":
-        ir_json = next(each for each in leaf_paths(response_class) if each[-1].name == "ir_json")
-        assign(response, ir_json, "0")
+    response: ProtoMessage = valid_response(response_class, path[0].name)
     assign(response, path, value)
     return response
 
 
+def stream_with(event: ir_service_pb2.StreamIRResponse) -> list[ir_service_pb2.StreamIRResponse]:
+    """A stream that keeps the contract but for this event."""
+    match event.WhichOneof("event"):
+        case "accepted":
+            return [event, started(), delta("0"), completed("0")]
+        case "attempt_started":
+            return [accepted(), event, delta("0"), completed("0")]
+        case "text_delta":
+            return [accepted(), started(), event, completed("0")]
+        case _:
+            return [accepted(), started(), delta(event.completed.ir_json), event]
+
+
 def decoded(server: ContractServer, client: IRClient, message: ProtoMessage) -> object:
-    """What the client makes of a response."""
+    """What the client makes of a response. Some values are refused, with a message about them."""
+    try:
+        return accepted_by(server, client, message)
+    except InvalidResponseError as refused:
+        return refused.message
+
+
+def accepted_by(server: ContractServer, client: IRClient, message: ProtoMessage) -> object:
     data = message.SerializeToString()
     match message.DESCRIPTOR.name:
         case "StreamIRResponse":
             event = ir_service_pb2.StreamIRResponse.FromString(data)
-            ended = event.WhichOneof("event") == "completed"
-            server.script(play(event) if ended else play(event, completed("0")))
-            return list(client.stream("hi"))
+            server.script(play(*stream_with(event)))
+            events: list[object] = []
+            try:
+                for each in client.stream("hi"):
+                    events.append(each)  # noqa: PERF402 - keeps the events before an error.
+            except InvalidResponseError as refused_event:
+                events.append(refused_event.message)
+            return events
         case "CheckSchemaResponse":
             check = ir_service_pb2.CheckSchemaResponse.FromString(data)
             server.service.checks[0] = lambda _: check
-            return client.check_schema()
+            return client.check_schema(schema_digest=DIGEST)
         case "HealthResponse":
             health = ir_service_pb2.HealthResponse.FromString(data)
             server.service.healths[0] = lambda _: health
@@ -136,14 +189,14 @@ def decoded(server: ContractServer, client: IRClient, message: ProtoMessage) -> 
         case "WarmupResponse":
             warmup = ir_service_pb2.WarmupResponse.FromString(data)
             server.service.warmups[0] = lambda _: warmup
-            return client.warmup()
+            return client.warmup(schemas=["{}"])
         case "GenerationFailure":
             failure = status_pb2.GenerationFailure.FromString(data)
             code = grpc.StatusCode.FAILED_PRECONDITION
             server.script(refused(Refusal(code, "VALIDATION_FAILED", details=[failure])))
             with pytest.raises(GenirError) as raised:
                 client.generate("hi")
-            return raised.value.failure
+            return raised.value.failure or raised.value.message
         case name:
             raise AssertionError(name)
 
