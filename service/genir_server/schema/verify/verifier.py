@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ import jsonschema_rs
 from genir_server.domain.types import Violation
 from genir_server.schema.read import pointer
 from genir_server.schema.read.drafts import VALIDATORS
+from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.verify.draft2019 import Path, standard_form
+from genir_server.schema.verify.hostnames import is_hostname, is_idn_hostname
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from genir_server.schema.read.vocabulary import Draft
 
 MAX_VIOLATIONS = 50
 """How many violations of one value are listed."""
@@ -36,7 +38,6 @@ def _format_of_2020(name: str) -> Callable[[str], bool]:
 
 _LATER_FORMATS = (
     "duration",
-    "idn-hostname",
     "iri",
     "iri-reference",
     "json-pointer",
@@ -47,9 +48,12 @@ _LATER_FORMATS = (
 # Asserted in every draft: an author who writes `uuid` means it, even where the draft lacks it.
 _FORMATS: dict[str, Callable[..., bool]] = {
     "uuid": lambda text: _UUID.fullmatch(text) is not None,
+    "idn-hostname": is_idn_hostname,
     **{name: _format_of_2020(name) for name in _LATER_FORMATS},
 }
-PYTHON_FORMATS = frozenset(_FORMATS)
+# Before draft 7, "hostname" is RFC 1034 alone, which knows no A-labels.
+_FORMATS_SINCE_7 = {**_FORMATS, "hostname": is_hostname}
+PYTHON_FORMATS = frozenset(_FORMATS_SINCE_7)
 """Formats whose check calls back into Python, which takes longer."""
 
 
@@ -81,13 +85,18 @@ class SchemaVerifier:
                 dfa_size_limit=_MAX_AUTOMATON_BYTES,
             ),
         )
+        form: dict[str, object] | bool | str = schema
+        self._moved: dict[Path, Path] = {}
+        if draft is Draft.DRAFT201909:
+            form, self._moved = standard_form(schema)
+        formats = _FORMATS_SINCE_7 if draft >= Draft.DRAFT7 else _FORMATS
         fault: Exception | None = None
         for pattern_options in options:
             self.is_linear = pattern_options is options[0]
             try:
                 self._validator = VALIDATORS[draft](
-                    schema,
-                    formats=_FORMATS,
+                    form,
+                    formats=formats,
                     validate_formats=True,
                     pattern_options=pattern_options,
                     offline=True,
@@ -117,26 +126,34 @@ class SchemaVerifier:
             try:
                 self._validator.validate(value)
             except jsonschema_rs.ValidationError as error:
-                return [_violation(error)]
+                return [self._violation(error)]
             return []
         if self._validator.is_valid(value):
             return []
         errors = self._validator.iter_errors(value)
-        return [_violation(error) for error in islice(errors, max_violations)]
+        return [self._violation(error) for error in islice(errors, max_violations)]
 
-
-def _violation(error: jsonschema_rs.ValidationError) -> Violation:
-    return Violation(
-        instance_pointer=pointer.join(error.instance_path),
-        schema_pointer=pointer.join(error.schema_path),
-        keyword=_keyword(error.schema_path),
-        message=_shortened(error.message),
-    )
+    def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
+        path, message = error.schema_path, error.message
+        original = self._moved.get(tuple(path))
+        if original is not None:
+            path = list(original)
+            message = f"contains is not satisfied by {_shown(error.instance)}"
+        return Violation(
+            instance_pointer=pointer.join(error.instance_path),
+            schema_pointer=pointer.join(path),
+            keyword=_keyword(path),
+            message=_shortened(message),
+        )
 
 
 def _keyword(path: list[str | int]) -> str:
     names = [token for token in path if isinstance(token, str)]
     return names[-1] if names else ""
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(message: str) -> str:
