@@ -103,7 +103,9 @@ def test_moved_contains_keeps_its_meaning(value: object, valid: bool) -> None:
 
 
 def test_violation_of_a_moved_contains_names_the_caller_s_place() -> None:
-    schema = {"properties": {"a": {"allOf": [True], "contains": ONE, "unevaluatedItems": True}}}
+    schema: dict[str, object] = {
+        "properties": {"a": {"allOf": [True], "contains": ONE, "unevaluatedItems": True}}
+    }
     (violation,) = SchemaVerifier(schema, Draft.DRAFT201909).violations({"a": [2]})
     assert violation.schema_pointer == "/properties/a/contains"
     assert violation.instance_pointer == "/a"
