@@ -25,6 +25,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Runs the command line on the arguments of the process and exits."""
+    import sys
+    from io import TextIOWrapper
+
     from genir.cli.app import app
 
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Text from a server may hold characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="genir")

@@ -7,7 +7,7 @@ import typer
 from genir._version import __version__
 from genir.cli import connection
 from genir.cli.check_schema import check_schema
-from genir.cli.console import exit_on_error
+from genir.cli.console import exit_on_error, report
 from genir.cli.exit_codes import exit_code_table
 from genir.cli.generate import generate
 from genir.cli.serve import serve
@@ -74,7 +74,7 @@ def version(
         ) as client,
     ):
         versions = client.health().versions
-    typer.echo(f"server genir {versions.genir or 'unknown'}")
+    report(f"server genir {versions.genir or 'unknown'}")
     for name in ("vllm", "llguidance", "xgrammar"):
         if value := getattr(versions, name):
-            typer.echo(f"server {name} {value}")
+            report(f"server {name} {value}")

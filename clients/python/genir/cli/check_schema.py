@@ -11,7 +11,7 @@ import typer
 
 from genir._settings import DEFAULT_TIMEOUT
 from genir.cli import connection
-from genir.cli.console import exit_on_error, json_value, note, terminal_safe, write_json
+from genir.cli.console import exit_on_error, json_value, note, report, write_json
 from genir.types import SchemaCheck, SchemaCoverage, SchemaLimit
 
 _COVERAGE = {
@@ -80,16 +80,14 @@ def check_schema(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-    # The name of a property may hold a line break.
-    report = "\n".join(line.replace("\n", " ") for line in _report(check))
     if sys.stdout.isatty() and not as_json:
-        typer.echo(terminal_safe(report))
+        report(*_report(check))
         if check.engine_schema:
             write_json(check.engine_schema)
         return
     write_json(json.dumps(asdict(check), default=json_value, ensure_ascii=False))
     if not quiet:
-        note(report, style="")
+        note(*_report(check), style="")
 
 
 def _schema(file: str | None) -> str | None:

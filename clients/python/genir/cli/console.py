@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import sys
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 
+from genir.cli.escapes import multiline, one_line
 from genir.cli.exit_codes import exit_code_of
 from genir.errors import ErrorReason, GenirError
 
@@ -20,33 +21,46 @@ if TYPE_CHECKING:
 
     from genir.types import Usage
 
-# Control characters except newline and tab. A terminal may take them for commands.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def terminal_safe(text: str) -> str:
-    """The text without control characters, so that a model's text cannot control a terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
 
 def stderr_console() -> Console:
     """A console on stderr that writes text unchanged."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def note(text: str, style: str = "dim") -> None:
-    """Writes a line to stderr."""
-    stderr_console().print(terminal_safe(text), style=style)
+def note(*lines: str, style: str = "dim") -> None:
+    """Writes lines to stderr. Each may hold text from the server: it stays one line."""
+    stderr_console().print("\n".join(map(one_line, lines)), style=style)
+
+
+def report(*lines: str) -> None:
+    """Writes lines for people to stdout. Each may hold text from the server: it stays one line."""
+    for line in lines:
+        typer.echo(one_line(line))
+
+
+def write_stderr(text: str) -> None:
+    """Writes the model's text to stderr: escaped on a terminal, else unchanged."""
+    sys.stderr.write(multiline(text) if sys.stderr.isatty() else text)
+    sys.stderr.flush()
 
 
 def write_json(json_text: str) -> None:
-    """Writes JSON to stdout: indented and coloured on a terminal, else unchanged."""
+    """Writes JSON to stdout: indented, escaped and coloured on a terminal, else unchanged."""
     if sys.stdout.isatty():
-        Console(soft_wrap=True).print(JSON(terminal_safe(json_text)))
+        console = Console(soft_wrap=True, emoji=False)
+        console.print(JSONHighlighter()(multiline(_indented(json_text))))
         return
     # Bytes, because the IR is UTF-8 in every locale.
     sys.stdout.buffer.write(json_text.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _indented(json_text: str) -> str:
+    """The JSON on several lines; the text itself when it is not JSON or nests too deep."""
+    try:
+        return json.dumps(json.loads(json_text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return json_text
 
 
 def json_value(value: object) -> object:
@@ -94,8 +108,7 @@ def _explain(error: GenirError, *, raw_output: bool) -> None:
     if not error.raw_output:
         return
     if raw_output:
-        text = error.raw_output
-        sys.stderr.write((terminal_safe(text) if sys.stderr.isatty() else text) + "\n")
+        write_stderr(f"{error.raw_output}\n")
     else:
         note(f"  --raw-output shows the model's text ({len(error.raw_output)} characters)")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from rich.text import Text
 
-from genir.cli.console import note, stderr_console, terminal_safe
+from genir.cli.console import note, stderr_console, write_stderr
+from genir.cli.escapes import one_line
 from genir.types import Accepted, AttemptStarted, TextDelta
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Spinner:
         """Changes the line."""
         if self._status is not None:
             # Text, because rich would interpret markup in a plain string.
-            self._status.update(Text(terminal_safe(text)))
+            self._status.update(Text(one_line(text)))
 
     def __enter__(self) -> Self:
         if self._status is not None:
@@ -100,8 +101,7 @@ class GenerationProgress:
                 self._tokens += count
                 self._spinner.show(f"{self._tokens} tokens written")
                 if self._stream:
-                    sys.stderr.write(terminal_safe(text) if sys.stderr.isatty() else text)
-                    sys.stderr.flush()
+                    write_stderr(text)
                     self._line_open = True
 
     def end_line(self) -> None:

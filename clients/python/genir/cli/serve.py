@@ -21,6 +21,6 @@ def serve(context: typer.Context) -> None:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("genir_server."):
             raise  # The server is installed, but a module of it is missing.
-        note(_HOW_TO_INSTALL.format(missing=error.name or "a module"), style="")
+        note(*_HOW_TO_INSTALL.format(missing=error.name or "a module").splitlines(), style="")
         raise typer.Exit(ExitCode.NOT_INSTALLED) from error
     raise typer.Exit(code)

@@ -9,7 +9,15 @@ import typer
 
 from genir._settings import DEFAULT_READY_TIMEOUT
 from genir.cli import connection
-from genir.cli.console import exit_on_error, json_value, note, seconds, tokens, write_json
+from genir.cli.console import (
+    exit_on_error,
+    json_value,
+    note,
+    report,
+    seconds,
+    tokens,
+    write_json,
+)
 from genir.cli.exit_codes import ExitCode
 from genir.cli.progress import Spinner, WaitProgress
 from genir.types import SchemaCacheStats, ServerHealth, WarmedSchema
@@ -69,7 +77,7 @@ def health(
     if as_json:
         write_json(json.dumps(asdict(state), default=json_value, ensure_ascii=False))
     else:
-        typer.echo(_description(state))
+        report(*_description(state))
     if not state.ready:
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
@@ -146,7 +154,7 @@ def _report_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, qu
         raise typer.Exit(ExitCode.INVALID)
 
 
-def _description(state: ServerHealth) -> str:
+def _description(state: ServerHealth) -> list[str]:
     versions = [f"{name} {value}" for name, value in asdict(state.versions).items() if value]
     activity = state.activity
     step = activity.last_step_time
@@ -167,7 +175,7 @@ def _description(state: ServerHealth) -> str:
         "schemas": _schemas(state.schema_cache),
         "canary": seconds(state.canary_elapsed) if state.canary_elapsed is not None else "",
     }
-    return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value)
+    return [f"{name:<9} {value}" for name, value in lines.items() if value]
 
 
 def _schemas(stats: SchemaCacheStats | None) -> str:

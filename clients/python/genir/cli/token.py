@@ -53,7 +53,7 @@ def token(
     key = f'"{name}"' if "." in name else name
     typer.echo(f'[callers.{key}]\ntokens = ["sha256:{digest}"]\npermissions = [{permissions}]\n')
     if token_file is None:
-        note(f"the token, which is not shown again:\n{made}", style="")
+        note("the token, which is not shown again:", made, style="")
 
 
 def _write(path: Path, made: str) -> None:
