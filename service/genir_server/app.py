@@ -291,6 +291,7 @@ def _engine_config(settings: ServerSettings) -> EngineConfig:
         fork_engine=settings.fork_engine,
         max_model_len=settings.max_model_len,
         lora_adapters=settings.lora_adapters,
+        allow_special_tokens=settings.allow_special_tokens,
         engine_args=settings.engine_args,
         configure_process_logging=functools.partial(
             configure_logging, settings.log_format, settings.log_level

@@ -14,6 +14,7 @@ from genir_server.core.validate import input_field
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
 from genir_server.domain.limits import DEFAULT_MAX_TOKENS
 from genir_server.domain.types import Message, PromptFormat, Role, SchemaInPrompt, SchemaShown
+from genir_server.engine.protocol import SpecialTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,22 +59,29 @@ async def build_prompt(
     Raises:
         GenirError: PROMPT_TOO_LONG when prompt and budget do not fit the context; BUDGET_TOO_SMALL
             when no value that satisfies the schema fits the budget; INVALID_FIELD when the model's
-            chat template refuses the conversation.
+            chat template refuses the conversation, or its tokenizer cannot read a text.
     """
     context = engine.info.max_model_len
     messages: tuple[Message, ...] | None = None
-    if request.prompt_format is PromptFormat.RAW:
-        shown = SchemaShown.NONE
-        token_ids: Sequence[int] = await engine.tokenize(request.prompt or "")
-    else:
-        wanted = request.max_tokens or min(DEFAULT_MAX_TOKENS, context // 2)
-        # If no form leaves room, the last one is kept: `_budget` then says what is wrong.
-        for form in await _forms(request.schema_in_prompt, schema, engine):
-            shown, schema_text = form
-            messages = _messages(request, schema_text)
-            token_ids = await _render(messages, engine)
-            if len(token_ids) + wanted <= context:
-                break
+    try:
+        if request.prompt_format is PromptFormat.RAW:
+            shown = SchemaShown.NONE
+            token_ids: Sequence[int] = await engine.tokenize(request.prompt or "")
+        else:
+            wanted = request.max_tokens or min(DEFAULT_MAX_TOKENS, context // 2)
+            # If no form leaves room, the last one is kept: `_budget` then says what is wrong.
+            for form in await _forms(request.schema_in_prompt, schema, engine):
+                shown, schema_text = form
+                messages = _messages(request, schema_text)
+                token_ids = await _render(messages, engine)
+                if len(token_ids) + wanted <= context:
+                    break
+    except SpecialTokenError as error:
+        raise GenirError(
+            Reason.INVALID_FIELD,
+            f"{error}, in the input and in the schema that the model is shown",
+            fields=(FieldViolation(input_field(request), str(error)),),
+        ) from error
     return Prompt(token_ids, _budget(request, schema, len(token_ids), context), shown, messages)
 
 
@@ -83,7 +91,7 @@ async def build_retry_prompt(
     """The prompt of a further attempt: the model sees what it wrote and what is wrong with it.
 
     Returns `previous` unchanged for a raw prompt, if the longer prompt would not leave the same
-    budget, and if the model's chat template refuses the longer conversation.
+    budget, and if the model's chat template or tokenizer refuses the longer conversation.
     """
     if previous.messages is None or len(raw) > engine.info.max_model_len * _MAX_BYTES_PER_TOKEN:
         return previous
@@ -103,7 +111,7 @@ async def build_retry_prompt(
     )
     try:
         token_ids = await _render(messages, engine)
-    except GenirError:
+    except (GenirError, SpecialTokenError):
         return previous
     if len(token_ids) + previous.max_tokens > engine.info.max_model_len:
         return previous
@@ -133,16 +141,21 @@ async def _forms(
         for form in candidates
         # The cheap bound comes first: it saves tokenizing a megabyte only to discard it.
         if len(form[1]) <= quarter * _MAX_BYTES_PER_TOKEN
-        and await _tokens(form[1], schema, engine) <= quarter
+        and await _takes_at_most(quarter, form[1], schema, engine)
     ]
     return [*small_enough, none]
 
 
-async def _tokens(shown: str, schema: PreparedSchema, engine: Engine) -> int:
-    """The number of tokens of a text that shows the schema; counted once."""
+async def _takes_at_most(
+    max_tokens: int, shown: str, schema: PreparedSchema, engine: Engine
+) -> bool:
+    """Whether a text that shows the schema has so few tokens, which are counted once."""
     if shown not in schema.shown_tokens:
-        schema.shown_tokens[shown] = len(await engine.tokenize(shown))
-    return schema.shown_tokens[shown]
+        try:
+            schema.shown_tokens[shown] = len(await engine.tokenize(shown))
+        except SpecialTokenError:
+            return False
+    return schema.shown_tokens[shown] <= max_tokens
 
 
 def _messages(request: GenerationRequest, schema_text: str) -> tuple[Message, ...]:

@@ -39,6 +39,8 @@ class EngineConfig:
         prompt_lookup: whether jump-forward also drafts by prompt lookup where nothing is forced.
         fork_engine: whether, on a CPU, the engine's processes are forked from a fork server; see
             `genir_server.engine.cpu_fork`.
+        allow_special_tokens: whether the names of special tokens in callers' texts are read as
+            these tokens, not as text.
         engine_args: further arguments of vLLM's ``AsyncEngineArgs``, by name.
         cache_dir: folder for the embedded model; None means the user's cache folder.
         configure_process_logging: called first in each of the engine's processes, to send their log
@@ -55,6 +57,7 @@ class EngineConfig:
     jump_forward: JumpForwardMode = "off"
     prompt_lookup: bool = True
     fork_engine: bool = True
+    allow_special_tokens: bool = False
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None

@@ -22,6 +22,10 @@ class EngineRejectedError(Exception):
     """The engine refused a request that passed genir's checks. The message is the engine's."""
 
 
+class SpecialTokenError(Exception):
+    """A text has the name of a special token, which the tokenizer cannot read as text."""
+
+
 class EngineStartError(Exception):
     """The engine could not start. The message tells an operator what to change."""
 
@@ -122,16 +126,25 @@ class Engine(Protocol):
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of a conversation, ending where the assistant's answer begins.
 
-        Uses the model's own chat template, or a plain one. Does not block the event loop.
+        Uses the model's own chat template, or a plain one. The names of special tokens in a message
+        are text. Does not block the event loop.
 
         Raises:
             ValueError: the template refuses the conversation; the message says why.
+            SpecialTokenError: the tokenizer cannot read a message as text.
 
         """
         ...
 
     async def tokenize(self, text: str) -> list[int]:
-        """The token ids of raw text. Does not block the event loop."""
+        """The token ids of raw text, in which the names of special tokens are text.
+
+        Does not block the event loop.
+
+        Raises:
+            SpecialTokenError: the tokenizer cannot read it as text.
+
+        """
         ...
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:

@@ -111,6 +111,11 @@ class ServerSettings(BaseSettings):
     lora_adapters: dict[str, str] = Field(
         default_factory=dict, description="LoRA adapters to serve: NAME=FOLDER, repeatable."
     )
+    allow_special_tokens: bool = Field(
+        default=False,
+        description="Read names of special tokens in callers' texts as these tokens. Callers can "
+        "then forge turns of a chat. Off: they are text.",
+    )
     engine_args: dict[str, Any] = Field(
         default_factory=dict,
         description="Other vLLM engine arguments: NAME=VALUE, repeatable. Use a JSON object in the "

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from genir_server.core.prompt import DEFAULT_SYSTEM, build_prompt
+from genir_server.core.prompt import (
+    DEFAULT_SYSTEM,
+    build_prompt,
+    build_retry_prompt,
+    shown_by_size,
+)
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import (
     GenerationRequest,
@@ -14,7 +19,11 @@ from genir_server.domain.types import (
     SchemaInPrompt,
     SchemaShown,
 )
+from genir_server.engine.protocol import SpecialTokenError
 from tests.support.scripted_engine import ScriptedEngine, prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def request(**changes: Any) -> GenerationRequest:
@@ -116,6 +125,45 @@ async def test_raw_prompt_is_sent_unchanged() -> None:
     prompt = await build_prompt(request(prompt_format=PromptFormat.RAW), prepared(), engine)
     assert bytes(prompt.token_ids) == b"hi"
     assert not engine.chats
+
+
+class Unreadable(ScriptedEngine):
+    """Cannot read a text with the name of a special token as text."""
+
+    async def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        for message in messages:
+            await self.tokenize(message.content)
+        return await super().render_chat(messages)
+
+    async def tokenize(self, text: str) -> list[int]:
+        if "</s>" in text:
+            raise SpecialTokenError("a text has the name of a special token")
+        return await super().tokenize(text)
+
+
+@pytest.mark.parametrize("prompt_format", PromptFormat)
+async def test_text_that_the_tokenizer_cannot_read_is_refused(prompt_format: PromptFormat) -> None:
+    with pytest.raises(GenirError) as raised:
+        await build_prompt(
+            request(prompt="a</s>b", prompt_format=prompt_format), prepared(), Unreadable()
+        )
+    assert raised.value.reason is Reason.INVALID_FIELD
+    assert [violation.field for violation in raised.value.fields] == ["spec.prompt"]
+    assert "name of a special token" in raised.value.message
+
+
+async def test_schema_that_the_tokenizer_cannot_read_is_shown_without_it() -> None:
+    schema = prepared(shown_full='{"description":"</s>"}', shown_without_descriptions="{}")
+    prompt = await build_prompt(request(), schema, Unreadable())
+    assert prompt.schema_shown is SchemaShown.WITHOUT_DESCRIPTIONS
+    assert await shown_by_size(schema, Unreadable()) is SchemaShown.WITHOUT_DESCRIPTIONS
+
+
+async def test_retry_leaves_out_an_answer_that_the_tokenizer_cannot_read() -> None:
+    engine = Unreadable()
+    first = await build_prompt(request(), prepared(), engine)
+    assert await build_retry_prompt(first, '{"a":"</s>"}', [], engine) is first
+    assert await build_retry_prompt(first, '{"a":"s"}', [], engine) is not first
 
 
 async def test_template_without_a_system_role_gets_one_user_message() -> None:

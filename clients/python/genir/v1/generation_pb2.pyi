@@ -127,7 +127,9 @@ class _PromptFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptFo
     PROMPT_FORMAT_CHAT: _PromptFormat.ValueType  # 1
     """Apply the model's chat template, or a plain template if the model has none."""
     PROMPT_FORMAT_RAW: _PromptFormat.ValueType  # 2
-    """Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation."""
+    """Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation. Names of
+    special tokens in it are text, unless the server is set to allow special tokens.
+    """
 
 class PromptFormat(_PromptFormat, metaclass=_PromptFormatEnumTypeWrapper):
     """How to turn the input into the model's prompt."""
@@ -137,7 +139,9 @@ PROMPT_FORMAT_UNSPECIFIED: PromptFormat.ValueType  # 0
 PROMPT_FORMAT_CHAT: PromptFormat.ValueType  # 1
 """Apply the model's chat template, or a plain template if the model has none."""
 PROMPT_FORMAT_RAW: PromptFormat.ValueType  # 2
-"""Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation."""
+"""Use the text of GenerationSpec.prompt unchanged. Not allowed with a conversation. Names of
+special tokens in it are text, unless the server is set to allow special tokens.
+"""
 Global___PromptFormat: _TypeAlias = PromptFormat  # noqa: Y015
 
 class _AttemptReason:

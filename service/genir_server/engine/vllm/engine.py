@@ -51,7 +51,12 @@ COUNTS_SECONDS = 1.0
 
 
 class VllmEngine:
-    """A running vLLM engine. Created by `start.start_vllm_engine`."""
+    """A running vLLM engine. Created by `start.start_vllm_engine`.
+
+    Raises:
+        EngineStartError: the model's tokenizer cannot keep special tokens out of callers' texts.
+
+    """
 
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
         from vllm.lora.request import LoRARequest
@@ -60,7 +65,9 @@ class VllmEngine:
 
         self._llm: AsyncLLM | None = llm
         self._activity = activity
-        self._tokenizer = ChatTokenizer(llm.get_tokenizer())
+        self._tokenizer = ChatTokenizer(
+            llm.get_tokenizer(), allow_special_tokens=config.allow_special_tokens
+        )
         self._lora_requests = {
             name: LoRARequest(name, number, folder)
             for number, (name, folder) in enumerate(sorted(config.lora_adapters.items()), start=1)
@@ -145,12 +152,18 @@ class VllmEngine:
 
         Raises:
             ValueError: the template refuses the conversation; the message says why.
+            SpecialTokenError: the tokenizer cannot read a message as text.
 
         """
         return await self._tokenizer.render_chat(messages)
 
     async def tokenize(self, text: str) -> list[int]:
-        """The token ids of raw text."""
+        """The token ids of raw text.
+
+        Raises:
+            SpecialTokenError: the tokenizer cannot read it as text.
+
+        """
         return await self._tokenizer.tokenize(text)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:

@@ -75,7 +75,11 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
             late = await started
             await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
         raise
-    engine = VllmEngine(llm, config, activity)
+    try:
+        engine = VllmEngine(llm, config, activity)
+    except EngineStartError:
+        await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
+        raise
     # The first call from the event loop starts the task that notices the engine's death.
     await llm.get_supported_tasks()
     _reduce_cost_per_token()

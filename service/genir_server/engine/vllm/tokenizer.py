@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from genir_server.engine.vllm.special_tokens import restored, special_tokens_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -31,10 +33,18 @@ class ChatTokenizer:
     Args:
         tokenizer: a Hugging Face tokenizer. It is copied for each thread, because a Rust tokenizer
             must not be used by two threads at once ("Already borrowed") and vLLM uses this one.
+        allow_special_tokens: whether the names of special tokens in callers' texts are read as
+            these tokens, not as text.
+
+    Raises:
+        EngineStartError: the tokenizer cannot read them as text.
 
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, allow_special_tokens: bool = False
+    ) -> None:
+        self._special = None if allow_special_tokens else special_tokens_of(tokenizer)
         self._template = None if getattr(tokenizer, "chat_template", None) else PLAIN_TEMPLATE
         self._idle: queue.SimpleQueue[PreTrainedTokenizerBase] = queue.SimpleQueue()
         for _ in range(THREADS):
@@ -46,6 +56,7 @@ class ChatTokenizer:
 
         Raises:
             ValueError: the template refuses the conversation; the message says why.
+            SpecialTokenError: the tokenizer cannot read a message as text.
 
         """
         turns = [{"role": str(message.role), "content": message.content} for message in messages]
@@ -53,7 +64,12 @@ class ChatTokenizer:
         return await loop.run_in_executor(self._threads, self._render_chat, turns)
 
     async def tokenize(self, text: str) -> list[int]:
-        """The token ids of raw text, including the model's special tokens around a text."""
+        """The token ids of raw text, including the model's special tokens around a text.
+
+        Raises:
+            SpecialTokenError: the tokenizer cannot read it as text.
+
+        """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._tokenize, text)
 
     def close(self) -> None:
@@ -63,24 +79,30 @@ class ChatTokenizer:
     def _render_chat(self, turns: list[dict[str, str]]) -> list[int]:
         from jinja2 import TemplateError
 
+        special = self._special
+        if special is not None:
+            turns = [{**turn, "content": special.hide(turn["content"])} for turn in turns]
         with self._tokenizer() as tokenizer:
             try:
-                ids = tokenizer.apply_chat_template(
+                rendered = tokenizer.apply_chat_template(
                     turns,
                     chat_template=self._template,
                     add_generation_prompt=True,
-                    tokenize=True,
+                    tokenize=special is None,
                     return_dict=False,
                 )
             except TemplateError as error:
                 raise ValueError(
-                    f"the model's chat template refuses the conversation: {error}"
+                    f"the model's chat template refuses the conversation: {restored(str(error))}"
                 ) from error
-        return list(ids)
+            return list(rendered if special is None else special.token_ids(tokenizer, rendered))
 
     def _tokenize(self, text: str) -> list[int]:
+        special = self._special
         with self._tokenizer() as tokenizer:
-            return list(tokenizer.encode(text))
+            if special is None:
+                return list(tokenizer.encode(text))
+            return special.token_ids(tokenizer, special.hide(text), add_special_tokens=True)
 
     @contextmanager
     def _tokenizer(self) -> Iterator[PreTrainedTokenizerBase]:
