@@ -25,7 +25,7 @@ class CallLog:
         """Logs the call."""
         # Probes and waiting clients call Health often, so a successful check is logged at debug.
         facts = end.facts.keys() - {"trace_id", "caller"}
-        routine = record.method == "Health" and end.failure is None and not facts
+        routine = record.method == "Health" and end.code == "OK" and not facts
         log.log(
             logging.DEBUG if routine else logging.INFO,
             "call",

@@ -496,6 +496,34 @@ _PATCHES = (
         setting="--no-concurrent-accept",
     ),
     Patch(
+        name="failed reads",
+        module="transport/ended_calls.py",
+        touches=(
+            Touch(
+                "grpc._cython.cygrpc:_receive_message",
+                "replaced",
+                parameters=("grpc_call_wrapper", "loop"),
+            ),
+            Touch(
+                "grpc._cython.cygrpc:execute_batch",
+                "read",
+                parameters=("grpc_call_wrapper", "operations", "loop"),
+            ),
+            Touch(
+                "grpc._cython.cygrpc:ReceiveMessageOperation",
+                "read",
+                fields=("message",),
+            ),
+            Touch("grpc._cython.cygrpc:ExecuteBatchError", "read"),
+        ),
+        tested_with="grpcio 1.85.1",
+        reason="grpc.aio reports a message that grpc-core could not read as the end of the "
+        "messages, so the log would have another status than the caller got.",
+        upstream=NOT_FOUND + " (searched for _receive_message and ExecuteBatchError)",
+        remove_when="ServicerContext.read raises when a message cannot be read.",
+        setting="none: it changes only what is logged and counted.",
+    ),
+    Patch(
         name="status numbers",
         module="transport/status.py",
         touches=(Touch("grpc:StatusCode.OK", "read", fields=("value",)),),

@@ -21,14 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 
 from genir_server.auth.authentication import Authentication, method_permission
 from genir_server.core.validate import REQUEST_ID_RULE, is_request_id
 from genir_server.domain.errors import GenirError, Reason, invalid_field
 from genir_server.observability.call_record import CallEnd, CallRecord, call_facts
 from genir_server.observability.error_log import log_unexpected_error
-from genir_server.transport.messages import MESSAGE_SECONDS, read_message
+from genir_server.transport.messages import (
+    MESSAGE_SECONDS,
+    CallOverError,
+    decode_message,
+    read_message,
+)
 from genir_server.transport.slow_reader import SlowReaderWatch
 from genir_server.transport.status import CODES, REQUEST_ID_METADATA, end_with
 
@@ -159,13 +163,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if permission is not None:
             record.caller.require(permission)
         raw = await read_message(context, self._message_timeout)
-        try:
-            request = decode(raw)
-        except DecodeError as fault:
-            raise GenirError(
-                Reason.MESSAGE_UNDECODABLE,
-                f"the {len(raw)} bytes of the request are not a {record.method}Request",
-            ) from fault
+        request = decode_message(raw, decode, f"a {record.method}Request")
         spec = getattr(request, "spec", None)
         chosen_id = "" if spec is None else spec.request_id
         malformed = chosen_id and not is_request_id(chosen_id)
@@ -208,6 +206,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             task.uncancel()
             failure = record.cut_off
+        except CallOverError as over:
+            record.facts["detail"] = over.detail
+            self._ended(record, over.code, None)
+            # The one end of a handler that makes grpc.aio send nothing and log no exception.
+            raise asyncio.CancelledError from None
+        except grpc.aio.InternalError:
+            # grpc-core could not send, because the caller is gone.
+            self._abandoned(record, context, remaining)
+            raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
             failure = self._failure_of(error, record, timed_out=deadline.expired())
         finally:

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from genir.v1 import ir_service_pb2
 from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir_server.transport.concurrent_accept import accept_concurrently
+from genir_server.transport.ended_calls import observe_ended_calls
 from genir_server.transport.health_service import HealthService
 from genir_server.transport.standard_services import StandardServicesInterceptor
 
@@ -89,6 +90,7 @@ def build_server(
     calls: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with every service registered, not yet bound to a port."""
+    observe_ended_calls()
     standard = StandardServicesInterceptor(
         calls.authentication, message_timeout=settings.message_timeout
     )
@@ -154,6 +156,9 @@ def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        # Decompression could fail in grpc-core, with a status that the server does not learn.
+        # Compressed messages arrive as they are, and are refused.
+        ("grpc.per_message_decompression", 0),
         # Closes a connection that does not reach HTTP/2 settings in time.
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         # Closes a connection whose client does not acknowledge our settings. Until it does,

@@ -7,18 +7,23 @@ every caller; reflection needs the debug permission.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from genir_server.domain.caller import Permission
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.observability.error_log import log_unexpected_error
-from genir_server.transport.messages import MESSAGE_SECONDS, read_message
+from genir_server.transport.messages import (
+    MESSAGE_SECONDS,
+    CallOverError,
+    decode_message,
+    read_message,
+)
 from genir_server.transport.status import end_with
 
 if TYPE_CHECKING:
@@ -118,6 +123,8 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
             yield
         except grpc.aio.AbortError:
             raise
+        except (CallOverError, grpc.aio.InternalError):
+            raise asyncio.CancelledError from None
         except GenirError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
@@ -136,10 +143,4 @@ async def _requests(context: Context, decode: Decode) -> AsyncIterator[Message]:
 
 
 def _decoded(raw: bytes, decode: Decode) -> Message:
-    try:
-        return decode(raw)
-    except DecodeError as fault:
-        raise GenirError(
-            Reason.MESSAGE_UNDECODABLE,
-            f"the {len(raw)} bytes are not a message of the method's request type",
-        ) from fault
+    return decode_message(raw, decode, "a message of the method's request type")

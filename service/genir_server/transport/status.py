@@ -6,6 +6,7 @@ beside a percent-encoded message, so both are kept well below that.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -101,18 +102,25 @@ _CODES_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in 
 async def end_with(
     context: grpc.aio.ServicerContext[Any, Any], failure: GenirError, request_id: str
 ) -> NoReturn:
-    """Ends a call with the status of `failure`, its details and the request id."""
+    """Ends a call with the status of `failure`, its details and the request id.
+
+    Raises:
+        asyncio.CancelledError: the caller is gone.
+    """
     status = rpc_status(failure, request_id)
-    await context.abort_with_status(
-        _Status(
-            grpc_code(status),
-            status.message,
-            (
-                (REQUEST_ID_METADATA, request_id),
-                (_STATUS_DETAILS_METADATA, status.SerializeToString()),
-            ),
+    try:
+        await context.abort_with_status(
+            _Status(
+                grpc_code(status),
+                status.message,
+                (
+                    (REQUEST_ID_METADATA, request_id),
+                    (_STATUS_DETAILS_METADATA, status.SerializeToString()),
+                ),
+            )
         )
-    )
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
     raise AssertionError("abort_with_status raises")
 
 
