@@ -40,6 +40,9 @@ def main() -> int:
             Path(folder),
             "--max-concurrent-calls",
             str(PLACES),
+            # All callers here are one host.
+            "--max-calls-per-caller",
+            str(PLACES),
             "--max-running-calls",
             str(RUNNING),
             "--engine-stall-timeout",

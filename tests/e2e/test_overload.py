@@ -44,6 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
         tmp_path_factory.mktemp("overload"),
         "--max-concurrent-calls",
         str(PLACES),
+        "--max-calls-per-caller",
+        str(PLACES),
         "--max-running-calls",
         str(RUNNING),
         "--lame-duck",

@@ -20,6 +20,7 @@ async def main() -> None:
         max_connections=32,
         # More than one test can have streams on all connections.
         max_concurrent_calls=2100,
+        max_calls_per_caller=2100,
         max_streams_per_connection=64,
         default_deadline=20,
     ) as served:

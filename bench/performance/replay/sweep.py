@@ -87,7 +87,12 @@ def carry(
     os.sched_setaffinity(0, others)
     try:
         with genir_server(
-            ("--max-concurrent-calls", str(streams + 8), "--schema-workers", "1"),
+            (
+                *("--max-concurrent-calls", str(streams + 8)),
+                # All streams come from one host.
+                *("--max-calls-per-caller", str(streams + 8)),
+                *("--schema-workers", "1"),
+            ),
             module=("-m", "bench.performance.replay.server"),
             environment={PACE_VARIABLE: str(pace)} if pace else {},
             prefix=("taskset", "-c", SERVER_CORE),

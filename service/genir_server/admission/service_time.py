@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 _WEIGHT = 0.1
 """Weight of the newest call in the moving averages."""
 
 _MARGIN = 2.0
 """Mean deviations above the mean that a call is assumed to take."""
+
+_MAX_CALLERS = 1024
+"""Callers whose service times are remembered, those of the latest calls."""
+
+
+class ServiceTimes:
+    """Queue times of all callers together, and service times of each.
+
+    How fast calls leave the engine concerns all callers. How long a call takes does not: another
+    caller's long calls must not make a short one look hopeless.
+    """
+
+    def __init__(self) -> None:
+        self._all = ServiceTime()
+        self._of_callers: OrderedDict[str, ServiceTime] = OrderedDict()
+
+    def record(self, caller: str, seconds: float, tokens: int, *, completed: bool = True) -> None:
+        """Records a call that has left the engine; see `ServiceTime.record`."""
+        own = self._of_callers.setdefault(caller, ServiceTime())
+        self._of_callers.move_to_end(caller)
+        if len(self._of_callers) > _MAX_CALLERS:
+            self._of_callers.popitem(last=False)
+        for each in (self._all, own):
+            each.record(seconds, tokens, completed=completed)
+
+    def seconds_until(self, departures: int, running: int) -> float | None:
+        """Seconds until so many of `running` and queued calls have left; None if unknown."""
+        return self._all.seconds_until(departures, running)
+
+    def service_seconds(self, caller: str, tokens: int) -> float:
+        """Seconds within which a caller's call likely completes; 0 if unknown."""
+        own = self._of_callers.get(caller)
+        return 0.0 if own is None else own.service_seconds(tokens)
 
 
 class ServiceTime:

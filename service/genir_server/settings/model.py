@@ -152,8 +152,9 @@ class ServerSettings(BaseSettings):
     max_calls_per_caller: int | None = Field(
         None,
         ge=1,
-        description="Maximum generate calls in flight of one caller, who is known by token or "
-        "certificate, else by host. Unset: no limit.",
+        description="Maximum generate calls in flight of one caller (token, certificate or host). "
+        "Unset: eight times the free places, so others find some. To allow all, set the maximum of "
+        "all callers.",
     )
     max_running_calls: int | None = Field(
         None,
@@ -168,7 +169,10 @@ class ServerSettings(BaseSettings):
         "twice the capacity of the KV cache.",
     )
     max_waiting_tokens: int | None = Field(
-        None, ge=1, description="Maximum tokens of the queued calls. Unset: no limit."
+        None,
+        ge=1,
+        description="Maximum tokens of the queued calls, shared as the calls in flight are. Unset: "
+        "no limit.",
     )
     default_deadline: float = Field(
         600.0, gt=0, description="Deadline in seconds of a call that sets none."

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +16,9 @@ from hypothesis import strategies as st
 from genir_server.admission import Admission, AdmissionLimits, Ticket
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.engine.protocol import EngineInfo
+
+STARTS = itertools.count()
+"""Numbers calls in the order in which they start to run."""
 
 
 class Clock:
@@ -34,8 +40,10 @@ class Call:
     priority: int = 0
     tokens: int = 10
     deadline: float | None = None
+    across_callers: bool = False
     finish: asyncio.Event = field(default_factory=asyncio.Event)
     running: bool = False
+    started: int | None = None
     error: GenirError | None = None
     ticket: Ticket | None = None
     task: asyncio.Task[None] | None = None
@@ -61,9 +69,11 @@ class Call:
 
     async def _run(self) -> None:
         try:
-            with self.admission.admit(self.caller, self.deadline, self.priority) as self.ticket:
+            with self.admission.admit(
+                self.caller, self.deadline, self.priority, across_callers=self.across_callers
+            ) as self.ticket:
                 await self.ticket.wait(self.tokens, self.priority)
-                self.running = True
+                self.running, self.started = True, next(STARTS)
                 await self.finish.wait()
         except GenirError as error:
             self.error = error
@@ -123,7 +133,9 @@ async def _check_invariants(steps: list[Any]) -> None:
             case ["arrive", caller, priority, tokens, timeout]:
                 deadline = None if timeout is None else clock.now + timeout
                 before = len(in_flight)
-                call = await Call(admission, caller, priority, tokens, deadline).start()
+                call = await Call(
+                    admission, caller, priority, tokens, deadline, across_callers=caller == "c"
+                ).start()
                 calls.append(call)
                 if before >= LIMITS.max_calls:
                     assert call.error is not None
@@ -145,8 +157,12 @@ async def _check_invariants(steps: list[Any]) -> None:
         0,
         0,
     )
-    assert not admission._in_flight
-    assert not admission._running
+    # Nothing of past calls and callers piles up.
+    assert not admission._in_flight.callers()
+    assert not admission._queued_tokens.callers()
+    assert not admission._running.callers()
+    assert not admission._preparing
+    assert not admission._queue._turns
     assert await admission.wait_idle(0.1)
 
 
@@ -169,24 +185,72 @@ def _check(admission: Admission, calls: list[Call]) -> None:
         assert len(own) <= (LIMITS.max_calls_per_caller or 0)
     # The engine does not idle: the first call in the queue does not fit.
     if queued:
-        counts = {caller: sum(call.caller == caller for call in running) for caller in "abc"}
-        following = min(queued, key=lambda call: (call.priority, counts[call.caller]))
+        (first,) = (call for call in queued if call.ticket is admission._queue.first())
         assert running
-        fitting = [
-            call
-            for call in queued
-            if (call.priority, counts[call.caller])
-            == (following.priority, counts[following.caller])
-        ]
-        oldest = min(fitting, key=lambda call: call.ticket.number if call.ticket else 0)
         assert len(running) == LIMITS.max_running or (
-            admission.running_tokens + oldest.tokens > (LIMITS.max_running_tokens or 0)
+            admission.running_tokens + first.tokens > (LIMITS.max_running_tokens or 0)
         )
     # Every refusal has a reason, and a retry delay if a retry helps.
     for call in calls:
         if call.error is not None:
             assert call.error.reason in (Reason.OVERLOADED, Reason.DEADLINE_EXCEEDED)
             assert (call.error.retry_after is not None) == (call.error.reason is Reason.OVERLOADED)
+
+
+OTHERS = "wxyz"
+FLOOD = st.lists(
+    st.one_of(
+        st.tuples(st.just("arrive"), st.sampled_from(OTHERS), st.integers(-1000, 1000)),
+        st.tuples(st.just("end"), st.integers(0, 50), st.just(0)),
+        st.tuples(st.just("cancel"), st.integers(0, 50), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 4), FLOOD, st.integers(-1000, 1000), FLOOD)
+@settings(max_examples=200, deadline=None)
+def test_one_call_waits_for_at_most_one_call_of_each_other_caller(
+    places: int, before: list[Any], priority: int, after: list[Any]
+) -> None:
+    asyncio.run(_check_wait_of_one_call(places, before, priority, after))
+
+
+async def _check_wait_of_one_call(
+    places: int, before: list[Any], priority: int, after: list[Any]
+) -> None:
+    admission = Admission(AdmissionLimits(max_calls=10_000, max_running=places))
+    calls: list[Call] = []
+
+    async def flood(steps: list[Any]) -> None:
+        for action, which, sent in steps:
+            if action == "arrive":
+                calls.append(await Call(admission, which, sent).start())
+                continue
+            some = [call for call in calls if (call.running if action == "end" else call.queued)]
+            if some:
+                chosen = some[which % len(some)]
+                await (chosen.end() if action == "end" else chosen.cancel())
+
+    await flood(before)
+    one = await Call(admission, "one", priority).start()
+    earlier = {id(call) for call in calls if call.started is not None}
+    if one.queued:
+        await flood(after)
+    while one.queued:
+        # More calls than there are places arrive for each place that becomes free.
+        calls.extend([await Call(admission, caller, -1000).start() for caller in OTHERS])
+        await next(call for call in calls if call.running).end()
+    assert one.started is not None
+    passed = Counter(
+        call.caller
+        for call in calls
+        if id(call) not in earlier and call.started is not None and call.started < one.started
+    )
+    assert all(count <= 1 for count in passed.values()), passed
+    for call in [one, *calls]:
+        if call.task is not None and not call.task.done():
+            await call.cancel()
 
 
 async def test_lower_priority_number_runs_first_and_ties_in_order_of_arrival() -> None:
@@ -210,6 +274,35 @@ async def test_caller_with_fewest_running_calls_runs_next() -> None:
     assert other.running
     for call in [*flooding, other]:
         await call.end()
+
+
+@pytest.mark.parametrize("places", [1, 2])
+async def test_priority_of_one_caller_does_not_starve_another(places: int) -> None:
+    admission = Admission(AdmissionLimits(max_running=places))
+    flooding = [await Call(admission, "flooding", -1000).start() for _ in range(12)]
+    others = [await Call(admission, "other").start() for _ in range(3)]
+    for _ in range(6):
+        running = [call for call in flooding + others if call.running]
+        await min(running, key=lambda call: call.started or 0).end()
+    assert sum(call.started is not None for call in others) == 3
+    for call in flooding + others:
+        await call.cancel()
+
+
+async def test_permission_ranks_calls_among_those_of_other_callers() -> None:
+    admission = Admission(AdmissionLimits(max_running=1))
+    first = await Call(admission, "other").start()
+    behind = await Call(admission, "batch", 5, across_callers=True).start()
+    without = [await Call(admission, "other", number).start() for number in (-1000, 1000)]
+    urgent = [await Call(admission, "urgent", -1, across_callers=True).start() for _ in range(2)]
+    order = []
+    waiting = [*urgent, *without, behind]
+    await first.end()
+    for _ in waiting:
+        (now,) = (call for call in waiting if call.running)
+        order.append(waiting.index(now))
+        await now.end()
+    assert order == [0, 1, 2, 3, 4]
 
 
 async def test_large_call_is_not_overtaken() -> None:
@@ -364,6 +457,112 @@ async def test_call_that_expires_in_the_queue_never_runs() -> None:
     assert expired.error.reason is Reason.DEADLINE_EXCEEDED
     assert patient.running
     await patient.end()
+
+
+async def test_queued_calls_of_others_do_not_make_a_wait_look_too_long() -> None:
+    clock = Clock()
+    admission = Admission(AdmissionLimits(max_running=4), clock)
+    await complete_one(admission, clock, 4.0, caller="flooding")
+    await complete_one(admission, clock, 4.0, caller="other")
+    flooding = [await Call(admission, "flooding", -1000).start() for _ in range(200)]
+    # A call of 4 s ends every second. By the order of arrival, these would wait for minutes.
+    others = [await Call(admission, "other", deadline=clock.now + 12.0).start() for _ in range(4)]
+    assert [call.error for call in others] == [None] * 4
+    # The flooding caller's own calls do count.
+    (hopeless,) = [await Call(admission, "flooding", deadline=clock.now + 12.0).start()]
+    assert hopeless.error is not None
+    assert hopeless.error.reason is Reason.OVERLOADED
+    for call in flooding + others:
+        await call.cancel()
+
+
+async def test_calls_of_others_in_preparation_do_not_make_a_wait_look_too_long() -> None:
+    clock = Clock()
+    admission = Admission(AdmissionLimits(max_running=1), clock)
+    await complete_one(admission, clock, 4.0, caller="flooding")
+    running = await Call(admission, "flooding").start()
+    with ExitStack() as preparing:
+        for _ in range(100):
+            preparing.enter_context(admission.admit("flooding"))
+        with admission.admit("other", clock.now + 10.0):
+            pass
+        with pytest.raises(GenirError), admission.admit("flooding", clock.now + 10.0):
+            pass
+    await running.cancel()
+
+
+async def test_long_calls_of_others_do_not_make_a_call_look_long() -> None:
+    clock = Clock()
+    admission = Admission(AdmissionLimits(max_running=1), clock)
+    for _ in range(5):
+        await complete_one(admission, clock, 60.0, caller="flooding")
+    flooding = [await Call(admission, "flooding").start() for _ in range(5)]
+    quick = await Call(admission, "other", deadline=clock.now + 5.0).start()
+    assert quick.queued
+    for call in flooding[:2]:
+        clock.now += 1.0
+        await call.end()
+    assert quick.running
+    for call in [*flooding, quick]:
+        await call.cancel()
+
+
+async def test_retry_delay_is_that_of_the_callers_own_turn() -> None:
+    clock = Clock()
+    admission = Admission(AdmissionLimits(max_calls=20, max_running=1), clock)
+    await complete_one(admission, clock, 1.0, caller="flooding")
+    flooding = [await Call(admission, "flooding").start() for _ in range(17)]
+    others = [await Call(admission, f"other {number}").start() for number in range(3)]
+    refused = await Call(admission, "last").start()
+    assert refused.error is not None
+    # One call of each other caller with none running goes first.
+    assert refused.error.retry_after == pytest.approx(4.0)
+    for call in flooding + others:
+        await call.cancel()
+
+
+async def test_one_caller_cannot_hold_all_calls_in_flight() -> None:
+    admission = Admission(AdmissionLimits(max_calls=256, max_running=255))
+    flooding = [await Call(admission, "flooding").start() for _ in range(300)]
+    refused = [call for call in flooding if call.error is not None]
+    assert len(refused) == 300 - 228
+    assert refused[0].error is not None
+    assert "kept for other callers" in refused[0].error.message
+    other = await Call(admission, "other").start()
+    assert other.running
+    for call in [*flooding, other]:
+        await call.cancel()
+
+
+async def test_one_caller_holds_all_calls_in_flight_if_its_limit_says_so() -> None:
+    admission = Admission(AdmissionLimits(max_calls=64, max_calls_per_caller=64))
+    calls = [await Call(admission).start() for _ in range(65)]
+    assert [call.error is None for call in calls] == [True] * 64 + [False]
+    for call in calls:
+        await call.cancel()
+
+
+async def test_one_caller_cannot_hold_all_tokens_of_the_queue() -> None:
+    admission = Admission(AdmissionLimits(max_running=1, max_queued_tokens=1000))
+    flooding = [await Call(admission, "flooding", tokens=10).start() for _ in range(200)]
+    assert admission.queued == 89
+    refused = next(call.error for call in flooding if call.error is not None)
+    assert refused.reason is Reason.OVERLOADED
+    assert refused.metadata["max"] == "1000"
+    other = await Call(admission, "other", tokens=100).start()
+    assert other.queued
+    for call in [*flooding, other]:
+        await call.cancel()
+
+
+async def test_service_times_of_past_callers_are_forgotten() -> None:
+    clock = Clock()
+    admission = Admission(AdmissionLimits(), clock)
+    for number in range(1100):
+        await complete_one(admission, clock, 1.0, caller=f"caller {number}")
+    assert len(admission._service_times._of_callers) == 1024
+    assert admission._service_times.service_seconds("caller 0", 10) == 0.0
+    assert admission._service_times.service_seconds("caller 1099", 10) > 0.0
 
 
 async def test_queued_calls_fail_when_the_engine_dies() -> None:
