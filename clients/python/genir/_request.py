@@ -35,7 +35,8 @@ class GenerationOptions(TypedDict, total=False):
         presence_penalty: -2 to 2. Default 0.
         repetition_penalty: 0.01 to 2. Default 1.
         max_tokens: maximum number of tokens of one attempt. Default 2048, or what fits.
-        priority: -1000 to 1000; lower numbers run first. Default 0.
+        priority: -1000 to 1000; lower numbers run first, among the caller's own calls unless it has
+            the permission to rank them among all. Default 0.
         max_attempts: maximum number of attempts at a valid IR, 1 to 5. A further attempt follows a
             value that is not valid, and a text cut off at a `max_tokens` of 128 or more; the next
             one then has to be compact. Default 2.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genir_server.auth.callers import Callers, CallersError, read_callers
 from genir_server.auth.watched_files import ReloadError, WatchedFiles
-from genir_server.domain.caller import ANYONE, Caller, Permission
+from genir_server.domain.caller import ANYONE, UNLISTED_PERMISSIONS, Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _MAX_NAME = 256
 class Authentication:
     """Identifies callers, with a callers file that is reloaded when it changes.
 
-    Without a file, every caller with a client certificate may do everything. Without client
+    Without a file, every caller with a client certificate may call every method. Without client
     certificates too, every caller may.
 
     Args:
@@ -92,7 +92,7 @@ class Authentication:
         names = tuple(_certificate_names(context.auth_context()))
         if self._callers is not None:
             return self._callers.with_certificate(names)
-        return Caller(names[0][:_MAX_NAME], frozenset(Permission)) if names else None
+        return Caller(names[0][:_MAX_NAME], UNLISTED_PERMISSIONS) if names else None
 
     def _load(self) -> None:
         try:

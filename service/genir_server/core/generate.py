@@ -59,7 +59,7 @@ class Ticket(Protocol):
 
         Args:
             tokens: the most that it may take: the prompt's tokens and `max_tokens` together.
-            priority: the lower number goes first.
+            priority: the lower number goes first, among the calls of the caller.
 
         Raises:
             GenirError: there will be no room, or not in time.
@@ -184,7 +184,8 @@ class IRGenerator:
             schema=plan.engine_schema,
             sampling=plan.sampling,
             max_tokens=plan.prompt.max_tokens,
-            priority=request.priority,
+            # The engine runs lower numbers first, and preempts others for them, whoever sent them.
+            priority=request.priority if request.priority_across_callers else 0,
             lora_adapter=request.lora_adapter,
             tokens_per_delta=request.tokens_per_delta,
         )

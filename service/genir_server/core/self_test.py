@@ -116,6 +116,7 @@ class SelfTest:
                 max_attempts=_WARMUP_ATTEMPTS,
                 compact=True,
                 priority=_PRIORITY,
+                priority_across_callers=True,
             )
             for number, budget in enumerate(_WARMUP_BUDGETS)
         ]
@@ -134,6 +135,7 @@ class SelfTest:
                 sampling=Sampling(temperature=0.0),
                 max_tokens=64,
                 priority=_PRIORITY,
+                priority_across_callers=True,
             ),
         )
 

@@ -14,6 +14,8 @@ class Permission(StrEnum):
     GENERATE = "generate"
     WARMUP = "warmup"
     DEBUG = "debug"
+    # `priority` of a request ranks it among the calls of other callers, not only of its own.
+    PRIORITY = "priority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +40,8 @@ class Caller:
             raise GenirError(Reason.PERMISSION_DENIED, "this caller may not do that")
 
 
-ANYONE = Caller("", frozenset(Permission))
+UNLISTED_PERMISSIONS = frozenset(Permission) - {Permission.PRIORITY}
+"""The permissions of callers on a server without a callers file, where none is above another."""
+
+ANYONE = Caller("", UNLISTED_PERMISSIONS)
 """The caller of every call on a server without authentication."""

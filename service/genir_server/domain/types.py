@@ -177,8 +177,9 @@ class GenerationRequest:
     validation refuses). Of `json_schema` and `schema_digest` at most one is set; neither means the
     built-in IR schema. `request_id` is never empty here. `caller` says who asks, so that callers
     can take turns at what is scarce; empty where they are all alike. `deadline`, when the caller
-    stops waiting, is on the monotonic clock; None for never. `brief` holds the first attempt to
-    brief values already.
+    stops waiting, is on the monotonic clock; None for never. `priority_across_callers` says whether
+    `priority` may rank the request before and behind those of other callers. `brief` holds the
+    first attempt to brief values already.
     """
 
     request_id: str
@@ -192,6 +193,7 @@ class GenerationRequest:
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     priority: int = 0
+    priority_across_callers: bool = False
     max_attempts: int = 2
     lora_adapter: str = ""
     prompt_format: PromptFormat = PromptFormat.CHAT

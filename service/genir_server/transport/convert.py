@@ -99,6 +99,7 @@ def request_from_spec(
     tokens_per_delta: int = 1,
     *,
     caller: str = "",
+    priority_across_callers: bool = False,
     deadline: float | None = None,
 ) -> GenerationRequest:
     """The domain request of a spec, with every default applied.
@@ -127,6 +128,7 @@ def request_from_spec(
         sampling=_sampling(spec),
         max_tokens=spec.max_tokens if spec.HasField("max_tokens") else None,
         priority=spec.priority,
+        priority_across_callers=priority_across_callers,
         max_attempts=spec.max_attempts if spec.HasField("max_attempts") else DEFAULT_MAX_ATTEMPTS,
         lora_adapter=spec.lora_adapter,
         prompt_format=_known(_PROMPT_FORMATS, spec.prompt_format, "spec.prompt_format"),

@@ -196,10 +196,12 @@ class IRServicer(service_grpc.IRServiceServicer):
         # The cheap refusals come first: converting a hostile message would delay other calls.
         generator = self._lifecycle.serving_generator()
         caller = _caller_name(record, context)
+        across_callers = Permission.PRIORITY in record.caller.permissions
         admitted = self._admission.admit(
             caller,
             record.deadline,
             request.spec.priority,
+            across_callers=across_callers,
             min_tokens=request.spec.max_tokens,
         )
         with admitted as ticket:
@@ -210,6 +212,7 @@ class IRServicer(service_grpc.IRServiceServicer):
                 record.request_id,
                 tokens_per_delta,
                 caller=caller,
+                priority_across_callers=across_callers,
                 deadline=record.deadline,
             )
             async with aclosing(generator.run(record.request, ticket)) as events:

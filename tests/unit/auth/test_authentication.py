@@ -30,7 +30,7 @@ from tests.support.in_process_server import (
     refusal,
     serving,
 )
-from tests.support.scripted_engine import TEXT_SCHEMA, StuckEngine
+from tests.support.scripted_engine import TEXT_SCHEMA, ScriptedEngine, StuckEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +134,31 @@ async def test_schema_workers_are_shared_by_caller_not_by_host(
         await stub.Warmup(warmup, metadata=bearer("warmer-token"))
     asked_by = [caller for caller in served.schemas.asked_by if caller]
     assert asked_by == ["writer", "operations", "warmer"]
+
+
+async def test_priority_ranks_across_callers_only_with_the_permission(
+    callers_file: Path,
+) -> None:
+    callers_file.write_text(
+        FILE + f'[callers.urgent]\ntokens = ["{digest("urgent")}"]\n'
+        'permissions = ["generate", "priority"]\n'
+    )
+    spec = generation_pb2.GenerationSpec(prompt="hi", priority=-1000)
+    request = ir_service_pb2.GenerateIRRequest(spec=spec)
+    engine = ScriptedEngine(GOOD, GOOD, GOOD)
+    async with (
+        serving(engine, auth_file=callers_file) as served,
+        grpc.aio.insecure_channel(served.target) as channel,
+    ):
+        stub = served.stub(channel)
+        for token in ("operations-token", "urgent"):
+            await stub.GenerateIR(request, metadata=bearer(token))
+    async with (
+        serving(engine) as served,
+        grpc.aio.insecure_channel(served.target) as channel,
+    ):
+        await served.stub(channel).GenerateIR(request)
+    assert [each.priority for each in engine.requests] == [0, -1000, 0]
 
 
 async def test_calls_are_counted_by_caller_not_by_host(callers_file: Path) -> None:

@@ -17,9 +17,11 @@ from grpc_status import rpc_status
 
 from genir.v1 import generation_pb2, ir_service_pb2, status_pb2
 from genir_server.admission import Admission, AdmissionLimits
+from genir_server.auth.authentication import Authentication
 from genir_server.core import self_test as self_test_module
 from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
+from genir_server.domain.caller import Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import Enforcement, SchemaNotice, TextDelta
@@ -127,6 +129,16 @@ class CountedSchemas(Schemas):
         return SchemaStatistics(**{**counts, "refused": {Reason.SCHEMA_INVALID: 5}})
 
 
+class EveryPermission(Authentication):
+    """Lets every caller do everything, so that every field can make a difference."""
+
+    def caller_of(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - as in its base.
+    ) -> Caller:
+        return Caller("tester", frozenset(Permission))
+
+
 class InProcess:
     """A server in this process. Sends and gets bytes, so that any contract can be tried on it."""
 
@@ -178,7 +190,7 @@ async def serving(*texts: str, **schema: Any) -> AsyncIterator[InProcess]:
         configured_backend="guidance",
         limits=RequestLimits(),
     )
-    calls = CallInterceptor(60.0)
+    calls = CallInterceptor(60.0, EveryPermission())
     settings = ServerSettings.model_validate({})
     server = build_server(settings, servicer, StandardHealth(lifecycle), calls)
     port = bind(server, "127.0.0.1", 0)

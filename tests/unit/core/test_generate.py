@@ -71,6 +71,15 @@ async def test_events_come_in_order_and_the_result_is_in_normal_form() -> None:
     assert completed.timings.queue == 0.25
 
 
+@pytest.mark.parametrize(("across_callers", "sent"), [(False, 0), (True, -5)])
+async def test_engine_gets_the_priority_only_of_callers_with_the_permission(
+    *, across_callers: bool, sent: int
+) -> None:
+    engine = ScriptedEngine('{"a":1}')
+    await run(engine, priority=-5, priority_across_callers=across_callers)
+    assert [each.priority for each in engine.requests] == [sent]
+
+
 async def test_invalid_value_is_retried_with_the_violations_in_the_prompt() -> None:
     engine = ScriptedEngine('{"a":77}', '{"a":7}')
     events = await run(engine, sampling=Sampling(seed=5))

@@ -117,7 +117,8 @@ def generate(
     priority: Annotated[
         int | None,
         typer.Option(
-            help="-1000 to 1000; lower numbers run first. Default 0.", rich_help_panel=_REQUEST
+            help="-1000 to 1000; lower numbers run first among your calls. Default 0.",
+            rich_help_panel=_REQUEST,
         ),
     ] = None,
     request_id: Annotated[

@@ -22,6 +22,7 @@ class Permission(StrEnum):
     GENERATE = "generate"
     WARMUP = "warmup"
     DEBUG = "debug"
+    PRIORITY = "priority"
 
 
 def token(

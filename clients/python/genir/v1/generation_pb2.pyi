@@ -313,9 +313,10 @@ class GenerationSpec(_message.Message):
     context if that is less.
     """
     priority: _builtins.int
-    """Scheduling priority in the server's and the engine's queue, -1000 to 1000. Lower numbers go
-    first. Among equal numbers the caller with the fewest calls in the engine goes first, then the
-    earliest call. Default 0.
+    """Scheduling priority among the caller's own calls, -1000 to 1000. Lower numbers go first, among
+    equal numbers the earliest call. Callers take turns: the one with the fewest calls in the engine
+    is next. With the permission for it, the priority also ranks the call before, or behind, those
+    of other callers, which have 0 without it; this holds in the engine too. Default 0.
     """
     max_attempts: _builtins.int
     """Maximum number of attempts at a valid IR, 1 to 5. Default 2. The server retries when an
