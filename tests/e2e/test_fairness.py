@@ -1,0 +1,96 @@
+"""Two callers on one engine: the flood of one does not take the other's share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.support.tiny_server import NO_RETRIES, TinyServer, text_schema
+from genir import AsyncIRClient
+from tests.support.in_process_server import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RUNNING = 4
+FLOODING = 12
+CALLS = 6
+TEXT = text_schema(60, 80)
+TOKENS = {name: f"the-token-of-{name}" for name in ("flooding", "other", "urgent")}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
+    folder: Path = tmp_path_factory.mktemp("fairness")
+    callers = folder / "callers.toml"
+    callers.write_text(
+        "".join(
+            f'[callers.{name}]\ntokens = ["{digest(token)}"]\npermissions = ["generate", '
+            f'"{"priority" if name == "urgent" else "debug"}"]\n'
+            for name, token in TOKENS.items()
+        )
+    )
+    process = TinyServer(folder, "--auth-file", str(callers), "--max-running-calls", str(RUNNING))
+    try:
+        process.wait_ready(TOKENS["other"])
+        yield process
+    finally:
+        process.close()
+
+
+def client_of(server: TinyServer, name: str) -> AsyncIRClient:
+    return AsyncIRClient(server.target, token=TOKENS[name], retry=NO_RETRIES, timeout=300)
+
+
+async def test_flood_with_the_lowest_priority_leaves_another_caller_its_share(
+    server: TinyServer,
+) -> None:
+    done = 0
+
+    async def flood(client: AsyncIRClient) -> None:
+        nonlocal done
+        while True:
+            await client.generate("Flood.", schema=TEXT, priority=-1000)
+            done += 1
+
+    async with client_of(server, "flooding") as flooding, client_of(server, "other") as other:
+        tasks = [asyncio.create_task(flood(flooding)) for _ in range(FLOODING)]
+        try:
+            while (await flooding.health()).activity.waiting < FLOODING - RUNNING:  # noqa: ASYNC110 - no event for it.
+                await asyncio.sleep(0.05)
+            before = done
+            for _ in range(CALLS):
+                assert (await other.generate("Share.", schema=TEXT, timeout=60)).ir_json
+            passed = done - before
+        finally:
+            await cancel(tasks)
+    # Each of these calls waits for one place, and runs as long as about RUNNING others.
+    assert passed <= CALLS * 3 * RUNNING
+
+
+async def test_permission_lets_a_call_overtake_those_of_other_callers(server: TinyServer) -> None:
+    async with client_of(server, "flooding") as flooding, client_of(server, "urgent") as urgent:
+        flood = [
+            asyncio.create_task(flooding.generate("Flood.", schema=TEXT, priority=-1000))
+            for _ in range(3 * FLOODING)
+        ]
+        behind = asyncio.create_task(urgent.generate("Later.", schema=TEXT, priority=1))
+        try:
+            while (await flooding.health()).activity.waiting < 2 * FLOODING:  # noqa: ASYNC110 - no event for it.
+                await asyncio.sleep(0.02)
+            done = sum(each.done() for each in flood)
+            assert (await urgent.generate("Now.", schema=TEXT, priority=-1)).ir_json
+            passed = sum(each.done() for each in flood) - done
+            assert not behind.done()
+        finally:
+            await cancel([*flood, behind])
+    assert passed <= 3 * RUNNING
+
+
+async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
