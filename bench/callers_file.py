@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def write_callers(folder: Path, tokens: Mapping[str, str]) -> Path:
-    """Writes a callers file with a token for each name. Every caller may generate."""
+    """Writes a callers file with a token for each name. Every caller may generate and warm up."""
     path = folder / "callers.toml"
+    permissions = 'permissions = ["generate", "warmup"]'
     path.write_text(
         "".join(
-            f'[callers.{name}]\ntokens = ["{digest(token)}"]\npermissions = ["generate"]\n'
+            f'[callers.{name}]\ntokens = ["{digest(token)}"]\n{permissions}\n'
             for name, token in tokens.items()
         )
     )

@@ -4,9 +4,9 @@ The run starts with as many ordinary calls as the flood has, each with its own s
 keeps memory for every batch shape that it has seen. Memory that an attack takes must be returned.
 Attackers and honest callers have their own tokens, because the server shares its schema workers by
 caller. Phases: honest callers only, every case one by one, cases eight at a time, many different
-slow schemas at once, one schema with a large grammar repeatedly, a flood of small schemas, honest
-callers only again. Prints Markdown, writes JSON to ``--out``, and exits with 1 when a promise was
-broken.
+slow schemas at once, one schema with a large grammar repeatedly, a flood of small schemas, the
+floods of other calls in `floods`, honest callers only again. Prints Markdown, writes JSON to
+``--out``, and exits with 1 when a promise was broken.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bench.callers_file import write_callers
 from bench.hostile.attack import Attacker
 from bench.hostile.cases import borne
 from bench.hostile.catalogue import CASES
+from bench.hostile.floods import FLOODS
 from bench.hostile.identities import HONEST_TOKEN, TOKENS
 from bench.hostile.processes import observe
 from bench.hostile.report import Phase, broken_promises, figures, markdown, missed_aims
@@ -48,7 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
     parser.add_argument("--model", default="tiny", help="tiny, embedded, or a model's folder")
-    parser.add_argument("--only", default="", help="cases with this in their names")
+    parser.add_argument("--only", default="", help="names that contain this, or: floods")
     parser.add_argument("--quiet-seconds", type=float, default=30.0, help="phases without attack")
     parser.add_argument("--flood", type=int, default=2_000, help="schemas of the flood")
     options = parser.parse_args()
@@ -91,10 +92,17 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
 
         await phase("no attack", asyncio.sleep(options.quiet_seconds))
         await phase("one by one", attacker.volley(cases, 1))
-        await phase("eight at once", attacker.volley(again, 8, also=_BUSY))
-        await phase("slow ones at once", attacker.volley(slow, SLOW_AT_ONCE, also=_BUSY))
-        await phase("a large grammar again", attacker.volley(large, 8, also=_BUSY))
-        await phase("flood", attacker.volley(flood, FLOOD_AT_ONCE, also=_BUSY))
+        for name, volley, at_once in (
+            ("eight at once", again, 8),
+            ("slow ones at once", slow, SLOW_AT_ONCE),
+            ("a large grammar again", large, 8),
+            ("flood", flood, FLOOD_AT_ONCE),
+        ):
+            if volley:
+                await phase(name, attacker.volley(volley, at_once, also=_BUSY))
+        for other in FLOODS:
+            if options.only in other.name or options.only == "floods":
+                await phase(other.name, other.run(attacker))
         await asyncio.sleep(REST_SECONDS)
         await phase("no attack again", asyncio.sleep(options.quiet_seconds))
         alive = server.process.poll() is None

@@ -16,13 +16,13 @@ from bench.hostile.identities import ATTACKERS_TOKEN
 from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from bench.hostile.cases import Case
 
 CALL_SECONDS = 300.0
 WRITING_AT_ONCE = 4
-_OPTIONS = (("grpc.max_send_message_length", 64 << 20),)
+_OPTIONS = (("grpc.max_send_message_length", 128 << 20),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Attacker:
     """Calls a server with hostile schemas. Use as an asynchronous context manager."""
 
     def __init__(self, target: str) -> None:
+        self.target = target
         self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
         self._stub = ir_service_pb2_grpc.IRServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {ATTACKERS_TOKEN}"),)
@@ -85,7 +86,11 @@ class Attacker:
 
         """
         spec = generation_pb2.GenerationSpec(
-            prompt="Go.", json_schema=case.text, max_attempts=1, max_tokens=case.max_tokens
+            prompt="Go.",
+            json_schema=case.text,
+            max_attempts=1,
+            max_tokens=case.max_tokens,
+            priority=case.priority,
         )
         request = ir_service_pb2.StreamIRRequest(spec=spec)
         began = time.monotonic()
@@ -107,6 +112,22 @@ class Attacker:
         documented = case.allows(reason, limit) or reason in also
         return Hit(case.name, reason, limit, decided, seconds, documented, message)
 
+    async def check(self, case: Case, *, also: frozenset[str] = frozenset()) -> Hit:
+        """Checks the schema of a case without generating."""
+        request = ir_service_pb2.CheckSchemaRequest(json_schema=case.text)
+        call = self._stub.CheckSchema(request, timeout=CALL_SECONDS, metadata=self._metadata)
+        return await _outcome(
+            case.name, call, lambda reason, limit: case.allows(reason, limit) or reason in also
+        )
+
+    async def warm_up(
+        self, name: str, schemas: Iterable[str], *, also: frozenset[str] = frozenset()
+    ) -> Hit:
+        """Prepares schemas ahead of their use."""
+        request = ir_service_pb2.WarmupRequest(json_schemas=schemas)
+        call = self._stub.Warmup(request, timeout=CALL_SECONDS, metadata=self._metadata)
+        return await _outcome(name, call, lambda reason, _: reason == OK or reason in also)
+
     async def volley(
         self, cases: Iterable[Case], at_once: int, *, also: frozenset[str] = frozenset()
     ) -> list[Hit]:
@@ -123,6 +144,22 @@ class Attacker:
                 return await self.hit(case, also=also, when_decided=deciding.release)
 
         return list(await asyncio.gather(*map(one, cases)))
+
+
+async def _outcome(
+    name: str,
+    call: Awaitable[object],
+    is_documented: Callable[[str, str], bool],
+) -> Hit:
+    began = time.monotonic()
+    reason, limit, message = OK, "", ""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        reason, limit = _why(error)
+        message = (error.details() or "")[:200]
+    seconds = time.monotonic() - began
+    return Hit(name, reason, limit, seconds, seconds, is_documented(reason, limit), message)
 
 
 def _why(error: grpc.aio.AioRpcError) -> tuple[str, str]:

@@ -22,6 +22,7 @@ class Case:
             "SCHEMA_TOO_COMPLEX:limit" where the limit must be named.
         attacks: the part of the server under attack.
         max_tokens: of the request.
+        priority: of the request.
 
     """
 
@@ -30,6 +31,7 @@ class Case:
     expected: frozenset[str]
     attacks: str
     max_tokens: int = DEFAULT_MAX_TOKENS
+    priority: int = 0
 
     def allows(self, reason: str, limit: str) -> bool:
         """Whether an outcome is one of those expected."""

@@ -44,8 +44,8 @@ def observe(pid: int) -> Processes:
             parent = child.ppid()
         except psutil.Error:
             continue
-        if "genir_server.schema.isolated_pipeline" in command:
-            # A worker's children live for one schema each. Workers that check values come and go.
+        if "genir_server.schema.isolation.worker_main" in command:
+            # A worker's children live for one job each.
             role = "workers" if parent == pid else "others"
         else:
             role = "engine" if "EngineCore" in command or "VLLM" in command else "others"

@@ -25,6 +25,9 @@ CALL_SECONDS = 300.0
 _PROMPT = "Describe a small function."
 _KINDS = ("function", "class", "module", "method")
 
+GUARDED_SCHEMA = {"type": "string", "enum": ["one", "two"], "pattern": "^(?!three)[a-z]+$"}
+"""Look-ahead backtracks, so a worker process checks the value."""
+
 
 def normal_schema(number: int) -> dict[str, object]:
     """A typical schema. Each number gives a different text."""
@@ -63,6 +66,8 @@ class Experience:
         gaps: times between two deltas of one stream.
         first_texts: times from a stream's call to its first delta.
         fresh: times from a call with a new schema to its first answer.
+        checks: latencies of CheckSchema with a new schema.
+        guarded: latencies of whole calls whose value is checked in a worker process.
         probes: latencies of the health probes.
         finished: number of streams that completed.
         failures: reasons of calls that failed, and of probes that did not get SERVING.
@@ -72,6 +77,8 @@ class Experience:
     gaps: list[float] = field(default_factory=list)
     first_texts: list[float] = field(default_factory=list)
     fresh: list[float] = field(default_factory=list)
+    checks: list[float] = field(default_factory=list)
+    guarded: list[float] = field(default_factory=list)
     probes: list[float] = field(default_factory=list)
     finished: int = 0
     failures: list[str] = field(default_factory=list)
@@ -97,6 +104,8 @@ class Traffic:
         async with client:
             tasks = [asyncio.create_task(self._stream(client, place)) for place in range(STREAMS)]
             tasks.append(asyncio.create_task(self._fresh(client)))
+            tasks.append(asyncio.create_task(self._check(client)))
+            tasks.append(asyncio.create_task(self._guarded(client)))
             tasks.append(asyncio.create_task(self._probe()))
             try:
                 yield
@@ -145,6 +154,29 @@ class Traffic:
                     self.experience.fresh.append(time.monotonic() - began)
             except GenirError as error:
                 self.experience.failures.append(f"fresh schema: {error.reason}")
+
+    async def _check(self, client: AsyncIRClient) -> None:
+        """Seconds to check a new schema."""
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            schema = normal_schema(2 * 10**6 + next(self._numbers))
+            began = time.monotonic()
+            try:
+                await client.check_schema(schema)
+                self.experience.checks.append(time.monotonic() - began)
+            except GenirError as error:
+                self.experience.failures.append(f"check: {error.reason}")
+
+    async def _guarded(self, client: AsyncIRClient) -> None:
+        """Seconds of a short call under a schema whose values a worker process checks."""
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            began = time.monotonic()
+            try:
+                await client.generate(_PROMPT, schema=GUARDED_SCHEMA, max_tokens=40)
+                self.experience.guarded.append(time.monotonic() - began)
+            except GenirError as error:
+                self.experience.failures.append(f"guarded call: {error.reason}")
 
     async def _probe(self) -> None:
         async with grpc.aio.insecure_channel(self._target) as channel:

@@ -95,7 +95,8 @@ class IsolatedVerification:
     ) -> Verdict:
         """The verdict on a text, with up to 50 violations.
 
-        Listing all violations may take long where finding one does not. Then there is one.
+        Listing all violations may take long where finding one does not. So the first is found
+        first, and it is the only one if the list takes too long.
 
         Args:
             raw: the finished text.
@@ -107,9 +108,14 @@ class IsolatedVerification:
             GenirError: OVERLOADED; the machine is too busy, or too many slow checks of this caller
                 are waiting. DRAINING; the server is shutting down.
         """
-        for max_violations in (MAX_VIOLATIONS, 1):
-            check = Check(raw, finish_reason, source, max_violations)
-            result = await self._pool.run(check.encode(), caller)
-            if result.failure is None:
-                return decode_verdict(result.body)
-        return _TOO_LONG
+        verdict = await self._verdict(Check(raw, finish_reason, source, 1), caller)
+        if verdict is None:
+            return _TOO_LONG
+        if not verdict.violations:
+            return verdict
+        check = Check(raw, finish_reason, source, MAX_VIOLATIONS)
+        return await self._verdict(check, caller) or verdict
+
+    async def _verdict(self, check: Check, caller: str) -> Verdict | None:
+        result = await self._pool.run(check.encode(), caller)
+        return decode_verdict(result.body) if result.failure is None else None
