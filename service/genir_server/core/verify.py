@@ -20,11 +20,12 @@ from genir_server.domain.types import FinishReason, Violation
 if TYPE_CHECKING:
     from genir_server.schema.types import PreparedSchema, Verifier, VerifierSource
 
-MAX_INLINE_CHARACTERS = 8_192
-"""Longest text that is checked in the event loop's thread."""
 MAX_INLINE_SECONDS = 0.002
-"""Longest check, by its upper bound, in the event loop's thread."""
+"""Longest step, by its upper bound, in the event loop's thread: to normalize, or to check."""
 
+# To read a text and write its normal form: for each key and value, and for each character.
+_NORMALIZE_NODE_SECONDS = 5e-6
+_NORMALIZE_CHARACTER_SECONDS = 50e-9
 # Numbers from 1e21 and below 1e-6 are written with an exponent in normal form. Comparing them
 # takes up to a hundred times as long as the cost of a schema says.
 _EXPONENT = re.compile(r"\de[+-]\d")
@@ -93,7 +94,7 @@ class Verification:
             GenirError: OVERLOADED if the worker processes are too busy; DRAINING.
         """
         verifier = schema.verifier
-        if verifier is not None and len(raw) <= MAX_INLINE_CHARACTERS:
+        if verifier is not None and max_normalize_seconds(raw) <= MAX_INLINE_SECONDS:
             async with self._turn:
                 verdict = _quick_verdict(raw, finish_reason, schema, verifier)
                 # The next check waits for the next iteration, which serves all other events first.
@@ -116,6 +117,11 @@ def _quick_verdict(
     return Verdict(ir_json=ir_json) if verifier.is_valid(json.loads(ir_json)) else None
 
 
+def max_normalize_seconds(raw: str) -> float:
+    """Upper bound of the processor time to bring a text into normal form."""
+    return _NORMALIZE_NODE_SECONDS * _nodes(raw) + _NORMALIZE_CHARACTER_SECONDS * len(raw)
+
+
 def max_check_seconds(ir_json: str, schema: PreparedSchema) -> float:
     """Upper bound of the processor time to check a value against a schema.
 
@@ -125,9 +131,12 @@ def max_check_seconds(ir_json: str, schema: PreparedSchema) -> float:
     """
     if _EXPONENT.search(ir_json):
         return float("inf")
-    nodes = 1 + sum(map(ir_json.count, _NODE_STARTS))
-    size = len(ir_json.encode())
-    return schema.node_seconds * nodes + schema.byte_seconds * size
+    return schema.node_seconds * _nodes(ir_json) + schema.byte_seconds * len(ir_json.encode())
+
+
+def _nodes(text: str) -> int:
+    """At least the number of keys and values in a JSON text."""
+    return 1 + sum(map(text.count, _NODE_STARTS))
 
 
 def full_verdict(
