@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2
 
 from genir import (
     Accepted,
+    DeadlineExceededError,
     ErrorReason,
     InvalidResponseError,
     LimitExceededError,
@@ -96,6 +97,15 @@ async def test_undecodable_message(
 async def test_end_without_a_message(raw: RawServer, raw_caller: Caller, method: str) -> None:
     assert "without" in (await invalid(raw_caller, method)).message
     assert raw.calls == 1
+
+
+@pytest.mark.parametrize("method", ["health", "check_schema", "warmup"])
+async def test_second_message_of_a_unary_call_ends_at_the_deadline(
+    raw: RawServer, connect: Callable[..., Caller], method: str
+) -> None:
+    raw.answer = Answer([b"", b""])
+    with pytest.raises(DeadlineExceededError):
+        await call(connect(raw.target, timeout=0.5), method)
 
 
 # Details of a status.
