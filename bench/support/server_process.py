@@ -23,7 +23,16 @@ PORT_SECONDS = 120.0
 
 
 class ServerProcess:
-    """A server process with its port and log. `close` ends every process of it."""
+    """A server process with its port and log. `close` ends every process of it.
+
+    Args:
+        folder: where its files go.
+        arguments: its command line.
+        kv_cache_gib: size of the KV cache, if the environment has none.
+        environment: further environment variables.
+        module: what ``python -m`` runs.
+        open_files: its limit of file descriptors, soft and hard.
+    """
 
     def __init__(
         self,
@@ -31,13 +40,16 @@ class ServerProcess:
         arguments: Sequence[str] = (),
         kv_cache_gib: int | None = 1,
         environment: Mapping[str, str] | None = None,
+        *,
+        module: str = "genir_server",
+        open_files: int | None = None,
     ) -> None:
         self.log_path = folder / "server.log"
         port_file = folder / "port"
         command = [
             sys.executable,
             "-m",
-            "genir_server",
+            module,
             "--port",
             "0",
             "--port-file",
@@ -46,6 +58,8 @@ class ServerProcess:
             "json",
             *arguments,
         ]
+        if open_files is not None:
+            command = ["sh", "-c", f'ulimit -n {open_files}; exec "$0" "$@"', *command]
         variables = {**os.environ, **(environment or {})}
         if kv_cache_gib is not None:
             variables.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_cache_gib))

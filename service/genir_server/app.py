@@ -38,6 +38,7 @@ from genir_server.supervision.engine_supervisor import (
 )
 from genir_server.supervision.lifecycle import Lifecycle
 from genir_server.supervision.shutdown import Shutdown
+from genir_server.supervision.signals import handle_signals
 from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import (
     BindError,
@@ -220,7 +221,11 @@ class ServerProcess:
             await health_server.start()
             log.info("listening for health", host=host, port=health_port)
         self._telemetry.open_port()
-        self._shutdown.handle_signals()
+        handle_signals(
+            stop=self._shutdown.stop,
+            reload=self._access.reload,
+            toggle_readiness=self._shutdown.toggle_lame_duck,
+        )
         await start(
             server, self._servicer, self._calls, concurrent_accept=settings.concurrent_accept
         )

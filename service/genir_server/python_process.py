@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+
+SERVER_SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+"""Signals that mean something to the server alone.
+
+They are blocked in the processes that it starts. A terminal sends some of them to every process of
+the group, and an operator may send the others to every process of a service. The server handles
+them, and needs its processes meanwhile.
+"""
 
 
 def start_python(
@@ -16,7 +25,7 @@ def start_python(
     Blocks for a few milliseconds, until the child has become another program. `subprocess` uses
     vfork. uvloop starts processes by a plain fork instead, and gRPC's fork handlers then start
     threads in the child, which can crash it before it becomes another program. The child leads a
-    process group of its own, for `wait_and_reap_group`, so a terminal's signals do not reach it.
+    process group of its own, for `wait_and_reap_group`, and blocks `SERVER_SIGNALS`.
 
     Args:
         module: what ``python -m`` runs.
@@ -29,14 +38,19 @@ def start_python(
         OSError: the process cannot be started.
 
     """
-    return subprocess.Popen(  # noqa: S603 - modules of the project, never a caller's text
-        [sys.executable, "-m", module, *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        process_group=0,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    # A new process inherits the signal mask of the thread that starts it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SERVER_SIGNALS)
+    try:
+        return subprocess.Popen(  # noqa: S603 - modules of the project, never a caller's text
+            [sys.executable, "-m", module, *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def wait_and_reap_group(process: subprocess.Popen[bytes]) -> int:

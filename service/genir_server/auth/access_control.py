@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from genir_server.auth.authentication import Authentication
 from genir_server.auth.tls import LiveCertificates
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     import grpc
+
+log = structlog.get_logger("genir.reload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,12 @@ class AccessControl:
         self.authentication = Authentication(
             files.callers, certificates=files.tls_client_ca is not None
         )
-        self._watching: list[asyncio.Task[None]] = []
+        files_of = (
+            self._certificates.files if self._certificates else None,
+            self.authentication.files,
+        )
+        self._watched = tuple(filter(None, files_of))
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def credentials(self) -> grpc.ServerCredentials | None:
@@ -63,15 +73,23 @@ class AccessControl:
 
     def start(self) -> None:
         """Starts to watch the files for changes."""
-        watched = (
-            self._certificates.files if self._certificates else None,
-            self.authentication.files,
-        )
-        self._watching = [
-            asyncio.create_task(each.watch(), name="watch-files") for each in watched if each
-        ]
+        for each in self._watched:
+            self._keep(each.watch())
+
+    def reload(self) -> None:
+        """Reloads all files now, whether they have changed or not; the log has the outcome."""
+        if not self._watched:
+            log.info("no files to reload")
+        for each in self._watched:
+            self._keep(asyncio.to_thread(each.reload))
 
     def stop(self) -> None:
         """Stops watching the files."""
-        for task in self._watching:
+        for task in self._tasks:
             task.cancel()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        # The event loop holds only weak references to tasks.
+        task = asyncio.create_task(work, name="watch-files")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import structlog
@@ -40,6 +41,8 @@ class WatchedFiles:
         self._what = what
         self._paths = tuple(paths)
         self._load = load
+        # `check` and `reload` run in threads.
+        self._lock = Lock()
         # Taken before loading, so that a change meanwhile is noticed by the next check.
         self._seen = self._signature()
         load()
@@ -52,10 +55,19 @@ class WatchedFiles:
 
     def check(self) -> None:
         """Reloads the files if one of them has changed."""
-        signature = self._signature()
-        if signature == self._seen:
-            return
-        self._seen = signature
+        with self._lock:
+            signature = self._signature()
+            if signature != self._seen:
+                self._seen = signature
+                self._reload()
+
+    def reload(self) -> None:
+        """Reloads the files even if none has changed."""
+        with self._lock:
+            self._seen = self._signature()
+            self._reload()
+
+    def _reload(self) -> None:
         try:
             self._load()
         except ReloadError as error:

@@ -1,13 +1,8 @@
-"""Stops a server in order: signal, lame duck, drain.
-
-SIGTERM and SIGINT request the stop; a second one ends the process at once. SIGUSR1 turns readiness
-off and on without stopping.
-"""
+"""Stops a server in order: signal, lame duck, drain."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +11,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.supervision.lifecycle import Phase
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
     from genir_server.admission import Admission
@@ -28,7 +24,7 @@ log = structlog.get_logger("genir.server")
 
 
 class Shutdown:
-    """Receives the signals of a server and ends its calls before it exits.
+    """Ends the calls of a server before it exits.
 
     Args:
         lifecycle: the phase of the server.
@@ -57,12 +53,19 @@ class Shutdown:
         self._drain_timeout = drain_timeout
         self.requested = asyncio.Event()
 
-    def handle_signals(self) -> None:
-        """Handles SIGTERM, SIGINT and SIGUSR1 in the running loop from now on."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, signal.Signals(number))
-        loop.add_signal_handler(signal.SIGUSR1, self._toggle_lame_duck)
+    def stop(self, number: signal.Signals) -> None:
+        """Requests the stop because of a signal; a second one ends the process at once."""
+        if self.requested.is_set():
+            log.warning("stopping at once", signal=number.name)
+            self._exit_now(number)
+        log.info("stopping", signal=number.name)
+        self.requested.set()
+
+    def toggle_lame_duck(self) -> None:
+        """Turns readiness off or on without stopping."""
+        on = not self._lifecycle.lame_duck
+        log.info("readiness is off" if on else "readiness follows the phase again")
+        self._lifecycle.set_lame_duck(on=on)
 
     async def be_lame_duck(self) -> None:
         """Turns readiness off and accepts calls for a while, so that load balancers notice."""
@@ -86,15 +89,3 @@ class Shutdown:
         )
         log.warning("drain timed out", calls_cut_off=cut_off)
         await self._admission.wait_idle(CUT_OFF_GRACE_SECONDS)
-
-    def _toggle_lame_duck(self) -> None:
-        on = not self._lifecycle.lame_duck
-        log.info("readiness is off" if on else "readiness follows the phase again")
-        self._lifecycle.set_lame_duck(on=on)
-
-    def _stop(self, number: signal.Signals) -> None:
-        if self.requested.is_set():
-            log.warning("stopping at once", signal=number.name)
-            self._exit_now(number)
-        log.info("stopping", signal=number.name)
-        self.requested.set()

@@ -369,14 +369,14 @@ def test_version_with_a_target_prints_the_servers_versions(server: ContractServe
 def test_serve_passes_its_arguments_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     handed: list[list[str]] = []
 
-    def fake_run(argv: list[str]) -> int:
+    def fake_main(argv: list[str]) -> int:
         handed.append(argv)
         return 42
 
-    module = types.ModuleType("genir_server.app")
-    module.run = fake_run  # type: ignore[attr-defined]
+    module = types.ModuleType("genir_server.__main__")
+    module.main = fake_main  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "genir_server", types.ModuleType("genir_server"))
-    monkeypatch.setitem(sys.modules, "genir_server.app", module)
+    monkeypatch.setitem(sys.modules, "genir_server.__main__", module)
     assert run("serve", "--port", "1", "-x", "--help", "more").exit_code == 42
     assert handed == [["--port", "1", "-x", "--help", "more"]]
 

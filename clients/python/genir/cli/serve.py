@@ -15,9 +15,9 @@ genir serve needs {missing}, which is not installed. The server is not part of t
 def serve(context: typer.Context) -> None:
     """Start a server. It has its own options: genir serve --help."""
     try:
-        from genir_server.app import run
+        from genir_server.__main__ import main
 
-        code = run(list(context.args))
+        code = main(list(context.args))
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("genir_server."):
             raise  # The server is installed, but a module of it is missing.

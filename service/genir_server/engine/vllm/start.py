@@ -29,6 +29,7 @@ from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.start_fault import StartFault, one_line
 from genir_server.patch_table.fits import applies, outcomes, summary
 from genir_server.patch_table.table import PATCHES
+from genir_server.python_process import SERVER_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,12 +123,13 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
     preload_libraries()
     # Applies to all threads that this process creates from now on, including vLLM's.
     threading.stack_size(THREAD_STACK_BYTES)
-    if applies("resource tracker"):
-        # Its start unblocks SIGINT in the thread that starts it, so it has to come first.
-        multiprocessing.resource_tracker.ensure_running()
     # Ctrl-C in a terminal goes to the whole process group. The server then drains and needs its
     # engine. A new process inherits the signal mask of the thread that starts it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, SERVER_SIGNALS)
+    if applies("resource tracker"):
+        multiprocessing.resource_tracker.ensure_running()
+        # The tracker's start has unblocked SIGINT in this thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SERVER_SIGNALS)
     # Forking has not been tested on accelerators.
     forking = on_cpu and config.fork_engine and start_fork_server()
 
