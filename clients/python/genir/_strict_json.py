@@ -14,7 +14,8 @@ MAX_DEPTH = 256
 # RFC 8785 writes numbers of more digits with an exponent.
 _MAX_INTEGER_DIGITS = 21
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_BRACKET = re.compile(r"[][{}]")
+_NO_BRACKET = re.compile(r"[^][{}]+")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -73,8 +74,8 @@ def same(one: object, other: object) -> bool:
 def _is_too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
-    steps = (1 if match[0] in "[{" else -1 for match in _BRACKET.finditer(_STRING.sub("", text)))
-    return any(depth > MAX_DEPTH for depth in accumulate(steps))
+    brackets = _NO_BRACKET.sub("", _STRING.sub("", text))
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -458,6 +458,21 @@ async def test_no_result_remains_after_an_event_behind_the_result(
             stream.result()
 
 
+async def test_text_of_one_attempt_is_limited(
+    caller: Caller, server: ContractServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genir._stream._MAX_TEXT", 5)
+    # The limit is that of one attempt: the second begins at 0 again.
+    server.script(
+        play(*GOOD[:2], delta("[1, "), started(2), delta("[1]  "), completed("[1]", attempts=2))
+    )
+    assert (await caller.generate("hi")).value == [1]
+    server.script(play(*GOOD[:2], *[delta("  ")] * 1000, *GOOD[2:]))
+    error = await invalid(caller)
+    assert "longer than 5 characters" in error.message
+    assert error.raw_output == "    "
+
+
 async def test_retry_starts_with_a_new_order_of_events(
     caller: Caller, server: ContractServer
 ) -> None:
