@@ -40,6 +40,7 @@ def metric_families() -> Iterable[Metric]:
     counters = PreparerCounters(CacheCounters(), PoolCounters())
     counters.refused[Reason.SCHEMA_INVALID] += 1
     metrics.preparer_started(cast("Preparer", SimpleNamespace(counters=counters)))
+    metrics.certificates.expiry = lambda: {"tls_cert": 0.0}
     record = CallRecord("GenerateIR", "id", deadline=0.0)
     record.marks.first_token = record.began
     metrics.call_ended(

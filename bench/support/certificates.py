@@ -46,10 +46,19 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def issue(self, common_name: str, *names: x509.GeneralName, passphrase: bytes = b"") -> Issued:
-        """Issues a certificate for the names. A passphrase encrypts its key."""
+    def issue(
+        self,
+        common_name: str,
+        *names: x509.GeneralName,
+        passphrase: bytes = b"",
+        expires: dt.datetime | None = None,
+    ) -> Issued:
+        """Issues a certificate for the names, for two days unless `expires` is set.
+
+        A passphrase encrypts its key.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(common_name), self._name, key)
+        builder = _builder(_name(common_name), self._name, key, expires)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
@@ -72,7 +81,10 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    expires: dt.datetime | None = None,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -82,7 +94,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
+        .not_valid_after(expires or now + dt.timedelta(days=2))
     )
 
 

@@ -148,6 +148,7 @@ class ServerProcess:
             metrics_port=settings.metrics_port,
             otlp_endpoint=settings.otlp_endpoint,
         )
+        self._telemetry.metrics.certificates.expiry = self._access.certificate_expiry
         self._calls = CallInterceptor(
             settings.default_deadline,
             self._access.authentication,

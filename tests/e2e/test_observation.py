@@ -70,6 +70,9 @@ def test_call_is_counted_timed_and_logged(server: ServerProcess, client: IRClien
     # vLLM counts the same tokens in the same answer.
     assert more("vllm:generation_tokens_total") >= result.usage.completion_tokens
     assert after.value("process_resident_memory_bytes") > 0
+    for process in ("server", "engine", "workers"):
+        memory = after.value("genir_process_resident_memory_bytes", process=process)
+        assert memory > 10 << 20, process
 
     lines = {line["request_id"]: line for line in server.log_lines("call")}
     for line in lines.values():

@@ -12,7 +12,7 @@ from genir_server.auth.authentication import Authentication
 from genir_server.auth.tls import LiveCertificates
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
     import grpc
@@ -70,6 +70,10 @@ class AccessControl:
     def credentials(self) -> grpc.ServerCredentials | None:
         """The credentials for the port; None for plaintext."""
         return self._certificates.server_credentials() if self._certificates else None
+
+    def certificate_expiry(self) -> Mapping[str, float]:
+        """Returns the Unix time at which the first certificate in each file expires."""
+        return self._certificates.expiry if self._certificates else {}
 
     def start(self) -> None:
         """Starts to watch the files for changes."""

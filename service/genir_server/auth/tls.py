@@ -28,6 +28,10 @@ class LiveCertificates:
 
     Raises:
         ReloadError: a file cannot be read, or the key does not match the certificate.
+
+    Attributes:
+        expiry: setting of each file -> Unix time at which the first certificate in it expires. A
+            file that only OpenSSL can read is not in it.
     """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
@@ -36,6 +40,7 @@ class LiveCertificates:
         self._client_ca = client_ca
         self._current: grpc.ServerCertificateConfiguration
         self._given: grpc.ServerCertificateConfiguration | None = None
+        self.expiry: dict[str, float]
         paths = (certificate, key, *((client_ca,) if client_ca else ()))
         self.files = WatchedFiles("certificates", paths, self._load)
 
@@ -65,6 +70,9 @@ class LiveCertificates:
         self._current = grpc.ssl_server_certificate_configuration(
             [(key, certificate)], root_certificates=client_ca
         )
+        files = {"tls_cert": certificate, "tls_client_ca": client_ca}
+        ends = {name: _first_expiry(pem) for name, pem in files.items() if pem is not None}
+        self.expiry = {name: end for name, end in ends.items() if end is not None}
 
     def _read(self) -> tuple[bytes, bytes, bytes | None]:
         try:
@@ -91,6 +99,16 @@ class LiveCertificates:
             raise ReloadError(
                 f"{self._client_ca} contains no certificate: {_reason(error)}"
             ) from error
+
+
+def _first_expiry(pem: bytes) -> float | None:
+    from cryptography import x509  # Only servers with TLS need it.
+
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+        return min(each.not_valid_after_utc.timestamp() for each in certificates)
+    except ValueError:
+        return None
 
 
 def _no_passphrase() -> str:

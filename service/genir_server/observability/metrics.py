@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from genir_server.domain.errors import Reason
+from genir_server.observability.metrics_certificates import CertificateCollector
+from genir_server.observability.metrics_processes import ProcessMemoryCollector
 from genir_server.supervision.lifecycle import Phase
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.state = StateCollector(lifecycle, admission, versions)
         self.registry.register(self.state)
+        self.certificates = CertificateCollector()
+        self.registry.register(self.certificates)
+        self.registry.register(ProcessMemoryCollector())
         labels = ("model", "backend")
         self._calls = self._counter(
             "genir_calls", "Ended calls, by method and status code.", ("method", "code")

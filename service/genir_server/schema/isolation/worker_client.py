@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from genir_server.schema.isolation.job import Job, WorkerConfiguration
 
+WORKER_MODULE = "genir_server.schema.isolation.worker_main"
+"""What a worker runs, an argument of its command line."""
+
 _MAX_STDERR_BYTES = 4_096
 
 
@@ -58,7 +61,7 @@ class WorkerProcess:
             with theirs:
                 # In this thread: a cancelled `to_thread` would leave the process behind.
                 process = start_python(
-                    "genir_server.schema.isolation.worker_main",
+                    WORKER_MODULE,
                     label,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
