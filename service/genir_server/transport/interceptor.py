@@ -26,7 +26,7 @@ from genir_server.auth.authentication import Authentication, method_permission
 from genir_server.core.validate import REQUEST_ID_RULE, is_request_id
 from genir_server.domain.errors import GenirError, Reason, invalid_field
 from genir_server.observability.call_record import CallEnd, CallRecord, call_facts
-from genir_server.observability.error_log import log_unexpected_error
+from genir_server.transport.faults import failure_of
 from genir_server.transport.messages import (
     MESSAGE_SECONDS,
     CallOverError,
@@ -47,7 +47,6 @@ _TRACE_CONTEXT = ("traceparent", "tracestate")
 _SERVICE_PREFIX = "/genir.v1.IRService/"
 
 log = structlog.get_logger("genir.call")
-
 
 _current: ContextVar[CallRecord] = ContextVar("genir_call")
 
@@ -249,23 +248,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return ended
 
     def _failure_of(self, error: Exception, record: CallRecord, *, timed_out: bool) -> GenirError:
-        if isinstance(error, GenirError):
-            return error
         if timed_out and isinstance(error, TimeoutError):
             return GenirError(
                 Reason.DEADLINE_EXCEEDED,
                 f"the call took longer than {self._default_deadline:g} s, the maximum for a call "
                 "without a deadline of its own",
             )
-        log_unexpected_error(
+        return failure_of(
             error,
             with_text=self._log_content,
             request_id=record.request_id,
             method=record.method,
-        )
-        return GenirError(
-            Reason.INTERNAL,
-            f"the server failed; its log has the details under request id {record.request_id}",
         )
 
     def _abandoned(

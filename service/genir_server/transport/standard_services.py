@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from genir_server.domain.caller import Permission
-from genir_server.domain.errors import GenirError, Reason
-from genir_server.observability.error_log import log_unexpected_error
+from genir_server.transport.faults import failure_of
 from genir_server.transport.messages import (
     MESSAGE_SECONDS,
     CallOverError,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from genir_server.auth.authentication import Authentication
+    from genir_server.domain.errors import GenirError
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Decode = Callable[[bytes], Message]
@@ -125,14 +125,8 @@ class StandardServicesInterceptor(grpc.aio.ServerInterceptor):
             raise
         except (CallOverError, grpc.aio.InternalError):
             raise asyncio.CancelledError from None
-        except GenirError as error:
-            failure = error
         except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
-            log_unexpected_error(error, with_text=False, request_id=request_id, method=method)
-            failure = GenirError(
-                Reason.INTERNAL,
-                f"the server failed; its log has the details under request id {request_id}",
-            )
+            failure = failure_of(error, with_text=False, request_id=request_id, method=method)
         if failure is not None:
             await end_with(context, failure, request_id)
 
