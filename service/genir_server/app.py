@@ -40,6 +40,7 @@ from genir_server.supervision.lifecycle import Lifecycle
 from genir_server.supervision.shutdown import Shutdown
 from genir_server.supervision.signals import handle_signals
 from genir_server.transport.interceptor import CallInterceptor
+from genir_server.transport.open_files import TooFewFilesError, fit_connections, raise_limit
 from genir_server.transport.server import (
     BindError,
     StandardHealth,
@@ -82,13 +83,13 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
     try:
         settings = CliApp.run(ServerSettings, cli_args=argv)
         configure_logging(settings.log_format, settings.log_level)
-        server = ServerProcess(settings, start_engine)
+        server = ServerProcess(fit_connections(settings, raise_limit()), start_engine)
     except ValidationError as error:
         for each in error.errors():
             name = "".join(f"{part}: " for part in each["loc"])
             _complain(name + each["msg"].removeprefix("Value error, "))
         return EXIT_SETTINGS
-    except (SettingsError, ReloadError, TracingUnavailableError) as error:
+    except (SettingsError, ReloadError, TooFewFilesError, TracingUnavailableError) as error:
         _complain(str(error))
         return EXIT_SETTINGS
     code = uvloop.run(server.run())

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from socketserver import ThreadingMixIn
+from threading import BoundedSemaphore, Thread
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
+_Request = socket.socket | tuple[bytes, socket.socket]
+
+MAX_CONNECTIONS = 16
+"""Connections at one time, each of which takes a thread and a file descriptor."""
+
+CONNECTION_SECONDS = 10.0
+"""How long a connection may stay silent."""
 
 
 class MetricsPortError(Exception):
@@ -33,14 +40,14 @@ class MetricsEndpoint:
         combined = CollectorRegistry()
         combined.register(registry)
         combined.register(REGISTRY)
-        self._server: WSGIServer
-        self._thread: Thread
         try:
-            self._server, self._thread = start_http_server(port, host, combined)
+            self._server = _start_server(host, port, combined)
         except OSError as error:
             raise MetricsPortError(
                 f"cannot serve metrics on {host}:{port}: {error.strerror}"
             ) from error
+        self._thread = Thread(target=self._server.serve_forever, name="genir-metrics", daemon=True)
+        self._thread.start()
 
     @property
     def port(self) -> int:
@@ -52,3 +59,50 @@ class MetricsEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = CONNECTION_SECONDS
+
+    def log_message(self, *_: object) -> None:
+        """Logs nothing."""
+
+
+class _BoundedServer(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, and no more than `MAX_CONNECTIONS` of them."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: object) -> None:
+        self._places = BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(*arguments)  # type: ignore[arg-type] # as `make_server` calls it.
+
+    def process_request(self, request: _Request, client_address: object) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            # No thread could be started.
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: _Request, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: _Request, client_address: object) -> None:
+        """Ignores a client that leaves early or stays silent; a traceback would follow."""
+
+
+class _BoundedServer6(_BoundedServer):
+    address_family = socket.AF_INET6
+
+
+def _start_server(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
+    [first, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    kind = _BoundedServer6 if first[0] == socket.AF_INET6 else _BoundedServer
+    return make_server(str(first[4][0]), port, make_wsgi_app(registry), kind, _Handler)

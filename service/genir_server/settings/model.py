@@ -207,8 +207,11 @@ class ServerSettings(BaseSettings):
     max_metadata_bytes: int = Field(
         16 * 1024, ge=1024, description="Maximum size of a call's metadata."
     )
-    max_connections: int = Field(
-        1000, ge=1, description="Maximum connections to a port; more are closed at once."
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum connections to the main port; more are closed at once. Unset: 1000, "
+        "or what the limit of open files allows.",
     )
     max_streams_per_connection: int = Field(
         1024, ge=1, description="Maximum calls on one connection; more wait in the client."

@@ -15,6 +15,7 @@ from genir.v1 import ir_service_pb2_grpc as service_grpc
 from genir_server.transport.concurrent_accept import accept_concurrently
 from genir_server.transport.ended_calls import observe_ended_calls
 from genir_server.transport.health_service import HealthService
+from genir_server.transport.open_files import DEFAULT_CONNECTIONS, HEALTH_CONNECTIONS
 from genir_server.transport.standard_services import StandardServicesInterceptor
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def build_server(
         interceptors=(calls, standard),
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
-            *_options(settings),
+            *_options(settings, settings.max_connections or DEFAULT_CONNECTIONS),
         ),
     )
     service_grpc.add_IRServiceServicer_to_server(servicer, server)
@@ -133,14 +134,14 @@ def build_health_server(settings: ServerSettings, health: StandardHealth) -> grp
         interceptors=(StandardServicesInterceptor(message_timeout=settings.message_timeout),),
         options=(
             ("grpc.max_receive_message_length", _HEALTH_MESSAGE_BYTES),
-            *_options(settings),
+            *_options(settings, HEALTH_CONNECTIONS),
         ),
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     return server
 
 
-def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+def _options(settings: ServerSettings, connections: int) -> tuple[tuple[str, int], ...]:
     """Channel options of every port.
 
     grpc-core ignores unknown names silently, so tests check the effect of each option.
@@ -155,7 +156,7 @@ def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_allowed_incoming_connections", connections),
         # Decompression could fail in grpc-core, with a status that the server does not learn.
         # Compressed messages arrive as they are, and are refused.
         ("grpc.per_message_decompression", 0),
