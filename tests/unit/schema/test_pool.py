@@ -34,7 +34,9 @@ SLOW_SCHEMAS = 5
 @pytest.fixture(scope="module")
 async def pipeline() -> AsyncIterator[IsolatedPipeline]:
     # A long wall time, because the machine may be busy.
-    subject = pipeline_with(SchemaLimits(quick_seconds=0.05, probe_wall_seconds=120.0))
+    subject = pipeline_with(
+        SchemaLimits(quick_seconds=0.05, probe_seconds=0.3, probe_wall_seconds=120.0)
+    )
     await subject.start()
     yield subject
     await subject.close()
@@ -99,7 +101,7 @@ async def test_waiting_callers_get_the_worker_round_robin(pipeline: IsolatedPipe
 
 
 async def test_slow_schema_gets_its_full_time_while_another_worker_is_free() -> None:
-    limits = SchemaLimits(quick_seconds=0.05, probe_wall_seconds=120.0)
+    limits = SchemaLimits(quick_seconds=0.05, probe_seconds=0.3, probe_wall_seconds=120.0)
     pipeline = pipeline_with(limits, workers=2)
     await pipeline.start()
     with pytest.raises(SchemaRefusedError) as refused:
@@ -132,7 +134,9 @@ async def test_schemas_that_wait_too_long_are_refused_as_overloaded() -> None:
 
 async def test_wall_time_covers_both_waits_and_both_workers() -> None:
     """A schema that comes late to the worker for slow schemas has only the rest of its time."""
-    pipeline = pipeline_with(SchemaLimits(probe_wall_seconds=3.0, quick_seconds=0.02))
+    pipeline = pipeline_with(
+        SchemaLimits(probe_wall_seconds=3.0, probe_seconds=0.3, quick_seconds=0.02)
+    )
     await pipeline.start()
     pool = pool_of(pipeline)
     quick, slow_one = await pool._quick.get(""), await pool._slow.get("")
