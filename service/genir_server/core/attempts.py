@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from genir_server.core.prompt import build_retry_prompt
+from genir_server.core.prompt_queue import prompt_characters
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import AttemptReason, Enforcement, Tightening
 
 if TYPE_CHECKING:
     from genir_server.core.prompt import Prompt
+    from genir_server.core.prompt_queue import PromptQueue
     from genir_server.core.verify import Verdict
     from genir_server.domain.types import GenerationRequest, Sampling
     from genir_server.engine.protocol import Engine
@@ -58,6 +60,7 @@ class Attempts:
         prompt: the prompt of the first attempt.
         schemas: prepares the tightened forms of the schema.
         engine: renders the prompts of further attempts.
+        prompts: shares the engine's tokenizer among callers.
 
     """
 
@@ -68,12 +71,15 @@ class Attempts:
         prompt: Prompt,
         schemas: SchemaPreparer,
         engine: Engine,
+        *,
+        prompts: PromptQueue,
     ) -> None:
         self._request = request
         self._schema = schema
         self._prompt = prompt
         self._schemas = schemas
         self._engine = engine
+        self._prompts = prompts
 
     async def first(self) -> AttemptPlan:
         """The first attempt.
@@ -127,7 +133,11 @@ class Attempts:
         following = failed
         if verdict.duplicate_key:
             following = await self._tightened(failed, Tightening.SINGLE_KEYS)
-        prompt = await build_retry_prompt(self._prompt, raw, verdict.violations, self._engine)
+        prompt = await self._prompts.run(
+            build_retry_prompt(self._prompt, raw, verdict.violations, self._engine),
+            self._request.caller,
+            prompt_characters(self._request, self._schema) + len(raw),
+        )
         # If the model repeats its mistake, the new prompt is the same as the last.
         changed = prompt is not self._prompt and prompt.token_ids != failed.prompt.token_ids
         return replace(

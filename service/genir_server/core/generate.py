@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from genir_server.core.attempts import Attempts
 from genir_server.core.prompt import build_prompt
+from genir_server.core.prompt_queue import PromptQueue, prompt_characters
 from genir_server.core.schema_in_force import schema_in_force
 from genir_server.core.validate import validate_request
 from genir_server.domain.digest import digest
@@ -118,6 +119,7 @@ class IRGenerator:
         self.builtin_schema = builtin_schema
         self._schemas = schemas
         self._limits = limits or RequestLimits()
+        self._prompts = PromptQueue()
 
     async def run(
         self, request: GenerationRequest, ticket: Ticket | None = None
@@ -136,11 +138,16 @@ class IRGenerator:
         run = _Run(request, arrival=time.monotonic())
         validate_request(request, self._limits, self.engine.info)
         schema = await self._schema(run)
-        prompt = await build_prompt(request, schema, self.engine)
+        characters = prompt_characters(request, schema)
+        prompt = await self._prompts.run(
+            build_prompt(request, schema, self.engine), request.caller, characters
+        )
         await _admission(run, prompt, ticket)
         yield self._accepted(run, schema, prompt)
 
-        attempts = Attempts(request, schema, prompt, self._schemas, self.engine)
+        attempts = Attempts(
+            request, schema, prompt, self._schemas, self.engine, prompts=self._prompts
+        )
         plan = await attempts.first()
         while True:
             yield AttemptStarted(plan.number, plan.reason)
