@@ -24,7 +24,7 @@ class Tokenizer(Protocol):
     """The part of llguidance's ``LLTokenizer`` that is used here."""
 
     def tokenize_bytes(self, utf8bytes: bytes) -> list[int]:
-        """The tokens of some bytes; special tokens are not recognised in them."""
+        """The tokens of some bytes. Names of special tokens in them give these tokens."""
         ...
 
     def decode_bytes(self, tokens: list[int]) -> bytes:
