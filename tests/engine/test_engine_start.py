@@ -124,3 +124,26 @@ async def test_every_backend_is_configured_for_compact_json(backend: Any) -> Non
     assert made.scheduler_config.policy == "priority"
     assert made.scheduler_config.max_num_seqs == 7
     assert made.cache_config.enable_prefix_caching
+
+
+async def test_engine_whose_tokenizer_cannot_be_used_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.vllm import start
+
+    ended: list[float] = []
+
+    class Llm:
+        def shutdown(self, timeout: float) -> None:
+            ended.append(timeout)
+
+    def refuse(*_: object) -> None:
+        raise EngineStartError("accept this with --allow-special-tokens")
+
+    monkeypatch.setattr(start, "_construct", lambda *_: Llm())
+    monkeypatch.setattr(start, "VllmEngine", refuse)
+    message = await failure(EngineConfig(model=str(tmp_path)))
+    assert message == "accept this with --allow-special-tokens"
+    assert len(ended) == 1

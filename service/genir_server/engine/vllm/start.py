@@ -77,8 +77,9 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
             await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
         raise
     try:
-        engine = VllmEngine(llm, config, activity)
-    except EngineStartError:
+        # It copies the tokenizer, which takes seconds for a vocabulary of 260,000 tokens.
+        engine = await asyncio.to_thread(VllmEngine, llm, config, activity)
+    except (EngineStartError, asyncio.CancelledError):
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         raise
     # The first call from the event loop starts the task that notices the engine's death.
