@@ -87,7 +87,7 @@ WRITING: list[Case] = [
     borne(
         "back-references that go back",
         _VERIFIER,
-        _bait(_LONG, *({"pattern": f"^((a*)*)*(\\2)b{index}$"} for index in range(100))),
+        _bait(_LONG, *({"pattern": f"^(b?)(?:\\1a|a)+z{index}$"} for index in range(100))),
         *_ANY,
         max_tokens=3000,
     ),

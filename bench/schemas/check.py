@@ -118,7 +118,7 @@ class _Subject:
 
     def __init__(self, text: str, analysis: Analysis, tokenizer: llguidance.LLTokenizer) -> None:
         relaxed_text = analysis.relaxed_schema
-        self._verifier = SchemaVerifier(text, Draft(analysis.draft))
+        self._verifier = SchemaVerifier(analysis.verifier_schema or text, Draft(analysis.draft))
         self.min_tokens = analysis.min_tokens
         self.relaxed_schema: Row = json.loads(relaxed_text)
         self.relaxed = jsonschema_rs.Draft202012Validator(self.relaxed_schema, offline=True)

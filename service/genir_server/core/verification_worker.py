@@ -40,18 +40,24 @@ class Check:
         """The check as the body of a job."""
         # Both texts may be large: they are not worth escaping.
         schema, raw = self.source.text.encode(), self.raw.encode(errors="surrogatepass")
-        header = [len(schema), self.source.draft, self.finish_reason, self.max_violations]
+        header = [
+            len(schema),
+            self.source.draft,
+            self.source.patterns,
+            self.finish_reason,
+            self.max_violations,
+        ]
         return json.dumps(header).encode() + b"\n" + schema + raw
 
     @classmethod
     def decode(cls, body: bytes) -> Check:
         """The check that `encode` wrote."""
         header, _, texts = body.partition(b"\n")
-        size, draft, finish_reason, max_violations = json.loads(header)
+        size, draft, patterns, finish_reason, max_violations = json.loads(header)
         return cls(
             texts[size:].decode(errors="surrogatepass"),
             None if finish_reason is None else FinishReason(finish_reason),
-            VerifierSource(texts[:size].decode(), Draft(draft)),
+            VerifierSource(texts[:size].decode(), Draft(draft), tuple(map(tuple, patterns))),
             max_violations,
         )
 
@@ -79,7 +85,7 @@ class _Verifiers:
     def check(self, body: bytes) -> bytes:
         """Runs in a child."""
         check = Check.decode(body)
-        verifier = self._cache.get(check.source) or _compile(check.source)
+        verifier = self._cache.get(check.source) or SchemaVerifier.of(check.source)
         return encode_verdict(
             full_verdict(check.raw, check.finish_reason, verifier, check.max_violations)
         )
@@ -89,12 +95,8 @@ class _Verifiers:
         source = Check.decode(body).source
         if self._cache.get(source) is None:
             before = allocated_bytes()
-            verifier = _compile(source)
+            verifier = SchemaVerifier.of(source)
             self._cache.put(source, verifier, max(0, allocated_bytes() - before) + len(source.text))
-
-
-def _compile(source: VerifierSource) -> SchemaVerifier:
-    return SchemaVerifier(source.text, source.draft)
 
 
 def load_handler(settings: Mapping[str, object]) -> Handler:

@@ -16,6 +16,9 @@ class Analysis:
 
     Attributes:
         draft: number of the draft: 4, 6, 7, 2019 or 2020.
+        verifier_schema: the caller's schema with its regular expressions translated; None if
+            that is the caller's own text.
+        verifier_patterns: each expression in it that stands for another, and the caller's.
         engine_schema: JSON text that decoding enforces.
         relaxed_schema: the same without any narrowing.
         notices: keywords that decoding does not enforce as they stand.
@@ -36,6 +39,8 @@ class Analysis:
     """
 
     draft: int
+    verifier_schema: str | None
+    verifier_patterns: tuple[tuple[str, str], ...]
     engine_schema: str
     relaxed_schema: str
     notices: tuple[SchemaNotice, ...]
@@ -87,4 +92,5 @@ def decode_reply(body: bytes) -> Analysis:
         )
         for notice in fields["notices"]
     )
+    fields["verifier_patterns"] = tuple(map(tuple, fields["verifier_patterns"]))
     return Analysis(**fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genir_server.domain.errors import FieldViolation, GenirError, Reason
+from genir_server.schema.pattern.syntax import PatternSyntaxError, PatternUnsupportedError
 
 SCHEMA_FIELD = "spec.json_schema"
 _MAX_POINTER_CHARACTERS = 200
@@ -62,6 +63,15 @@ def unsupported(message: str, pointer: str) -> SchemaRefusedError:
     return SchemaRefusedError(
         Reason.SCHEMA_UNSUPPORTED, f"{message} (at {shown_pointer(pointer)})", pointer=pointer
     )
+
+
+def refused_pattern(
+    fault: PatternSyntaxError | PatternUnsupportedError, pointer: str
+) -> SchemaRefusedError:
+    """The refusal of a regular expression."""
+    if isinstance(fault, PatternSyntaxError):
+        return invalid(f"The regular expression is not ECMA-262: {fault}", pointer)
+    return unsupported(f"The regular expression cannot be matched: {fault}", pointer)
 
 
 def too_complex(

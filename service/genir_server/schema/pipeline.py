@@ -32,6 +32,7 @@ from genir_server.schema.read import drafts, reader
 from genir_server.schema.read.document import Document
 from genir_server.schema.relax import Relaxed, relax
 from genir_server.schema.relax.context import Options
+from genir_server.schema.verify.source import verifier_source
 from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from genir_server.domain.types import SchemaNotice
     from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+    from genir_server.schema.types import VerifierSource
 
 # Coarser relaxations to try after an error of the grammar compiler: those for its message first.
 _REMEDIES: tuple[tuple[str, tuple[dict[str, bool], ...]], ...] = (
@@ -148,7 +150,8 @@ class Pipeline:
         draft = drafts.detect(schema)
         document = Document(schema, draft)
         measured = lint(document, self._limits)
-        verifier, verifier_bytes = _compile_verifier(text, document)
+        source = verifier_source(document, text)
+        verifier, verifier_bytes = _compile_verifier(source, document)
         cost = NOTHING if verifier_bytes is None else validation_cost(document)
         if cost == UNBOUNDED:
             verifier_bytes, cost = None, NOTHING
@@ -166,6 +169,8 @@ class Pipeline:
         seconds = time.process_time() - start
         return Analysis(
             draft=int(draft),
+            verifier_schema=None if source.text == text else source.text,
+            verifier_patterns=source.patterns,
             engine_schema=engine_schema,
             relaxed_schema=trial.compiled.relaxed_schema,
             notices=notices,
@@ -282,7 +287,9 @@ class Pipeline:
         )
 
 
-def _compile_verifier(text: str, document: Document) -> tuple[SchemaVerifier, int | None]:
+def _compile_verifier(
+    source: VerifierSource, document: Document
+) -> tuple[SchemaVerifier, int | None]:
     """The verifier, and the memory it may take; None if that is too much for the server.
 
     Raises:
@@ -291,7 +298,7 @@ def _compile_verifier(text: str, document: Document) -> tuple[SchemaVerifier, in
     """
     start, before = time.thread_time(), allocated_bytes()
     try:
-        verifier = SchemaVerifier(text, document.draft)
+        verifier = SchemaVerifier.of(source)
     except ValueError as fault:
         raise unsupported(f"No validator can be made for the schema: {fault}", "") from None
     seconds, size = time.thread_time() - start, max(0, allocated_bytes() - before)

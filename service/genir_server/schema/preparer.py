@@ -262,14 +262,15 @@ def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int
     """
     analysis = decode_reply(reply)
     draft = Draft(analysis.draft)
+    source = VerifierSource(analysis.verifier_schema or text, draft, analysis.verifier_patterns)
     prepared = PreparedSchema(
         digest=digest,
         text=text,
         engine_schema=analysis.engine_schema,
         notices=analysis.notices,
-        source=VerifierSource(text, draft),
+        source=source,
         # Safe here: the worker has compiled the same text within its limits.
-        verifier=None if analysis.verifier_bytes is None else SchemaVerifier(text, draft),
+        verifier=None if analysis.verifier_bytes is None else SchemaVerifier.of(source),
         node_seconds=analysis.node_seconds,
         byte_seconds=analysis.byte_seconds,
         shown_full=analysis.shown_full,
@@ -289,11 +290,14 @@ def _size_bytes(schema: PreparedSchema) -> int:
     """The memory of a prepared schema without its verifier."""
     texts = [
         schema.text,
+        schema.source.text,
         schema.engine_schema,
         schema.shown_full,
         schema.shown_without_descriptions,
         schema.minimal_instance,
     ]
+    for written, own in schema.source.patterns:
+        texts += [written, own]
     for notice in schema.notices:
         texts += [notice.keyword, notice.pointer, notice.detail]
     size = _BYTES_PER_ENTRY + _BYTES_PER_NOTICE * len(schema.notices)

@@ -32,13 +32,15 @@ class VerifierSource:
     """What a verifier is compiled from.
 
     Attributes:
-        text: the caller's schema.
+        text: the caller's schema, with its regular expressions translated.
         draft: the draft it is written in.
+        patterns: each expression in `text` that stands for another, and the caller's.
 
     """
 
     text: str
     draft: Draft
+    patterns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

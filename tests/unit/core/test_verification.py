@@ -44,7 +44,7 @@ SLOW: dict[str, tuple[dict[str, object], object]] = {
         [7] * 50,
     ),
     "a backtracking pattern": (
-        {"items": {"pattern": "^((a*)*)*(\\2)b$"}},
+        {"items": {"pattern": "^(?:(?=a)a|a)+$"}},
         ["a" * 300 + str(index) for index in range(500)],
     ),
 }
@@ -205,9 +205,10 @@ def test_workers_keep_compiled_schemas_and_their_children_inherit_them(
     compiled = []
 
     class Counted(SchemaVerifier):
-        def __init__(self, text: str, draft: Draft) -> None:
-            compiled.append(text)
-            super().__init__(text, draft)
+        @classmethod
+        def of(cls, source: VerifierSource) -> SchemaVerifier:
+            compiled.append(source.text)
+            return super().of(source)
 
     monkeypatch.setattr(verification_worker, "SchemaVerifier", Counted)
     handler = verification_worker.load_handler({"cached_bytes": 1 << 20})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import jsonschema_rs
 import pytest
 
@@ -131,7 +133,7 @@ UNSUPPORTED = [
     (r"(a)(?i:\1)", "case is ignored", 8),
     (r"(?i:\P{Lu})", r"[^\p{…}]", 5),
     (r"a\p{Script=Zzzz}", "property", 2),
-    ("(" * 101 + ")" * 101, "101", 1),
+    ("a" + "(" * 101 + ")" * 101, "more than 100 parentheses", 102),
 ]
 
 
@@ -168,10 +170,9 @@ def test_translation_means_what_ecma_262_says(
 def test_what_cannot_be_translated_is_refused_with_its_place(
     source: str, message: str, character: int
 ) -> None:
-    assert is_pattern(source)
     with pytest.raises(PatternUnsupportedError, match=f"at character {character}") as caught:
         translate(source)
-    assert message.replace("101", "100") in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -186,10 +187,19 @@ def test_what_engines_read_alike_stays_as_it_is(source: str) -> None:
     "source", ["(" * 8_000, "(" * 4_000 + ")" * 4_000, "[" * 8_000, "(?:" * 2_000 + ")*" * 2_000]
 )
 def test_deep_nesting_does_not_exhaust_the_stack(source: str) -> None:
-    if is_pattern(source):
-        parse(source)
+    assert not is_pattern(source)
     with pytest.raises((PatternSyntaxError, PatternUnsupportedError)):
         translate(source)
+
+
+@pytest.mark.parametrize(
+    "part", ["|", "()", "a*", r"\d", r"\1", "[a-b]", "(?<n{}>a)", "|(?<n>a)", r"\p{{L}}"]
+)
+def test_long_texts_are_read_in_linear_time(part: str) -> None:
+    text = "(" * 90 + "".join(part.format(index) for index in range(200_000 // len(part)))
+    start = time.process_time()
+    is_pattern(text)
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize(
@@ -214,8 +224,16 @@ def test_nested_repetitions_multiply(pattern: str, repetition: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "number"),
-    [("", 1), ("abc", 3), ("a[b-z].", 3), ("(a{5}b){6}|c", 37), ("(?:ab){0}c*", 3)],
+    ("pattern", "least"),
+    [
+        ("", 1),
+        ("abc", 3),
+        ("(a{5}b){6}|c", 37),
+        ("(?:ab){0}c*", 3),
+        (".{9}", 90),
+        (r"[^a]{9}\s{9}\D{9}", 270),
+        (r"\p{L}{9}", 2_700),
+    ],
 )
-def test_states_are_characters_with_repetitions_expanded(pattern: str, number: int) -> None:
-    assert states(parse(pattern)) == number
+def test_states_are_characters_with_repetitions_expanded(pattern: str, least: int) -> None:
+    assert least <= states(parse(pattern)) <= 10 * least

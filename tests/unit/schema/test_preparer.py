@@ -27,7 +27,7 @@ OBJECT = {
 # Draft 4 offers alternatives for items, so the real error is inside one of them.
 NESTED_FAULT = {
     "$schema": "http://json-schema.org/draft-04/schema#",
-    "items": {"oneOf": [{}, {"items": {"pattern": "a}"}}]},
+    "items": {"oneOf": [{}, {"items": {"minLength": "a"}}]},
 }
 
 
@@ -156,7 +156,7 @@ async def test_refusals_are_cached(preparer: Preparer) -> None:
         ('{"type": "integer", "minimum": 5, "maximum": 3}', "No value"),
         ('{"$ref": "#/$defs/missing"}', "/$ref"),
         ('{"properties": {"a": {"type": "strin"}}}', "/properties/a/type"),
-        (json.dumps(NESTED_FAULT), "(at /items/oneOf/1/items/pattern)"),
+        (json.dumps(NESTED_FAULT), "(at /items/oneOf/1/items/minLength)"),
         ('{"$ref": "#"}', "itself"),
         ('{"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/allOf/0"}}}', "itself"),
     ],

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genir_server.schema.checks.patterns import max_repetition
 from genir_server.schema.errors import SchemaRefusedError
 from genir_server.schema.limits import SchemaLimits
 from genir_server.schema.read import drafts, reader
@@ -96,28 +95,3 @@ def test_draft_is_detected(schema: dict[str, object], draft: Draft) -> None:
 def test_unknown_meta_schema_is_unsupported() -> None:
     with pytest.raises(SchemaRefusedError, match="drafts 4, 6, 7"):
         drafts.detect({"$schema": "http://json-schema.org/draft-03/schema#"})
-
-
-@pytest.mark.parametrize(
-    ("pattern", "repetition"),
-    [
-        ("abc", 1),
-        ("a*b+c?", 1),
-        ("a{7}", 7),
-        ("a{2,9}b{3,}", 9),
-        ("(a{5}b){6}", 30),
-        ("(?:a|(b{2}){3}){4}", 24),
-        (r"\{9}[{9}]", 1),
-        (r"[a{99}]", 1),
-        (r"[]{50}]{2}", 2),
-        (r"\({3}", 3),
-        ("a{99999999999}", 999_999_999),
-    ],
-)
-def test_nested_repetitions_multiply(pattern: str, repetition: int) -> None:
-    assert max_repetition(pattern) == repetition
-
-
-@given(st.text(max_size=80))
-def test_any_text_can_be_measured(pattern: str) -> None:
-    assert max_repetition(pattern) >= 1

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genir_server.schema.checks.patterns import states
+from genir_server.schema.pattern.measure import states
+from genir_server.schema.pattern.parse import parse
 from genir_server.schema.verify.verifier import PYTHON_FORMATS
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _FORMAT = 1e-6
 _FORMAT_BYTE = 40e-9
 _PYTHON_FORMAT = 20e-6
 _PYTHON_FORMAT_BYTE = 0.5e-6
+_REGEX = 50e-6
+_REGEX_BYTE = 10e-6
 _PATTERN = 1.5e-6
 _PATTERN_STATE_BYTE = 10e-9
 _NEED_PATTERNS = ("additionalProperties", "unevaluatedProperties")
@@ -96,7 +99,7 @@ def _pattern_cost(pattern: object) -> Cost:
     if not isinstance(pattern, str):
         return NOTHING
     # A regular expression in linear time visits each of its states at most once for each byte.
-    return Cost(_PATTERN, _PATTERN_STATE_BYTE * states(pattern))
+    return Cost(_PATTERN, _PATTERN_STATE_BYTE * states(parse(pattern)))
 
 
 def _literal_seconds(literal: object) -> float:
@@ -155,6 +158,8 @@ def _dependencies_cost(dependencies: object) -> Cost:
 
 
 def _format_cost(name: object) -> Cost:
+    if name == "regex":
+        return Cost(_REGEX, _REGEX_BYTE)
     if name in PYTHON_FORMATS:
         return Cost(_PYTHON_FORMAT, _PYTHON_FORMAT_BYTE)
     return Cost(_FORMAT, _FORMAT_BYTE)

@@ -9,8 +9,10 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from genir_server.schema.checks.patterns import max_repetition
-from genir_server.schema.errors import invalid, too_complex
+from genir_server.schema.errors import invalid, refused_pattern, too_complex
+from genir_server.schema.pattern.measure import max_repetition
+from genir_server.schema.pattern.parse import parse
+from genir_server.schema.pattern.syntax import PatternSyntaxError, PatternUnsupportedError
 from genir_server.schema.read.pointer import child
 from genir_server.schema.read.vocabulary import REFERENCES
 
@@ -53,7 +55,8 @@ def lint(document: Document, limits: SchemaLimits) -> dict[str, int]:
 
     Raises:
         SchemaRefusedError: SCHEMA_TOO_COMPLEX with pointer, limit and value; SCHEMA_INVALID for
-            a schema that applies itself to the same value.
+            a schema that applies itself to the same value, or a regular expression that is not
+            ECMA-262.
 
     """
     checker = _LimitChecker(limits)
@@ -120,7 +123,10 @@ def _check_keys(keys: Iterable[str], checker: _LimitChecker, where: str) -> None
 def _check_pattern(pattern: str, checker: _LimitChecker, where: str) -> None:
     size = len(pattern.encode())
     checker.check("The regular expression is too long", "pattern_bytes", size, where)
-    repetition = max_repetition(pattern)
+    try:
+        repetition = max_repetition(parse(pattern))
+    except (PatternSyntaxError, PatternUnsupportedError) as fault:
+        raise refused_pattern(fault, where) from None
     checker.check(
         "The regular expression has too large a repetition", "quantifier", repetition, where
     )

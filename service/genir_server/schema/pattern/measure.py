@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from genir_server.schema.pattern.syntax import (
     Alternatives,
+    CharacterClass,
+    Dot,
     Group,
     LookAround,
     Node,
     Pattern,
+    Property,
+    Range,
     Repetition,
     Sequence,
+    Shorthand,
     Text,
 )
+
+_PROPERTY_STATES = 1_500
+_WIDE_CLASS_STATES = 40
+_CHARACTER_STATES = 4
+_LAST_ASCII = 0x7F
 
 
 def max_repetition(pattern: Pattern) -> int:
@@ -29,16 +39,40 @@ def max_repetition(pattern: Pattern) -> int:
 
 
 def states(pattern: Pattern) -> int:
-    """About how many states a matcher has: the characters with all repetitions expanded."""
-    total = 0
+    """An upper estimate of the states of the expression's automaton, with repetitions expanded.
+
+    Negated classes, ``.`` and characters beyond ASCII take several states, because they match
+    characters of one to four bytes. Unicode properties take hundreds.
+    """
+    total = 1
     pending: list[tuple[Node, int]] = [(pattern.root, 1)]
     while pending:
         node, times = pending.pop()
-        parts = _parts(node)
-        if not parts:
-            total += times * (len(node.characters) if isinstance(node, Text) else 1)
-        pending.extend((part, times * _times(node)) for part in parts)
+        total += times * _own_states(node)
+        pending.extend((part, times * _times(node)) for part in _parts(node))
     return total
+
+
+def _own_states(node: Node) -> int:
+    if isinstance(node, Text):
+        return _CHARACTER_STATES * len(node.characters)
+    if isinstance(node, Dot):
+        return _WIDE_CLASS_STATES + _CHARACTER_STATES
+    if isinstance(node, CharacterClass):
+        wide = node.negated or any(map(_is_wide, node.items))
+        properties = sum(isinstance(item, Property) for item in node.items)
+        return (
+            _CHARACTER_STATES * (node.end - node.start)
+            + _WIDE_CLASS_STATES * wide
+            + _PROPERTY_STATES * properties
+        )
+    return 0 if isinstance(node, Sequence) else 1
+
+
+def _is_wide(item: Range | Shorthand | Property) -> bool:
+    if isinstance(item, Range):
+        return item.high > _LAST_ASCII
+    return isinstance(item, Shorthand) and item.letter not in "dw"
 
 
 def _times(node: Node) -> int:

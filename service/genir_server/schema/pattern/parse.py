@@ -1,4 +1,4 @@
-"""Reads a regular expression of ECMA-262. Linear, and without recursion."""
+"""Reads a regular expression of ECMA-262. Without recursion."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from genir_server.schema.pattern.syntax import (
     Node,
     Pattern,
     PatternSyntaxError,
+    PatternUnsupportedError,
     Repetition,
     Sequence,
     Text,
@@ -32,6 +33,7 @@ _LOOK_AROUND = re.compile(r"\(\?(<?)([=!])")
 _MODIFIERS = re.compile(r"\(\?([ims]*)(-[ims]*)?:")
 _OTHER_HEADER = re.compile(r"\(\?(?:P[<=>]|[A-Za-z-]+[):]?|.)?", re.DOTALL)
 _INLINE_FLAGS = re.compile(r"\(\?[ims-]+\)")
+_MAX_DEPTH = 100
 _HINTS = {
     "(?P<": "write (?<name>…)",
     "(?P=": r"write \k<name>",
@@ -80,16 +82,17 @@ def parse(source: str) -> Pattern:
 
     Raises:
         PatternSyntaxError: it is not ECMA-262.
+        PatternUnsupportedError: it has more than 100 parentheses inside one another.
 
     """
     return _Parser(source).parse()
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a text is a regular expression of ECMA-262."""
+    """Whether a text is a regular expression of ECMA-262, nested no deeper than `parse` reads."""
     try:
         _Parser(source).parse()
-    except PatternSyntaxError:
+    except (PatternSyntaxError, PatternUnsupportedError):
         return False
     return True
 
@@ -100,9 +103,8 @@ class _Parser:
         self._position = 0
         self._stack = [_Open(0, 0)]
         self._groups = 0
-        self._names: dict[str, tuple[int, ...]] = {}
+        self._names: dict[str, list[int]] = {}
         self._references: list[BackReference] = []
-        self._depth = 0
         self._has_nested_bracket = False
 
     def parse(self) -> Pattern:
@@ -122,7 +124,8 @@ class _Parser:
             raise PatternSyntaxError("the group is not closed", self._stack[-1].start)
         root = self._stack[0].content(len(source))
         self._check_references()
-        return Pattern(source, root, self._groups, self._names, bool(self._references), self._depth)
+        names = {name: tuple(numbers) for name, numbers in self._names.items()}
+        return Pattern(source, root, self._groups, names, bool(self._references))
 
     def _add_atom(self, character: str) -> None:
         start = self._position
@@ -210,6 +213,10 @@ class _Parser:
 
     def _open(self) -> None:
         start = self._position
+        if len(self._stack) > _MAX_DEPTH:
+            raise PatternUnsupportedError(
+                f"more than {_MAX_DEPTH} parentheses inside one another are not supported", start
+            )
         if not self._source.startswith("(?", start):
             self._groups += 1
             opened = _Open(start, start + 1, number=self._groups)
@@ -223,7 +230,6 @@ class _Parser:
         opened.option = opened.body
         self._position = opened.body
         self._stack.append(opened)
-        self._depth = max(self._depth, len(self._stack) - 1)
 
     def _named_group(self, start: int) -> _Open | None:
         found = read_group_name(self._source, start + 2)
@@ -234,7 +240,7 @@ class _Parser:
             raise PatternSyntaxError("two groups that may both match have the same name", start)
         self._groups += 1
         self._stack[-1].names.add(name)
-        self._names[name] = (*self._names.get(name, ()), self._groups)
+        self._names.setdefault(name, []).append(self._groups)
         return _Open(start, body, number=self._groups, name=name)
 
     def _plain_group(self, start: int) -> _Open:

@@ -219,7 +219,6 @@ class Pattern:
         groups: number of capturing groups.
         names: numbers of the groups by name.
         has_references: whether it has back-references.
-        depth: levels of nested parentheses.
 
     """
 
@@ -228,4 +227,3 @@ class Pattern:
     groups: int
     names: dict[str, tuple[int, ...]]
     has_references: bool
-    depth: int

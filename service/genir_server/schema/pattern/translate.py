@@ -32,7 +32,6 @@ from genir_server.schema.pattern.syntax import (
 if TYPE_CHECKING:
     from genir_server.schema.pattern.syntax import Node, Pattern
 
-_MAX_DEPTH = 100
 _SYNTAX_CHARACTERS = frozenset("\\^$.*+?()[]{}|")
 _KEPT_ESCAPES = frozenset({f"\\{character}" for character in "\\^$.*+?()[]{}|/-"})
 # Matches the empty string in every engine.
@@ -78,10 +77,6 @@ def translate(source: str) -> Translation:
 
 class _Translator:
     def __init__(self, pattern: Pattern) -> None:
-        if pattern.depth > _MAX_DEPTH:
-            raise PatternUnsupportedError(
-                f"more than {_MAX_DEPTH} parentheses inside one another are not supported", 0
-            )
         self._root = pattern.root
         self._source = pattern.source
         self._has_references = pattern.has_references

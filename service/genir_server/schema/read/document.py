@@ -21,7 +21,7 @@ from genir_server.schema.read.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # Keyword, entry of the keyword's object or array, pointer and subschema.
 _Part = tuple[str, str | int | None, str, dict[str, object] | bool]
@@ -219,6 +219,11 @@ class Document:
                 drafts.check(value, self.draft, target)
             self._scan(target, value, uri)
         return target
+
+    @property
+    def schemas(self) -> Mapping[str, dict[str, object] | bool]:
+        """Every schema that a keyword or a reference makes one, by pointer, reached or not."""
+        return self._values
 
     def dynamic_targets(self, reference: str) -> list[str]:
         """Pointers of all possible targets of a `$dynamicRef`."""

@@ -8,6 +8,7 @@ import jsonschema_rs
 
 from genir_server.schema.errors import SchemaRefusedError, invalid, unsupported
 from genir_server.schema.read import pointer
+from genir_server.schema.read.masking import path_with_patterns, without_patterns
 from genir_server.schema.read.vocabulary import Draft
 
 _NAMES = {
@@ -55,11 +56,11 @@ def detect(schema: dict[str, object] | bool) -> Draft:
                 return draft
             first_fault = first_fault or fault
         assert first_fault is not None  # noqa: S101 - the loop ran and found faults only
-        raise _refusal(first_fault)
+        raise _refusal(first_fault, schema)
     draft = _named(name)
     fault = _fault(schema, draft)
     if fault is not None:
-        raise _refusal(fault)
+        raise _refusal(fault, schema)
     return draft
 
 
@@ -72,7 +73,7 @@ def check(schema: dict[str, object], draft: Draft, where: str) -> None:
     """
     fault = _fault(schema, draft)
     if fault is not None:
-        raise _refusal(fault, where)
+        raise _refusal(fault, schema, where)
 
 
 def _named(name: object) -> Draft:
@@ -91,6 +92,15 @@ def _named(name: object) -> Draft:
 
 
 def _fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationError | None:
+    fault = _meta_fault(schema, draft)
+    if fault is not None and draft <= Draft.DRAFT201909:
+        # These meta-schemas also check regular expressions. That is left to `lint`, which reads
+        # more of them and tells where one goes wrong.
+        fault = _meta_fault(without_patterns(schema), draft)
+    return fault
+
+
+def _meta_fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationError | None:
     # The meta-schema of the chosen draft, whatever the schema's own $schema says.
     subject = {**schema, **_META_SCHEMAS[draft]}
     try:
@@ -100,7 +110,9 @@ def _fault(schema: dict[str, object], draft: Draft) -> jsonschema_rs.ValidationE
     return None
 
 
-def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefusedError:
+def _refusal(
+    fault: jsonschema_rs.ValidationError, schema: dict[str, object], base: str = ""
+) -> SchemaRefusedError:
     path, message = fault.instance_path, fault.message
     # A meta-schema has alternatives, such as a schema or a list of schemas. The error is then that
     # none matches; the useful message is the one from deepest inside an alternative.
@@ -111,7 +123,7 @@ def _refusal(fault: jsonschema_rs.ValidationError, base: str = "") -> SchemaRefu
                 pending.append(inner.kind)
                 if len(inner.instance_path) > len(path):
                     path, message = inner.instance_path, inner.message
-    where = base + pointer.join(path)
+    where = base + pointer.join(path_with_patterns(schema, path))
     return invalid(f"The schema is not a valid JSON Schema: {_shortened(message)}", where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.pattern.translate import translate
 from genir_server.schema.relax import literals
 from genir_server.schema.relax.negation import literal_key
 
@@ -40,14 +41,19 @@ def _all(parts: list[EngineSchema]) -> EngineSchema:
 def _pattern_properties(
     context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
 ) -> None:
-    patterns = {
-        str(edge.key): context.use(edge.target)
-        for edge in node.edges
-        if edge.keyword == "patternProperties"
-    }
+    patterns: dict[str, EngineSchema] = {}
+    are_regular = True
+    for edge in node.edges:
+        if edge.keyword == "patternProperties":
+            pattern = translate(str(edge.key))
+            are_regular = are_regular and pattern.is_regular
+            # Two expressions may have the same translation; then both schemas apply.
+            patterns[pattern.text] = _all(
+                [patterns.get(pattern.text, True), context.use(edge.target)]
+            )
     if not patterns:
         return
-    if not context.options.plain_patterns:
+    if are_regular and not context.options.plain_patterns:
         if _compile(context, patterns):
             schema["patternProperties"] = patterns
             return
@@ -57,7 +63,9 @@ def _pattern_properties(
             context.rewritten(node, "patternProperties", "patterns with equal schemas are merged")
             return
     # Every name now allows what any pattern or additionalProperties allows.
-    options = list(patterns.values())
+    options = [
+        context.use(edge.target) for edge in node.edges if edge.keyword == "patternProperties"
+    ]
     rest = node.target("additionalProperties")
     options.append(True if rest is None else context.use(rest))
     schema["additionalProperties"] = _any(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Enforcement
+from genir_server.schema.pattern.translate import translate
 from genir_server.schema.relax.formats import (
     ENGINE_FORMATS,
     EXACT_PATTERNS,
@@ -108,11 +109,13 @@ def _misses_integer(node: Node, value: object) -> bool:
 def _pattern(
     context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
 ) -> None:
-    pattern = str(node.keywords["pattern"])
-    if not context.options.plain_patterns and context.oracle.compiles(
-        {"type": "string", "pattern": pattern}
+    pattern = translate(str(node.keywords["pattern"]))
+    if (
+        pattern.is_regular
+        and not context.options.plain_patterns
+        and context.oracle.compiles({"type": "string", "pattern": pattern.text})
     ):
-        _add(schema, extra, "pattern", pattern)
+        _add(schema, extra, "pattern", pattern.text)
     else:
         context.unchecked(node, "pattern", "the engine does not support this regular expression")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema_rs
 
 from genir_server.domain.types import Violation
+from genir_server.schema.pattern.parse import is_pattern
 from genir_server.schema.read import pointer
 from genir_server.schema.read.drafts import VALIDATORS
 from genir_server.schema.read.vocabulary import Draft
@@ -18,6 +19,8 @@ from genir_server.schema.verify.hostnames import is_hostname, is_idn_hostname
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from genir_server.schema.types import VerifierSource
 
 MAX_VIOLATIONS = 50
 """How many violations of one value are listed."""
@@ -49,6 +52,7 @@ _LATER_FORMATS = (
 _FORMATS: dict[str, Callable[..., bool]] = {
     "uuid": lambda text: _UUID.fullmatch(text) is not None,
     "idn-hostname": is_idn_hostname,
+    "regex": is_pattern,
     **{name: _format_of_2020(name) for name in _LATER_FORMATS},
 }
 # Before draft 7, "hostname" is RFC 1034 alone, which knows no A-labels.
@@ -64,15 +68,23 @@ class SchemaVerifier:
         is_linear: whether every regular expression runs in linear time.
 
     Args:
-        schema: the caller's schema, as JSON text or parsed.
+        schema: the caller's schema with its regular expressions translated, as JSON text or
+            parsed.
         draft: the draft it is written in.
+        patterns: each expression in it that stands for another, and the caller's.
 
     Raises:
         ValueError: the schema cannot be compiled; the message says why.
 
     """
 
-    def __init__(self, schema: dict[str, object] | bool | str, draft: Draft) -> None:
+    def __init__(
+        self,
+        schema: dict[str, object] | bool | str,
+        draft: Draft,
+        patterns: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self._patterns = dict(patterns)
         # The linear-time engine first. Look-around and back-references need the backtracking one,
         # which gets a limit.
         options: tuple[jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions, ...] = (
@@ -107,6 +119,16 @@ class SchemaVerifier:
                 return
         raise ValueError(str(fault)[:300])
 
+    @classmethod
+    def of(cls, source: VerifierSource) -> SchemaVerifier:
+        """The verifier for a source.
+
+        Raises:
+            ValueError: it cannot be compiled; the message says why.
+
+        """
+        return cls(source.text, source.draft, source.patterns)
+
     def is_valid(self, value: object) -> bool:
         """Whether the parsed JSON `value` satisfies the schema."""
         return self._validator.is_valid(value)
@@ -139,6 +161,9 @@ class SchemaVerifier:
         if original is not None:
             path = list(original)
             message = f"contains is not satisfied by {_shown(error.instance)}"
+        path = [self._patterns.get(str(token), token) for token in path]
+        for written, own in self._patterns.items():
+            message = message.replace(written, own)
         return Violation(
             instance_pointer=pointer.join(error.instance_path),
             schema_pointer=pointer.join(path),
