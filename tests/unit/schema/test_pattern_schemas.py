@@ -11,7 +11,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Enforcement
 from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 from genir_server.schema.verify.verifier import SchemaVerifier
-from tests.unit.schema.test_patterns import MEANINGS, NOT_ECMA_262, UNSUPPORTED
+from tests.support.pattern_examples import MEANINGS, NOT_ECMA_262, UNSUPPORTED
 
 if TYPE_CHECKING:
     from genir_server.schema.preparer import Preparer
