@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ MAX_DEPTH = 256
 
 # RFC 8785 writes numbers of more digits with an exponent.
 _MAX_INTEGER_DIGITS = 21
+_MAX_DOUBLE_DIGITS = 400
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^][{}]+")
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -23,8 +25,8 @@ def read(text: str) -> object:
     """The value of a JSON text.
 
     Refused are, apart from text that is not JSON: NaN and Infinity, numbers beyond the range of a
-    double, integers of more than 21 digits, an object with the same key twice, half a surrogate
-    pair, and nesting deeper than `MAX_DEPTH`.
+    double, integers of more than 21 digits that a double does not keep, an object with the same
+    key twice, half a surrogate pair, and nesting deeper than `MAX_DEPTH`.
 
     Raises:
         ValueError: the text is refused. The message completes the sentence "The text …" and quotes
@@ -86,11 +88,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _integer(literal: str) -> int:
-    if len(literal.lstrip("-")) > _MAX_INTEGER_DIGITS:
+def _integer(literal: str) -> float:
+    if len(literal.lstrip("-")) <= _MAX_INTEGER_DIGITS:
+        return int(literal)
+    # The engine writes all digits of 1e21, where the normal form has the exponent.
+    number = float(literal) if len(literal) <= _MAX_DOUBLE_DIGITS else math.inf
+    if math.isinf(number) or Decimal(repr(number)) != Decimal(literal):
         msg = f"has an integer of more than {_MAX_INTEGER_DIGITS} digits"
         raise ValueError(msg)
-    return int(literal)
+    return number
 
 
 def _real(literal: str) -> float:

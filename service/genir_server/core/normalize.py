@@ -15,17 +15,14 @@ from typing import NoReturn, TypeAlias
 
 import rfc8785
 
+from genir_server.domain.numbers import FIRST_WITH_EXPONENT, MAX_INTEGER, read_large_integer
+
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 """A parsed JSON value."""
 
 MAX_DEPTH = 256
 """Maximum nesting of arrays and objects."""
 
-MAX_INTEGER = 2**53 - 1
-"""Largest absolute value of an integer that every JSON reader reads exactly (RFC 7493)."""
-
-# RFC 8785 writes numbers with an exponent from here on, and as plain digits below.
-_FIRST_WITH_EXPONENT = 1e21
 _INTEGER_DIGITS = len(str(MAX_INTEGER))
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
@@ -67,9 +64,9 @@ def parse_strict(text: str) -> JSONValue:
     """Reads exactly one JSON value and refuses what readers interpret differently.
 
     Refused are: duplicate keys, even if they differ in escapes; NaN and Infinity; numbers beyond
-    the range of a double, or so small that they would become 0; integers beyond `MAX_INTEGER`
-    (with an exponent: up to 1e21, which RFC 8785 writes as plain digits); halves of surrogate
-    pairs; text after the value; nesting deeper than `MAX_DEPTH`.
+    the range of a double, or so small that they would become 0; integers beyond `MAX_INTEGER` up
+    to 1e21, which RFC 8785 writes as plain digits, and larger ones whose digits a double does not
+    keep; halves of surrogate pairs; text after the value; nesting deeper than `MAX_DEPTH`.
 
     Raises:
         NotNormalizableError: the text is refused. Truncated or malformed text is reported as such,
@@ -130,12 +127,15 @@ class _Reader:
             self.fault = self.fault or DUPLICATE_KEY
         return members
 
-    def _integer(self, literal: str) -> int:
-        if len(literal.lstrip("-")) > _INTEGER_DIGITS:
-            # Python refuses to read integers of thousands of digits.
+    def _integer(self, literal: str) -> float:
+        if len(literal.lstrip("-")) <= _INTEGER_DIGITS:
+            return int(literal)
+        # The engine writes all digits of a constant such as 1e21.
+        number = read_large_integer(literal)
+        if number is None:
             self.fault = self.fault or _INTEGER_TOO_LARGE
             return 0
-        return int(literal)
+        return number
 
     def _real(self, literal: str) -> float:
         number = float(literal)
@@ -229,7 +229,7 @@ def _require_normal_form(value: JSONValue) -> bool:
 def _require_exact(number: float) -> None:
     if not math.isfinite(number):
         raise _no_normal_form(_NUMBER_TOO_LARGE)
-    if MAX_INTEGER < abs(number) < _FIRST_WITH_EXPONENT:
+    if MAX_INTEGER < abs(number) < FIRST_WITH_EXPONENT:
         raise _no_normal_form(_INTEGER_TOO_LARGE)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from genir_server.domain.errors import Reason
+from genir_server.domain.numbers import can_be_answered
 from genir_server.domain.types import Tightening
 from genir_server.schema.analysis import Analysis
 from genir_server.schema.checks.evaluation_cost import NOTHING, UNBOUNDED, patterns_in
@@ -66,7 +67,10 @@ _FORMS = (
 )
 _UNSATISFIABLE_DEFINITION = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
 # Keywords that narrowing may add where relaxing left out the caller's own.
-_NARROWED_KEYWORDS = frozenset({"maxItems", "minimum", "maximum", "multipleOf", "format"})
+_NARROWED_KEYWORDS = frozenset(
+    {"maxLength", "maxItems", "multipleOf", "format", "minimum", "maximum"}
+    | {"exclusiveMinimum", "exclusiveMaximum"}
+)
 # Further narrowing applies too, it is only not reported.
 _MAX_NARROWED_NOTICES = 100
 _MAX_COMPILATIONS = 8
@@ -243,7 +247,10 @@ class Pipeline:
             if _is_unsatisfiable(error):
                 definition = _UNSATISFIABLE_DEFINITION.search(error)
                 if definition is None or definition.group(1) in options.unsatisfiable:
-                    raise invalid(f"No value can satisfy the schema: {error[:300]}")
+                    unsatisfiable_schema = invalid(
+                        f"No value can satisfy the schema: {error[:300]}"
+                    )
+                    raise next(iter(relaxed.refusals), unsatisfiable_schema)
                 unsatisfiable = options.unsatisfiable | {definition.group(1)}
                 coarser = replace(options, unsatisfiable=unsatisfiable)
             if coarser is None:
@@ -282,7 +289,7 @@ class Pipeline:
         schema = json.loads(engine_schema)
         return self._instances.find(
             schema if isinstance(schema, dict) else {},
-            verifier.is_valid,
+            lambda value: can_be_answered(value) and verifier.is_valid(value),
             seconds=_MAX_INSTANCE_SECONDS,
         )
 

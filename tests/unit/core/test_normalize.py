@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from genir_server.core.normalize import (
     MAX_DEPTH,
-    MAX_INTEGER,
     JSONValue,
     NotNormalizableError,
     NotNormalizableKind,
@@ -23,6 +22,7 @@ from genir_server.core.normalize import (
     parse_strict,
 )
 from genir_server.domain.digest import digest
+from genir_server.domain.numbers import MAX_INTEGER
 
 if TYPE_CHECKING:
     import random

@@ -30,7 +30,12 @@ def grammar_of(schema: str) -> str:
 
 
 def compile_matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidance.LLMatcher:
-    """A matcher for a schema. `get_error` tells whether the schema was refused."""
+    """A matcher for a schema. `get_error` tells whether the schema was refused.
+
+    Raises:
+        ValueError: the schema has a number that the compiler's parser does not take.
+
+    """
     return llguidance.LLMatcher(tokenizer, grammar_of(schema), log_level=0)
 
 
@@ -48,7 +53,10 @@ class GrammarOracle:
         """Whether the grammar compiler accepts a small schema by itself."""
         text = json.dumps(schema)
         if text not in self._compiles:
-            error = llguidance.LLMatcher.validate_grammar(grammar_of(text))
+            try:
+                error = llguidance.LLMatcher.validate_grammar(grammar_of(text))
+            except ValueError as fault:
+                error = str(fault)
             self._compiles[text] = not error or error.startswith("WARNING")
         return self._compiles[text]
 

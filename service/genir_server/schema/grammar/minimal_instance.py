@@ -26,6 +26,7 @@ _INSIDE_STRING = b'"aeiouxyz0123456789_-./:@ '
 _TESTED_BYTES = 6
 # After this many equal bytes, others are preferred: "@" gets out of the "aaaa…" of an address.
 _MAX_RUN = 8
+_AFTER_ZEROS = b"1"
 _AFTER_RUN = b'"@./:-'
 # A string with this many bytes has a large minLength: from here on, only its end is searched.
 _LONG_STRING_BYTES = 64
@@ -120,6 +121,9 @@ class MinimalInstanceFinder:
         order = _INSIDE_STRING if text.inside_string else _OUTSIDE_STRING
         if text.inside_string and text.ends_with_run(_MAX_RUN) and not text.is_long_string:
             order = _AFTER_RUN + order
+        if not text.inside_string and text.ends_with_run(_MAX_RUN):
+            # "-0.00000000" ends with another digit where 0 itself is excluded.
+            order = _AFTER_ZEROS + order
         if not variation:
             for byte in order[:_TESTED_BYTES]:
                 if matcher.validate_tokens([byte]):

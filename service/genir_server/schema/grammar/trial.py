@@ -58,7 +58,10 @@ class GrammarTrial:
 
         """
         start = time.thread_time()
-        matcher = compile_matcher(self._tokenizer, schema)
+        try:
+            matcher = compile_matcher(self._tokenizer, schema)
+        except ValueError as fault:
+            raise GrammarError(str(fault)) from None
         error = matcher.get_error()
         if error:
             raise GrammarError(error)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from genir_server.schema.narrow.containers import bound_array, bound_free_parts, bound_object
 from genir_server.schema.narrow.context import Narrowing, Oracle
-from genir_server.schema.narrow.scalars import bound_number, bound_string, use_usual_form
+from genir_server.schema.narrow.numbers import bound_number
 from genir_server.schema.narrow.standalone import IN_PLACE, find_parts
+from genir_server.schema.narrow.strings import bound_string, use_usual_form
 from genir_server.schema.read.vocabulary import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -77,7 +78,7 @@ def _narrow_part(narrowing: Narrowing, schema: Schema, pointer: str, *, whole: b
     if "string" in names:
         bound_string(narrowing, schema, pointer)
     if "number" in names or "integer" in names:
-        bound_number(narrowing, schema, pointer, fraction=standalone and "number" in names)
+        bound_number(narrowing, schema, pointer, standalone=standalone)
     if "array" in names:
         bound_array(narrowing, schema, pointer)
     if standalone:

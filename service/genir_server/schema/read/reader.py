@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, NoReturn
 
 from genir_server.schema.errors import SchemaRefusedError, invalid, too_complex
@@ -21,14 +22,15 @@ _TYPE_NAMES = {list: "an array", str: "a string", int: "a number", float: "a num
 _MAX_DIGITS = 400
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _STRUCTURE_AND_COMMAS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)
+_NOT_ZERO = re.compile("-?[0.]*[1-9]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(text: str, limits: SchemaLimits) -> dict[str, object] | bool:
     """The schema in `text`.
 
-    Refuses what JSON parsers disagree about: repeated keys, NaN and Infinity, numbers beyond a
-    double, and unpaired surrogates.
+    Refuses what JSON parsers disagree about: repeated keys, NaN and Infinity, numbers that a double
+    does not hold, and unpaired surrogates.
 
     Raises:
         SchemaRefusedError: SCHEMA_INVALID or SCHEMA_TOO_COMPLEX.
@@ -148,6 +150,13 @@ def _float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise invalid(f"The number {text[:40]} is too large.")
+    if value == 0 and _NOT_ZERO.match(text):
+        raise invalid(f"The number {text[:40]} is so close to zero that a double cannot tell them.")
+    # The validator would read all digits, and everyone else this double.
+    if value and Decimal(text) != Decimal(repr(value)):
+        raise invalid(
+            f"The number {text[:40]} has more digits than a double holds: write {value!r}."
+        )
     return value
 
 

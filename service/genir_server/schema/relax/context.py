@@ -9,6 +9,8 @@ from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.read.pointer import child
 
 if TYPE_CHECKING:
+    from genir_server.schema.errors import SchemaRefusedError
+    from genir_server.schema.interval import Interval
     from genir_server.schema.read.document import Document, Node
 
 EngineSchema = dict[str, object] | bool
@@ -68,6 +70,8 @@ class Context:
         capped: maximum numbers of items too large for the engine, by the `id` of the schema.
         divisors: `multipleOf` that the engine enforces only for numbers from 0 up, likewise.
         formats: names of formats that a wide pattern stands for, likewise.
+        intervals: what the caller's bounds on a number say, likewise.
+        refusals: why parts are left out that no answer can satisfy.
 
     """
 
@@ -83,6 +87,8 @@ class Context:
     capped: dict[int, int] = field(default_factory=dict)
     divisors: dict[int, object] = field(default_factory=dict)
     formats: dict[int, str] = field(default_factory=dict)
+    intervals: dict[int, Interval] = field(default_factory=dict)
+    refusals: list[SchemaRefusedError] = field(default_factory=list)
 
     def note(self, node: Node, keyword: str, enforcement: Enforcement, detail: str = "") -> None:
         """Reports a keyword of `node`."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.read.pointer import split
 from genir_server.schema.read.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
-from genir_server.schema.relax import arrays, combining, exclusive, objects, scalars
+from genir_server.schema.relax import arrays, combining, exclusive, numbers, objects, scalars
 from genir_server.schema.relax.circular import mixed_references, recursive_schemas
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.relax.simplify import simplify
 
 if TYPE_CHECKING:
+    from genir_server.schema.errors import SchemaRefusedError
+    from genir_server.schema.interval import Interval
     from genir_server.schema.read.document import Document, Node
 
 _MAX_NOTICES = 200
@@ -31,6 +33,9 @@ class Relaxed:
         capped: `maxItems` that are left out because they are too large, by the part's `id`.
         divisors: `multipleOf` that are left out because of negative numbers, by the part's `id`.
         formats: names of formats that a wide pattern stands for, by the part's `id`.
+        intervals: what the caller's bounds on a number say, by the part's `id`.
+        refusals: why parts of the schema are left out that no answer can satisfy. They explain why
+            the whole schema cannot be satisfied, if that is so.
 
     """
 
@@ -40,6 +45,8 @@ class Relaxed:
     capped: dict[int, int]
     divisors: dict[int, object]
     formats: dict[int, str]
+    intervals: dict[int, Interval] = field(default_factory=dict)
+    refusals: tuple[SchemaRefusedError, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -73,7 +80,14 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     if isinstance(schema, dict):
         origins[id(schema)] = ""
     return Relaxed(
-        schema, _notices(context), origins, context.capped, context.divisors, context.formats
+        schema,
+        _notices(context),
+        origins,
+        context.capped,
+        context.divisors,
+        context.formats,
+        context.intervals,
+        tuple(context.refusals),
     )
 
 
@@ -113,6 +127,7 @@ def _convert(context: Context, node: Node) -> EngineSchema:
             combining.reference(context, node, keyword, schema, extra)
         else:
             for convert in (
+                numbers.CONVERTERS,
                 scalars.CONVERTERS,
                 arrays.CONVERTERS,
                 objects.CONVERTERS,

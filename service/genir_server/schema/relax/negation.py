@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+from genir_server.domain.numbers import MAX_INTEGER, has_normal_form
 from genir_server.schema.read.vocabulary import ANNOTATIONS, Draft, known
 from genir_server.schema.relax.literals import all_strings_but
 
@@ -152,7 +153,10 @@ def excluding(values: list[object]) -> Negation:
         {
             value
             for value in values
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            # The engine cannot exclude larger numbers.
+            and abs(value) <= MAX_INTEGER
         }
     )
     free = [
@@ -166,7 +170,10 @@ def excluding(values: list[object]) -> Negation:
         )
     ]
     options: list[EngineSchema] = [{"type": free}]
-    exact = True
+    exact = not any(
+        isinstance(value, int | float) and abs(value) > MAX_INTEGER and has_normal_form(value)
+        for value in values
+    )
     if strings:
         total = sum(map(len, strings))
         if total > _MAX_EXCLUDED_CHARACTERS or max(map(len, strings)) > _MAX_EXCLUDED_LENGTH:
@@ -207,6 +214,8 @@ def _limit(keyword: str, exclusive: str) -> Callable[[Node, object], Negation]:
             return _UNKNOWN
         if exclusive and isinstance(node.keywords.get(exclusive), bool):
             return _UNKNOWN
+        if abs(cast("float", value)) > MAX_INTEGER:
+            return Negation({"type": "number"}, exact=False)
         return Negation({"type": "number", keyword: value}, exact=True)
 
     return complement

@@ -1,4 +1,4 @@
-"""Keywords about types, constants, numbers and strings."""
+"""Keywords about types and strings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from genir_server.schema.relax.formats import (
     STANDARD_FORMATS,
     WIDE_PATTERNS,
 )
+from genir_server.schema.relax.numbers import lists_large_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,14 +21,8 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 
-_MAX_BOUND = 10**15
-
-
-def whole(value: object) -> object:
-    """A float without a fraction as an integer, as normal form writes it."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+# No answer is that long, and the engine cannot count that far.
+_MAX_LENGTH = 10**9
 
 
 def _copy(keyword: str) -> Callable[..., None]:
@@ -37,73 +32,30 @@ def _copy(keyword: str) -> Callable[..., None]:
     return convert
 
 
-def _edge(keyword: str, direction: int) -> Callable[..., None]:
-    def convert(
-        context: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]
-    ) -> None:
-        value = node.keywords[keyword]
-        too_large = isinstance(value, int | float) and direction * value >= _MAX_BOUND
-        if too_large and not isinstance(value, bool):
-            # The engine cannot enforce it, and such a bound excludes hardly anything.
-            context.unchecked(node, keyword, "the engine does not support bounds this large")
-        else:
-            schema[keyword] = whole(value)
-
-    return convert
-
-
-def _multiple_of(
+def _max_length(
     context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
 ) -> None:
-    value = node.keywords["multipleOf"]
-    low = [node.keywords.get(keyword) for keyword in ("minimum", "exclusiveMinimum")]
-    if any(isinstance(edge, int | float) and type(edge) is not bool and edge >= 0 for edge in low):
-        schema["multipleOf"] = whole(value)
+    value = node.keywords["maxLength"]
+    if isinstance(value, int | float) and value > _MAX_LENGTH:
+        context.unchecked(node, "maxLength", "the engine does not support strings this long")
     else:
-        # The engine accepts no negative number as a multiple.
-        context.divisors[id(schema)] = value
-        context.unchecked(node, "multipleOf", "the engine does not support negative multiples")
+        schema["maxLength"] = whole(value)
 
 
-def _type(_: Context, node: Node, schema: dict[str, object], __: list[EngineSchema]) -> None:
+def _type(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
     value = node.keywords["type"]
-    if isinstance(value, list):
+    if value == "integer" and lists_large_number(context, node):
+        # The engine cuts such a constant to 64 bits beside "integer".
+        schema["type"] = "number"
+    elif isinstance(value, list):
         names = list(dict.fromkeys(value))
+        if "integer" in names and lists_large_number(context, node):
+            names.append("number")
         if "number" in names and "integer" in names:
             names.remove("integer")
         schema["type"] = names[0] if len(names) == 1 else names
     else:
         schema["type"] = value
-
-
-def _enum(_: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]) -> None:
-    values = node.keywords["enum"]
-    assert isinstance(values, list)  # noqa: S101 - the meta-schema was checked
-    fitting = [whole(value) for value in values if not _misses_integer(node, value)]
-    if fitting or not values:
-        schema["enum"] = fitting
-    else:
-        extra.append(False)
-
-
-def _const(_: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]) -> None:
-    value = node.keywords["const"]
-    if _misses_integer(node, value):
-        extra.append(False)
-    else:
-        schema["const"] = whole(value)
-
-
-def _misses_integer(node: Node, value: object) -> bool:
-    """Whether a value is a fraction where `type` allows only integers.
-
-    The grammar compiler fails on such a schema.
-    """
-    if not isinstance(value, float) or value.is_integer():
-        return False
-    types = node.keywords.get("type", "number")
-    names = types if isinstance(types, list) else [types]
-    return "integer" in names and "number" not in names
 
 
 def _pattern(
@@ -159,15 +111,8 @@ def _add(
 
 CONVERTERS: dict[str, Callable[..., None]] = {
     "type": _type,
-    "const": _const,
-    "enum": _enum,
-    "minimum": _edge("minimum", -1),
-    "maximum": _edge("maximum", 1),
-    "exclusiveMinimum": _edge("exclusiveMinimum", -1),
-    "exclusiveMaximum": _edge("exclusiveMaximum", 1),
-    "multipleOf": _multiple_of,
     "minLength": _copy("minLength"),
-    "maxLength": _copy("maxLength"),
+    "maxLength": _max_length,
     "pattern": _pattern,
     "format": _format,
 }
