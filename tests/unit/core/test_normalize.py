@@ -235,7 +235,30 @@ def test_any_text_is_parsed_or_refused_with_one_exception_type(text: str) -> Non
         assert parse_strict(normalize(value)) == value
 
 
-@given(st.integers(min_value=MAX_INTEGER + 1), st.booleans())
+@pytest.mark.parametrize(
+    ("digits", "form"),
+    [
+        ("1" + "0" * 21, "1e+21"),
+        ("-1" + "0" * 23, "-1e+23"),
+        ("12345678901234567" + "0" * 9, "1.2345678901234567e+25"),
+        ("17976931348623157" + "0" * 292, "1.7976931348623157e+308"),
+    ],
+)
+def test_integer_that_a_double_keeps_has_an_exponent(digits: str, form: str) -> None:
+    assert normal_form(digits) == form
+    assert float(form) == float(digits)
+    assert normal_form(form) == form
+
+
+@pytest.mark.parametrize(
+    "digits",
+    ["1" * 22, "1" + "0" * 20 + "1", "1" + "0" * 20, "9" * 309, "1" + "0" * 309, "9" * 5000],
+)
+def test_integer_that_a_double_does_not_keep_is_refused(digits: str) -> None:
+    assert refusal(digits).kind is NotNormalizableKind.NO_NORMAL_FORM
+
+
+@given(st.integers(MAX_INTEGER + 1, 10**21 - 1), st.booleans())
 def test_integers_that_readers_round_are_refused_in_any_spelling(
     integer: int,
     negative: bool,
