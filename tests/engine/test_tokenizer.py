@@ -34,6 +34,21 @@ async def chat(model_tokenizer: Any) -> AsyncIterator[ChatTokenizer]:
     chat.close()
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[9]['content'] + 1 }}", "{{ 1 // 0 }}", "{{ tools | length }}", "{{ '' + 1 }}"],
+)
+async def test_template_that_fails_refuses_the_conversation(
+    model_tokenizer: Any, template: str
+) -> None:
+    broken = copy.deepcopy(model_tokenizer)
+    broken.chat_template = template
+    chat = ChatTokenizer(broken)
+    with pytest.raises(ValueError, match="the model's chat template"):
+        await chat.render_chat(CONVERSATION)
+    chat.close()
+
+
 async def test_models_own_template_is_used(chat: ChatTokenizer, model_tokenizer: Any) -> None:
     text = model_tokenizer.decode(await chat.render_chat(CONVERSATION))
     assert "<|im_start|>system\nAnswer in JSON.<|im_end|>" in text

@@ -95,6 +95,12 @@ class ChatTokenizer:
                 raise ValueError(
                     f"the model's chat template refuses the conversation: {restored(str(error))}"
                 ) from error
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # A template is a program, such as one that expects tools to be listed.
+                raise ValueError(
+                    "the model's chat template does not work with this conversation "
+                    f"({type(error).__name__})"
+                ) from error
             return list(rendered if special is None else special.token_ids(tokenizer, rendered))
 
     def _tokenize(self, text: str) -> list[int]:
