@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from genir_server.schema.pattern.syntax import Node, Pattern
 
 _SYNTAX_CHARACTERS = frozenset("\\^$.*+?()[]{}|")
-_KEPT_ESCAPES = frozenset({f"\\{character}" for character in "\\^$.*+?()[]{}|/-"})
+_KEPT_ESCAPES = frozenset({f"\\{character}" for character in "\\^$.*+?()[]{}|/"})
 # Matches the empty string in every engine.
 _NOTHING = "a{0}"
 _AFTER_WORD, _BEFORE_WORD = f"(?<={sets.WORD})", f"(?={sets.WORD})"
