@@ -61,7 +61,9 @@ async def test_flood_does_not_disturb_other_callers(
     assert seen.failures == []
     assert max(seen.gaps) < STALL_SECONDS
     assert sorted(seen.probes)[len(seen.probes) // 2] < MEDIAN_PROBE_SECONDS
-    assert (after.engine, after.workers) == (before.engine, before.workers)
+    assert after.engine == before.engine
+    # Workers for slow jobs start when they are first needed.
+    assert set(after.workers) >= set(before.workers)
 
 
 def test_every_selected_flood_exists() -> None:

@@ -61,7 +61,9 @@ async def test_hostile_schemas_do_not_disturb_other_callers(server: ServerProces
     assert seen.failures == []
     assert max(seen.gaps) < STALL_SECONDS
     assert max(seen.probes) < STALL_SECONDS
-    assert (after.engine, after.workers) == (before.engine, before.workers)
+    assert after.engine == before.engine
+    # Workers for slow jobs start when they are first needed.
+    assert set(after.workers) >= set(before.workers)
     assert before.engine
     assert before.workers
     for role in ("server", "engine", "workers"):
