@@ -47,7 +47,7 @@ class Interval:
         if self.low is None or self.high is None:
             return False
         first = math.nextafter(self.low, math.inf) if self.low_open else self.low
-        return not self.contains(first)
+        return math.isinf(first) or not self.contains(first)
 
     @property
     def allows_low_in_engine(self) -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import jsonschema_rs
 import llguidance
+
+# Numbers of fewer digits and smaller exponents are read exactly by any method.
+_EXACT_DIGITS = 15
+_EXACT_EXPONENT = 22
 
 LIMITS = llguidance.LLParserLimits()
 """The limits of a matcher in the engine: the library's defaults."""
@@ -37,6 +43,11 @@ def compile_matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidanc
 
     """
     return llguidance.LLMatcher(tokenizer, grammar_of(schema), log_level=0)
+
+
+@cache
+def _byte_tokenizer() -> llguidance.LLTokenizer:
+    return load_tokenizer(None)
 
 
 class GrammarOracle:
@@ -70,3 +81,16 @@ class GrammarOracle:
             self._patterns[pattern] = validator
         found = self._patterns[pattern]
         return found is None or found.is_valid(text)
+
+    def writes(self, number: float) -> bool:
+        """Whether the engine writes a constant as it is.
+
+        Its parser reads some numbers of 16 and more digits as their neighbours.
+        """
+        _, digits, exponent = Decimal(repr(number)).as_tuple()
+        small = isinstance(exponent, int) and abs(exponent) <= _EXACT_EXPONENT
+        if small and len(digits) <= _EXACT_DIGITS:
+            return True
+        matcher = compile_matcher(_byte_tokenizer(), json.dumps({"const": number}))
+        written = bytes(matcher.compute_ff_bytes())
+        return bool(written) and float(written) == number

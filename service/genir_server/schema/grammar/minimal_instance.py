@@ -10,6 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from genir_server.domain.numbers import read_large_integer
 from genir_server.schema.grammar.guidance import compile_matcher
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class MinimalInstanceFinder:
             if written is None:
                 continue
             try:
-                value = json.loads(written)
+                value = json.loads(written, parse_int=_integer)
             except ValueError:
                 continue
             if is_valid(value):
@@ -174,6 +175,12 @@ class _Text:
             return self.written.decode()
         except UnicodeDecodeError:
             return None
+
+
+def _integer(literal: str) -> float:
+    """A whole number as the normal form has it: a double where that keeps a large one."""
+    large = read_large_integer(literal)
+    return int(literal) if large is None else large
 
 
 def _run_length(matcher: llguidance.LLMatcher, byte: int, deadline: float) -> int:

@@ -28,6 +28,10 @@ class Oracle(Protocol):
         """Whether a regular expression matches inside a text, as JSON Schema defines it."""
         ...
 
+    def writes(self, number: float) -> bool:
+        """Whether the engine writes a constant as it is."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -28,6 +28,10 @@ _NUMBER_TYPES = {"number", "integer"}
 _MAX_DECIMAL_PLACES = 60
 _INEXACT = "the engine does not support this bound exactly"
 _ADVICE = "JSON readers round whole numbers from 2^53 on, so use a string"
+_LITERAL_ADVICE = (
+    "JSON readers round whole numbers from 2^53 on, and the engine changes some numbers of more"
+    " than 15 digits, so use a string"
+)
 
 
 def whole(value: object) -> object:
@@ -54,7 +58,7 @@ def _bounds(
 ) -> None:
     interval = interval_of(node.keywords)
     refusal = _emptiness(node, interval)
-    if interval.is_too_large:
+    if interval.is_too_large and not interval.is_empty:
         refusal = unsupported(
             f"No number within the bounds can be answered: {_ADVICE}",
             child(node.pointer, _strongest(node, interval)),
@@ -164,14 +168,16 @@ def _enum(
 ) -> None:
     values = node.keywords["enum"]
     assert isinstance(values, list)  # noqa: S101 - the meta-schema was checked
-    possible = [value for value in values if can_be_answered(value)]
+    possible = [value for value in values if _can_be_written(context, value)]
     if len(possible) < len(values):
         count = len(values) - len(possible)
-        detail = f"without {count} of {len(values)} values: {_ADVICE}"
+        detail = f"without {count} of {len(values)} values: {_LITERAL_ADVICE}"
         context.note(node, "enum", Enforcement.NARROWED, detail)
     if values and not possible:
         context.refusals.append(
-            unsupported(f"No value of enum can be answered: {_ADVICE}", child(node.pointer, "enum"))
+            unsupported(
+                f"No value of enum can be answered: {_LITERAL_ADVICE}", child(node.pointer, "enum")
+            )
         )
     fitting = [whole(value) for value in possible if _fits(context, node, value)]
     if fitting or not values:
@@ -184,16 +190,38 @@ def _const(
     context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
 ) -> None:
     value = node.keywords["const"]
-    if not can_be_answered(value):
-        context.note(node, "const", Enforcement.NARROWED, f"no answer can hold it: {_ADVICE}")
+    if not _can_be_written(context, value):
+        context.note(
+            node, "const", Enforcement.NARROWED, f"no answer can hold it: {_LITERAL_ADVICE}"
+        )
         context.refusals.append(
-            unsupported(f"const cannot be answered: {_ADVICE}", child(node.pointer, "const"))
+            unsupported(
+                f"const cannot be answered: {_LITERAL_ADVICE}", child(node.pointer, "const")
+            )
         )
         extra.append(False)
     elif not _fits(context, node, value):
         extra.append(False)
     else:
         schema["const"] = whole(value)
+
+
+def _can_be_written(context: Context, value: object) -> bool:
+    """Whether an answer can hold a value, and the engine writes its numbers as they are."""
+    if not can_be_answered(value):
+        return False
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, int) and abs(item) > MAX_INTEGER:
+            pending.append(float(item))
+        elif isinstance(item, float) and not context.oracle.writes(item):
+            return False
+    return True
 
 
 def _only_integers(node: Node) -> bool:
