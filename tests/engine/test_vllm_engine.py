@@ -15,7 +15,11 @@ import jsonschema_rs
 import pytest
 
 from genir_server.domain.types import FinishReason, Message, Role, Sampling, TextDelta
-from genir_server.engine.protocol import EngineRejectedError, EngineRequest
+from genir_server.engine.protocol import (
+    EngineRejectedError,
+    EngineRequest,
+    EngineUnavailableError,
+)
 
 if TYPE_CHECKING:
     from genir_server.engine.vllm.engine import VllmEngine
@@ -201,3 +205,15 @@ async def test_failed_engine_core_wakes_the_waiter_for_its_death(
     began = time.monotonic()
     assert await other.wait_dead(60)
     assert time.monotonic() - began < 10
+
+
+async def test_full_queue_of_vllm_is_unavailable_and_passes(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = await request(engine, "beyond-the-queue", CAT)
+    scheduling = cast("Any", engine._llm).scheduler_config
+    monkeypatch.setattr(scheduling, "max_num_queued_reqs", 0)
+    with pytest.raises(EngineUnavailableError, match="busy"):
+        await run(engine, wanted)
+    monkeypatch.undo()
+    assert await run(engine, await request(engine, "within-the-queue", CAT))

@@ -41,6 +41,7 @@ _BY_REASON: dict[errors.ErrorReason, type[errors.GenirError]] = {
     errors.ErrorReason.MODEL_LOADING: errors.UnavailableError,
     errors.ErrorReason.DRAINING: errors.UnavailableError,
     errors.ErrorReason.ENGINE_DEAD: errors.UnavailableError,
+    errors.ErrorReason.ENGINE_UNAVAILABLE: errors.UnavailableError,
     errors.ErrorReason.OVERLOADED: errors.OverloadedError,
     errors.ErrorReason.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
     errors.ErrorReason.INTERNAL: errors.ServerFaultError,

@@ -30,7 +30,12 @@ from genir_server.domain.types import (
     Timings,
     Usage,
 )
-from genir_server.engine.protocol import EngineDeadError, EngineRejectedError, EngineRequest
+from genir_server.engine.protocol import (
+    EngineDeadError,
+    EngineRejectedError,
+    EngineRequest,
+    EngineUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -50,6 +55,9 @@ _FAILURE_MESSAGES = {
     Reason.CONSTRAINT_FAILED: "in {attempts} attempt(s) the engine stopped before the JSON was "
     "complete: simplify the schema or ask again",
 }
+
+_UNAVAILABLE_RETRY_SECONDS = 1.0
+"""Seconds to wait before a request that the engine could not run is sent again."""
 
 
 class Ticket(Protocol):
@@ -214,6 +222,12 @@ class IRGenerator:
         except EngineDeadError as fault:
             raise GenirError(
                 Reason.ENGINE_DEAD, "the engine died while it worked on this request"
+            ) from fault
+        except EngineUnavailableError as fault:
+            raise GenirError(
+                Reason.ENGINE_UNAVAILABLE,
+                f"the engine could not run this request now: {fault}",
+                retry_after=_UNAVAILABLE_RETRY_SECONDS,
             ) from fault
         except EngineRejectedError as fault:
             raise GenirError(

@@ -22,6 +22,10 @@ class EngineRejectedError(Exception):
     """The engine refused a request that passed genir's checks. The message is the engine's."""
 
 
+class EngineUnavailableError(Exception):
+    """The engine could not take or finish a request now. The same request may succeed later."""
+
+
 class SpecialTokenError(Exception):
     """A text has the name of a special token, which the tokenizer cannot read as text."""
 
@@ -160,6 +164,7 @@ class Engine(Protocol):
         Raises:
             EngineDeadError: the engine died before the request finished.
             EngineRejectedError: the engine refused the request.
+            EngineUnavailableError: the engine could not run the request now.
 
         """
         ...

@@ -37,6 +37,7 @@ _REFUSALS = (
     Reason.MODEL_LOADING,
     Reason.DRAINING,
     Reason.ENGINE_DEAD,
+    Reason.ENGINE_UNAVAILABLE,
     Reason.UNAUTHENTICATED,
     Reason.PERMISSION_DENIED,
 )

@@ -47,6 +47,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
     Reason.ENGINE_DEAD: grpc.StatusCode.UNAVAILABLE,
+    Reason.ENGINE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,

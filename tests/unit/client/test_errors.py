@@ -52,6 +52,7 @@ def test_unknown_reason_becomes_unrecognized() -> None:
         (ErrorReason.MODEL_LOADING, 3),
         (ErrorReason.DRAINING, 3),
         (ErrorReason.ENGINE_DEAD, 3),
+        (ErrorReason.ENGINE_UNAVAILABLE, 3),
         (ErrorReason.OVERLOADED, 6),
         (ErrorReason.DEADLINE_EXCEEDED, 5),
         (ErrorReason.INTERNAL, 1),

@@ -22,7 +22,11 @@ from genir_server.domain.types import (
     TextDelta,
     Tightening,
 )
-from genir_server.engine.protocol import EngineDeadError, EngineRejectedError
+from genir_server.engine.protocol import (
+    EngineDeadError,
+    EngineRejectedError,
+    EngineUnavailableError,
+)
 from tests.support.scripted_engine import (
     SINGLE_KEYS,
     Schemas,
@@ -298,12 +302,15 @@ async def test_what_readers_disagree_on_is_no_result(text: str) -> None:
     [
         (EngineDeadError("gone"), Reason.ENGINE_DEAD),
         (EngineRejectedError("no such grammar"), Reason.SCHEMA_UNSUPPORTED),
+        (EngineUnavailableError("paused"), Reason.ENGINE_UNAVAILABLE),
     ],
 )
 async def test_engine_errors_have_a_reason(fault: Exception, reason: Reason) -> None:
     with pytest.raises(GenirError) as raised:
         await run(ScriptedEngine(fault))
     assert raised.value.reason is reason
+    # A retry on this server helps in one of these cases only.
+    assert (raised.value.retry_after is not None) is (reason is Reason.ENGINE_UNAVAILABLE)
 
 
 async def test_closing_the_run_closes_the_engine_request() -> None:

@@ -121,6 +121,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the call has no valid credentials."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
     """PERMISSION_DENIED: the caller is authenticated, but not allowed to do this."""
+    ERROR_REASON_ENGINE_UNAVAILABLE: _ErrorReason.ValueType  # 22
+    """UNAVAILABLE: the engine could not run the request now, for example because its own queue is
+    full. RetryInfo says when to retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons used in google.rpc.ErrorInfo, there without the prefix. Each belongs to one status code."""
@@ -171,6 +175,10 @@ ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the call has no valid credentials."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
 """PERMISSION_DENIED: the caller is authenticated, but not allowed to do this."""
+ERROR_REASON_ENGINE_UNAVAILABLE: ErrorReason.ValueType  # 22
+"""UNAVAILABLE: the engine could not run the request now, for example because its own queue is
+full. RetryInfo says when to retry.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -27,6 +27,7 @@ from genir_server.engine.vllm.child_process import (
     PATCHES_UTILITY,
 )
 from genir_server.engine.vllm.convert import engine_delta, sampling_params
+from genir_server.engine.vllm.errors import engine_error
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.processes import EngineProcesses
 from genir_server.engine.vllm.tokenizer import ChatTokenizer
@@ -169,8 +170,6 @@ class VllmEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         """Runs a request and yields its deltas; see `Engine.generate`."""
         from vllm import TokensPrompt
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine import exceptions as engine_exceptions
 
         llm = self._llm
         if llm is None or self.dead:
@@ -197,17 +196,12 @@ class VllmEngine:
                     delta = engine_delta(output, queue_reported=queue_reported)
                     queue_reported = queue_reported or delta.queue_seconds is not None
                     yield delta
-        except engine_exceptions.EngineDeadError as error:
-            finished = True
-            raise EngineDeadError("the engine died") from error
-        except VLLMClientError as error:
-            raise EngineRejectedError(str(error)) from error
-        except engine_exceptions.EngineGenerateError as error:
-            if self.dead:
-                raise EngineDeadError("the engine died") from error
-            if isinstance(error.__cause__, VLLMClientError):
-                raise EngineRejectedError(str(error.__cause__)) from error
-            raise
+        except Exception as error:
+            typed = engine_error(error, dead=self.dead)
+            finished = isinstance(typed, EngineDeadError)
+            if typed is None:
+                raise
+            raise typed from error
         finally:
             # When cancelled, AsyncLLM aborts the request itself, except while it is still handing
             # the request over to the engine core.
