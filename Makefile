@@ -28,7 +28,7 @@ PARALLEL := -n $(WORKERS)
 NONE_SELECTED := [ $$? -eq 5 ]
 
 .PHONY: help setup setup-dev setup-bench demo check test soak fuzz hostile serve lint proto format
-.PHONY: release-descriptor requirements clean distclean bench bench-full bench-replay
+.PHONY: release-descriptor requirements check-vllm clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -45,6 +45,7 @@ help:
 	@echo 'make proto         generate the Python code of the contract'
 	@echo 'make release-descriptor  write the descriptor that later changes are compared with'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
+	@echo 'make check-vllm VERSION=0.33.0  compare what genir uses of vLLM with a version of it'
 	@echo 'make setup         install what demo and serve need; setup-dev adds tests and lint'
 	@echo 'make clean         remove caches and build outputs; distclean also removes .venv'
 	@echo
@@ -148,6 +149,12 @@ bench-reliability: setup-dev
 
 requirements:
 	UV="$(UV)" requirements/compile.sh
+
+# Downloads vLLM's wheel for CUDA, some 330 MB, and keeps its sources in build/.
+VERSION ?=
+check-vllm: setup
+	@test -n "$(VERSION)" || { echo 'make $@ VERSION=0.33.0'; exit 2; }
+	@PYTHONPATH=. $(BIN)/python scripts/check_vllm.py "$(VERSION)"
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

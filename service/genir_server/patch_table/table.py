@@ -12,7 +12,7 @@ from typing import Literal
 
 How = Literal["replaced", "subclassed", "read", "configuration"]
 
-VLLM = "vllm 0.32.0"
+VLLM = "vllm 0.32.0 (or 0.33.0, whose sources were compared with it)"
 PYTHON = "Python 3.11 and 3.12"
 NOT_FOUND = "none found"
 """Value of `Patch.upstream` where a search found no issue or pull request."""
