@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 # Prefixes of metrics from other sources on the same endpoint.
-FOREIGN = ("vllm:", "process_")
+FOREIGN = ("vllm:", "process_", "up")
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -20,12 +20,22 @@ def dashboard() -> dict[str, Any]:
 
 
 def alert_rules() -> list[dict[str, Any]]:
+    """The rules that alert."""
+    return [rule for rule in _rules() if "alert" in rule]
+
+
+def recording_rules() -> list[dict[str, Any]]:
+    """The rules that record another metric."""
+    return [rule for rule in _rules() if "record" in rule]
+
+
+def _rules() -> list[dict[str, Any]]:
     loaded = yaml.safe_load((DEPLOY / "prometheus" / "genir.rules.yaml").read_text())
     return [rule for group in loaded["groups"] for rule in group["rules"]]
 
 
 def expressions() -> dict[str, str]:
-    """Title of a panel, variable or alert -> its expression."""
+    """Title of a panel, variable, recorded metric or alert -> its expression."""
     board = dashboard()
     found = {
         f"{panel['title']} {target['refId']}": target["expr"]
@@ -36,4 +46,4 @@ def expressions() -> dict[str, str]:
         asked = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable.get("definition", ""))
         if asked:
             found[f"variable {variable['name']}"] = f"sum by ({asked[2]}) ({asked[1]})"
-    return found | {rule["alert"]: rule["expr"] for rule in alert_rules()}
+    return found | {rule.get("alert") or rule["record"]: rule["expr"] for rule in _rules()}

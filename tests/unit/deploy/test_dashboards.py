@@ -8,7 +8,13 @@ import pytest
 
 from genir_server.domain.errors import Reason
 from scripts.metrics_table import exposed_name, metric_families
-from tests.support.dashboards import FOREIGN, alert_rules, dashboard, expressions
+from tests.support.dashboards import (
+    FOREIGN,
+    alert_rules,
+    dashboard,
+    expressions,
+    recording_rules,
+)
 from tests.support.promql import grouping_labels, matchers, metric_names
 
 # Labels that Prometheus adds to every scraped series.
@@ -24,6 +30,9 @@ def our_metrics() -> dict[str, set[str]]:
         if family.type == "histogram":
             names = [f"{family.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
         series |= dict.fromkeys(names, labels)
+    # Recording rules keep the labels that they group by.
+    for rule in recording_rules():
+        series[rule["record"]] = grouping_labels(rule["expr"])
     return series
 
 
@@ -67,9 +76,12 @@ def test_success_rate_covers_every_outcome() -> None:
         if (matcher.label, matcher.operator) == ("outcome", "!~")
     )
     bad, counted = (
-        set(matcher.value.split("|")) for matcher in matchers(expressions()["GenirSuccessRateLow"])
+        set(matcher.value.split("|")) for matcher in matchers(recording_rules()[0]["expr"])
     )
     assert counted == bad | {"valid"}
+    for rule in alert_rules():
+        for matcher in matchers(rule["expr"]):
+            assert matcher.label != "outcome" or set(matcher.value.split("|")) == bad
     assert outcomes - counted == {name for name in outcomes if re.fullmatch(callers, name)}
 
 
@@ -83,7 +95,7 @@ def test_alerts_have_severity_and_description() -> None:
     }
     for rule in alert_rules():
         assert rule["labels"]["severity"] in ("page", "ticket")
-        assert set(rule["annotations"]) == {"summary", "description"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
 
 
 def test_panels_do_not_overlap() -> None:
