@@ -37,6 +37,8 @@ _COMMON = re.compile(
     re.VERBOSE,
 )
 _SPECIAL = frozenset("\\[]^-&~")
+# Rust reads two of them as an operator, and ECMA-262 has no escape for them.
+_NOT_ESCAPED = frozenset("&~")
 _CONTROLS = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _SPACES = (
     (0x09, 0x0D),
@@ -91,11 +93,11 @@ def written_set(node: CharacterClass, source: str, *, ignore_case: bool) -> str:
 def written_character(character: str, special: Iterable[str] = ()) -> str:
     """A character as text: itself, or an escape if it is special or cannot be seen."""
     code = ord(character)
-    if character in special:
+    if character in special and character not in _NOT_ESCAPED:
         return f"\\{character}"
     if character in _CONTROLS:
         return _CONTROLS[character]
-    if " " <= character <= "~":
+    if " " <= character <= "~" and character not in special:
         return character
     digits = f"{code:X}"
     if len(digits) <= _BYTE_DIGITS:
