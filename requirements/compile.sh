@@ -1,6 +1,6 @@
 #!/bin/sh
-# Resolves cpu.in, dev.in, bench.in and gpu.in into the .txt files of the same names, complete and
-# with hashes, for Python 3.11 and up. Needs uv: `UV=/path/to/uv requirements/compile.sh`.
+# Resolves cpu.in, dev.in, bench.in and gpu.in into the .txt files of the same names, and server.txt,
+# complete and with hashes, for Python 3.11 and up. Needs uv: `UV=/path/to/uv requirements/compile.sh`.
 set -eu
 cd "$(dirname "$0")"
 
@@ -22,3 +22,8 @@ done
 # same packages, except where vLLM's builds require others.
 cp cpu.txt gpu.txt
 compile gpu --override gpu-overrides.txt
+
+# What the server needs beside an engine, for the image's target gpu: the same versions as cpu.txt.
+"${UV:-uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --override overrides.txt --no-header --no-annotate --constraint cpu.txt \
+    --extra server ../pyproject.toml --output-file server.txt
