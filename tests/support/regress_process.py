@@ -1,4 +1,4 @@
-"""Runs `regress` in a process of its own: some expressions take it all memory that there is."""
+"""Runs `regress`, which has no limits on memory or time, in a process that has them."""
 
 from __future__ import annotations
 
