@@ -43,7 +43,7 @@ class SharedPlaces:
     Args:
         what: what takes a place, as a clause, such as "calls are in flight".
         total: places in all; None for no limit.
-        per_caller: places of one caller at most; None for no limit of its own. With `total` or
+        per_caller: maximum places of one caller; None for no limit of its own. With `total` or
             more, one caller may hold all of them.
     """
 

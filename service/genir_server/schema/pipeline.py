@@ -81,7 +81,7 @@ _MAX_INSTANCE_SECONDS = 0.1
 _MAX_VERIFIER_SECONDS = 0.02
 _MAX_VERIFIER_BYTES = 2 << 20
 # While it matches, a regular expression takes more memory than when it was compiled: a few times
-# its size and the automaton, which is bounded. `tests/unit/schema/test_cache.py` measures it.
+# its size and the automaton, which is bounded. `tests/unit/schema/test_memory.py` measures it.
 _MATCHING_GROWTH = 2.5
 _MATCHING_BYTES = 40 << 10
 

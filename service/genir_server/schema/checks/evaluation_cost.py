@@ -1,7 +1,7 @@
 """What one evaluation of one subschema costs the validator.
 
 The figures are processor times of jsonschema-rs on one slow core, rounded up several times.
-`tests/unit/schema/test_verification_cost.py` measures the validator against them.
+`tests/unit/schema/test_validation_cost.py` measures the validator against them.
 """
 
 from __future__ import annotations
