@@ -28,7 +28,7 @@ PARALLEL := -n $(WORKERS)
 NONE_SELECTED := [ $$? -eq 5 ]
 
 .PHONY: help setup setup-dev setup-bench demo check test soak fuzz hostile serve lint proto format
-.PHONY: release-descriptor requirements check-vllm clean distclean bench bench-full bench-replay
+.PHONY: release-descriptor requirements check-versions check-vllm clean distclean bench bench-full bench-replay
 .PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -45,6 +45,7 @@ help:
 	@echo 'make proto         generate the Python code of the contract'
 	@echo 'make release-descriptor  write the descriptor that later changes are compared with'
 	@echo 'make requirements  resolve requirements/*.in (needs uv)'
+	@echo 'make check-versions  unit tests with the lowest and the newest versions allowed (needs uv)'
 	@echo 'make check-vllm VERSION=0.33.0  compare what genir uses of vLLM with a version of it'
 	@echo 'make setup         install what demo and serve need; setup-dev adds tests and lint'
 	@echo 'make clean         remove caches and build outputs; distclean also removes .venv'
@@ -149,6 +150,11 @@ bench-reliability: setup-dev
 
 requirements:
 	UV="$(UV)" requirements/compile.sh
+
+# SETS="client newest" selects; see the script.
+SETS ?=
+check-versions:
+	UV="$(UV)" PYTHON="$(PYTHON)" scripts/check_versions.sh $(SETS)
 
 # Downloads vLLM's wheel for CUDA, some 330 MB, and keeps its sources in build/.
 VERSION ?=

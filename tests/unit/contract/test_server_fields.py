@@ -26,9 +26,11 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import Enforcement, SchemaNotice, TextDelta
 from genir_server.engine.protocol import EngineActivity
+from genir_server.observability.versions import installed_versions
 from genir_server.schema.types import SchemaStatistics
 from genir_server.settings import ServerSettings
 from genir_server.supervision.lifecycle import Lifecycle, Phase
+from genir_server.transport import servicer
 from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.server import StandardHealth, bind, build_server, start
 from genir_server.transport.servicer import IRServicer
@@ -352,7 +354,12 @@ def never_set(given: dict[type[Message], list[bytes]], owner: str = "") -> set[s
     return known - found
 
 
-async def test_every_response_field_is_set_and_a_new_one_that_is_not_is_found() -> None:
+async def test_every_response_field_is_set_and_a_new_one_that_is_not_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Not every package that has a version in Health need be installed here.
+    versions = dict.fromkeys(installed_versions(), "1.0")
+    monkeypatch.setattr(servicer, "installed_versions", lambda: versions)
     given = await responses()
     assert never_set(given) == set()
     for owner in ("genir.v1.Usage", "genir.v1.HealthResponse", "genir.v1.GenerationFailure"):

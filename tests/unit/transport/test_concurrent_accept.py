@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from structlog.testing import CapturingLogger
 
 from genir.v1 import ir_service_pb2
 from genir_server.patch_table import fits
@@ -76,6 +77,11 @@ async def test_calls_are_accepted_together_on_a_busy_event_loop() -> None:
     assert await iterations_to_accept_many_calls() < CALLS
 
 
+@pytest.fixture(autouse=True)
+def _own_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "_outcomes", {})
+
+
 async def test_unknown_grpcio_version_disables_concurrent_accept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -83,6 +89,35 @@ async def test_unknown_grpcio_version_disables_concurrent_accept(
     changed = replace(entry, touches=(Touch("grpc._cython.cygrpc:_renamed", "read"),))
     monkeypatch.setitem(PATCHES, "concurrent accept", changed)
     assert await iterations_to_accept_many_calls() >= CALLS
+
+
+@pytest.mark.parametrize(
+    ("touch", "reason"),
+    [
+        (Touch("grpc._cython.cygrpc:_handle_rpc", "read", parameters=("rpc_state",)), "takes ("),
+        (Touch("grpc._cython.cygrpc:AioServer._renamed", "read"), "has no attribute '_renamed'"),
+        (Touch("grpc._cython.cygrpc:_renamed", "read"), "has no attribute '_renamed'"),
+    ],
+    ids=["other parameters", "no method", "no function"],
+)
+async def test_start_with_a_grpcio_that_does_not_fit_warns(
+    touch: Touch, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = PATCHES["concurrent accept"]
+    monkeypatch.setitem(PATCHES, "concurrent accept", replace(entry, touches=(touch,)))
+    log = CapturingLogger()
+    monkeypatch.setattr(concurrent_accept, "log", log)
+    async with serving(ScriptedEngine()) as served:
+        await refusal(served)
+    (warning,) = log.calls
+    assert warning.method_name == "warning"
+    assert "one at a time" in warning.args[0]
+    assert warning.kwargs["grpcio"] == grpc.__version__
+    assert reason in warning.kwargs["reason"]
+    # The line with all patches, which the engine's start logs, has it too.
+    applied, _, others = fits.summary(fits.outcomes(), {}).partition("; not applied: ")
+    assert "concurrent accept" not in applied
+    assert "concurrent accept (" in others
 
 
 async def test_setting_turns_concurrent_accept_off() -> None:
