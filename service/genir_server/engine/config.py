@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from genir_server.engine.model_name import public_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -28,7 +30,8 @@ class EngineConfig:
 
     Attributes:
         model: folder or name of a model that vLLM can load; None means the embedded model.
-        served_model_name: the model's name for callers; None derives it from `model`.
+        served_model_name: the model's name for callers; None derives it from `model`, see
+            `genir_server.engine.model_name`.
         structured_output_backend: the backend that constrains decoding. With "auto", vLLM chooses
             one for its first constrained request and keeps it.
         max_model_len: context in tokens; None means `EMBEDDED_MAX_MODEL_LEN` for the embedded model
@@ -64,5 +67,7 @@ class EngineConfig:
 
     @property
     def model_name(self) -> str:
-        """The model's name for callers."""
-        return self.served_model_name or self.model or EMBEDDED_MODEL_NAME
+        """The model's name for callers, which is never a path."""
+        if self.served_model_name:
+            return self.served_model_name
+        return EMBEDDED_MODEL_NAME if self.model is None else public_name(self.model)

@@ -83,7 +83,9 @@ class ServerSettings(BaseSettings):
         "SmolLM2-135M.",
     )
     served_model_name: str | None = Field(
-        None, description="Name of the model for callers. Unset: derived from the model."
+        None,
+        description="Name of the model for callers. Unset: --model, or of a folder or URL the last "
+        "part.",
     )
     structured_output_backend: Literal["guidance", "xgrammar", "auto"] = Field(
         "guidance", description="The library that constrains decoding."

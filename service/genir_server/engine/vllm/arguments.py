@@ -14,6 +14,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 
 from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
 from genir_server.engine.embedded_model import embedded_dtype
+from genir_server.engine.model_name import is_folder
 from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.start_fault import one_line
@@ -121,18 +122,13 @@ def _structured_outputs(config: EngineConfig) -> dict[str, Any]:
 
 def _check_folders(config: EngineConfig) -> None:
     model = config.model
-    if model is not None and not Path(model).exists() and _looks_like_a_path(model):
+    if model is not None and is_folder(model) and not Path(model).exists():
         raise EngineStartError(f"the model folder {model} does not exist")
     for name, folder in config.lora_adapters.items():
         if not (Path(folder) / "adapter_config.json").is_file():
             raise EngineStartError(
                 f"the LoRA adapter {name} is not at {folder}: no adapter_config.json there"
             )
-
-
-def _looks_like_a_path(model: str) -> bool:
-    # A name on the Hugging Face Hub is "name" or "owner/name".
-    return model.startswith(("/", ".", "~")) or model.count("/") > 1
 
 
 def _passed_through(config: EngineConfig) -> dict[str, Any]:
