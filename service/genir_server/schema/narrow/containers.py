@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.schema.read.pointer import child
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from genir_server.schema.narrow.context import Narrowing, Schema
@@ -23,7 +24,7 @@ def bound_array(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
         max_items = max(max_items, _ITEMS_BESIDE_CONTAINS)
     if "maxItems" in schema and narrowing.keeps(schema["maxItems"], max_items):
         return
-    own = narrowing.relaxed.capped.get(id(schema))
+    own = schema.capped_items if isinstance(schema, Part) else None
     if own is not None and not narrowing.bounds.over_own_bounds:
         max_items = min(own, max(_MAX_ITEMS, narrowing.minimum("minItems")))
     schema["maxItems"] = max_items

@@ -54,7 +54,7 @@ def narrow(
         return False, ()
     narrowing = Narrowing(relaxed, bounds, oracle)
     root: Schema = {} if isinstance(relaxed.schema, bool) else relaxed.schema
-    parts, shared = find_parts(root, narrowing.definitions, relaxed.origins)
+    parts, shared = find_parts(root, narrowing.definitions)
     for schema, pointer in parts:
         _narrow_part(narrowing, schema, pointer, whole=id(schema) not in shared)
     if not root or set(root) <= {"$defs"}:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.domain.numbers import MAX_INTEGER
 from genir_server.schema.interval import Interval, exact, interval_of
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from genir_server.schema.narrow.context import Narrowing, Schema
@@ -21,11 +22,12 @@ _PARTS = 10
 
 def bound_number(narrowing: Narrowing, schema: Schema, pointer: str, *, standalone: bool) -> None:
     """Sets bounds on a number, and on its decimal places if no other part has any."""
-    interval = narrowing.relaxed.intervals.get(id(schema)) or interval_of(schema)
+    own = schema.interval if isinstance(schema, Part) else None
+    interval = own or interval_of(schema)
     with_fractions = standalone and "number" in _types(schema)
     if with_fractions and _list_numbers(narrowing, schema, pointer, interval):
         return
-    divisor = narrowing.relaxed.divisors.get(id(schema))
+    divisor = schema.divisor if isinstance(schema, Part) else None
     reaches_zero = interval.high is None or interval.high > 0 or interval.contains(0)
     if divisor is not None and reaches_zero:
         schema["multipleOf"] = divisor

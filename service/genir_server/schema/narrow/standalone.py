@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.relax.part import Part
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 Schema = dict[str, object]
 
@@ -15,20 +17,16 @@ IN_PLACE = ("$ref", "allOf", "anyOf")
 _BESIDE_REFERENCE = {"$ref", "$defs"}
 
 
-def find_parts(
-    root: Schema, named: Schema, origins: Mapping[int, str]
-) -> tuple[list[tuple[Schema, str]], set[int]]:
+def find_parts(root: Schema, named: Schema) -> tuple[list[tuple[Schema, str]], set[int]]:
     """Finds all parts of a schema that are reached from its root.
 
     Args:
         root: the schema.
         named: its `$defs`.
-        origins: JSON Pointers into the caller's schema, by the id of a part. A part without one
-            has the pointer of the part around it.
 
     Returns:
-        The parts with their pointers, and the ids of those that share a value with another part
-        somewhere. A bound on these could contradict the other part.
+        The parts with their pointers into the caller's schema, and the ids of those that share a
+        value with another part somewhere. A bound on these could contradict the other part.
 
     """
     found: list[tuple[Schema, str]] = []
@@ -37,7 +35,8 @@ def find_parts(
     pending: list[tuple[Schema, str, bool]] = [(root, "", True)]
     while pending:
         schema, pointer, whole = pending.pop()
-        pointer = origins.get(id(schema), pointer)
+        if isinstance(schema, Part) and schema.origin is not None:
+            pointer = schema.origin
         if (id(schema), whole) in seen:
             continue
         seen.add((id(schema), whole))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.schema.relax.formats import USUAL_FORMS
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from genir_server.schema.narrow.context import Narrowing, Schema
@@ -15,7 +16,7 @@ _UNBOUNDED_FORMAT = "uri"
 
 def use_usual_form(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
     """Replaces a pattern that is wider than its format by one for the format's usual form."""
-    name = narrowing.relaxed.formats.get(id(schema))
+    name = schema.wide_format if isinstance(schema, Part) else None
     if name is None:
         return
     form, detail = USUAL_FORMS[name]
@@ -31,7 +32,7 @@ def bound_string(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
     if schema.get("format", _UNBOUNDED_FORMAT) != _UNBOUNDED_FORMAT:
         return
     pattern = schema.get("pattern")
-    has_format_pattern = id(schema) in narrowing.relaxed.formats
+    has_format_pattern = isinstance(schema, Part) and schema.wide_format is not None
     if has_format_pattern or (isinstance(pattern, str) and not _is_open_ended(pattern)):
         return
     usual = narrowing.bounds.string_characters

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
+    from genir_server.schema.relax.part import Part
 
 _MAX_ITEMS = 1_000
 _MAX_DISTINCT = 4
@@ -141,12 +142,10 @@ def _count(keyword: str) -> Callable[..., None]:
     return convert
 
 
-def _max_items(
-    context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
-) -> None:
+def _max_items(context: Context, node: Node, schema: Part, _: list[EngineSchema]) -> None:
     max_items = node.keywords["maxItems"]
     if isinstance(max_items, int | float) and max_items > _MAX_ITEMS:
-        context.capped[id(schema)] = int(max_items)
+        schema.capped_items = int(max_items)
         context.unchecked(node, "maxItems", "the engine does not support so many items")
     else:
         schema["maxItems"] = whole(max_items)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.read.pointer import child
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
-    from genir_server.schema.interval import Interval
     from genir_server.schema.read.document import Document, Node
 
 EngineSchema = dict[str, object] | bool
@@ -71,10 +71,6 @@ class Context:
         mixed: pointers of schemas with a reference into their own cycle beside other keywords.
         recursive: pointers of schemas that lead into a cycle; empty unless `plain_recursion`.
         opened: parts that are filled with the schema at a pointer, once that is converted.
-        capped: maximum numbers of items too large for the engine, by the `id` of the schema.
-        divisors: `multipleOf` that the engine enforces only for numbers from 0 up, likewise.
-        formats: names of formats that a wide pattern stands for, likewise.
-        intervals: what the caller's bounds on a number say, likewise.
         refusals: why parts are left out that no answer can satisfy.
 
     """
@@ -87,11 +83,7 @@ class Context:
     notices: dict[tuple[str, str], SchemaNotice] = field(default_factory=dict)
     mixed: set[str] = field(default_factory=set)
     recursive: set[str] = field(default_factory=set)
-    opened: list[tuple[dict[str, object], str]] = field(default_factory=list)
-    capped: dict[int, int] = field(default_factory=dict)
-    divisors: dict[int, object] = field(default_factory=dict)
-    formats: dict[int, str] = field(default_factory=dict)
-    intervals: dict[int, Interval] = field(default_factory=dict)
+    opened: list[tuple[Part, str]] = field(default_factory=list)
     refusals: list[SchemaRefusedError] = field(default_factory=list)
 
     def note(self, node: Node, keyword: str, enforcement: Enforcement, detail: str = "") -> None:
@@ -120,7 +112,7 @@ class Context:
         """Like `use`, for a place where other keywords apply too."""
         if not self.options.open_circular or pointer not in self.names:
             return self.use(pointer)
-        part: dict[str, object] = {}
+        part = Part()
         self.opened.append((part, pointer))
         return part
 

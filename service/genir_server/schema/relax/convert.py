@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Enforcement, SchemaNotice
@@ -11,11 +11,11 @@ from genir_server.schema.read.vocabulary import ANNOTATIONS, REFERENCES, Draft, 
 from genir_server.schema.relax import arrays, combining, exclusive, numbers, objects, scalars
 from genir_server.schema.relax.circular import mixed_references, recursive_schemas
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
+from genir_server.schema.relax.part import Part
 from genir_server.schema.relax.simplify import simplify
 
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
-    from genir_server.schema.interval import Interval
     from genir_server.schema.read.document import Document, Node
 
 _MAX_NOTICES = 200
@@ -27,13 +27,9 @@ class Relaxed:
     """An engine schema that accepts every value that the caller's schema accepts.
 
     Attributes:
-        schema: the engine schema, with its definitions in `$defs`.
+        schema: the engine schema, with its definitions in `$defs`. Its objects that stand for a
+            subschema of the caller are of the class `Part`.
         notices: keywords that it does not enforce as they stand.
-        origins: the caller's pointer for each part of `schema`, by the part's `id`.
-        capped: `maxItems` that are left out because they are too large, by the part's `id`.
-        divisors: `multipleOf` that are left out because of negative numbers, by the part's `id`.
-        formats: names of formats that a wide pattern stands for, by the part's `id`.
-        intervals: what the caller's bounds on a number say, by the part's `id`.
         refusals: why parts of the schema are left out that no answer can satisfy. They explain why
             the whole schema cannot be satisfied, if that is so.
 
@@ -41,11 +37,6 @@ class Relaxed:
 
     schema: dict[str, object] | bool
     notices: tuple[SchemaNotice, ...]
-    origins: dict[int, str]
-    capped: dict[int, int]
-    divisors: dict[int, object]
-    formats: dict[int, str]
-    intervals: dict[int, Interval] = field(default_factory=dict)
     refusals: tuple[SchemaRefusedError, ...] = ()
 
     @property
@@ -72,23 +63,8 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     simplify(context)
     for part, pointer in context.opened:
         opened = context.converted[pointer]
-        part.update(opened if isinstance(opened, dict) else {} if opened else {"allOf": [False]})
-    schema = _assemble(context)
-    origins = {
-        id(part): pointer for pointer, part in context.converted.items() if isinstance(part, dict)
-    }
-    if isinstance(schema, dict):
-        origins[id(schema)] = ""
-    return Relaxed(
-        schema,
-        _notices(context),
-        origins,
-        context.capped,
-        context.divisors,
-        context.formats,
-        context.intervals,
-        tuple(context.refusals),
-    )
+        part.become(opened if isinstance(opened, dict) else {} if opened else {"allOf": [False]})
+    return Relaxed(_assemble(context), _notices(context), tuple(context.refusals))
 
 
 def _name_definitions(context: Context) -> None:
@@ -113,7 +89,8 @@ def _convert(context: Context, node: Node) -> EngineSchema:
     if isinstance(node.value, bool):
         return node.value
     draft = context.document.draft
-    schema: dict[str, object] = {}
+    schema = Part()
+    schema.origin = node.pointer
     extra: list[EngineSchema] = []
     alone = draft <= Draft.DRAFT7 and "$ref" in node.value
     for keyword in ("$ref",) if alone else tuple(node.value):
@@ -145,7 +122,7 @@ def _note_unknown(context: Context, node: Node, keyword: str) -> None:
     context.note(node, keyword, Enforcement.ANNOTATION, detail)
 
 
-def _joined(schema: dict[str, object], extra: list[EngineSchema]) -> EngineSchema:
+def _joined(schema: Part, extra: list[EngineSchema]) -> EngineSchema:
     extra = [part for part in extra if part is not True]
     if any(part is False for part in extra):
         return False
@@ -163,7 +140,10 @@ def _assemble(context: Context) -> dict[str, object] | bool:
     }
     if isinstance(root, bool) or not definitions:
         return root
-    return {**root, "$defs": definitions}
+    assembled = Part()
+    assembled.become(root)
+    assembled["$defs"] = definitions
+    return assembled
 
 
 def _notices(context: Context) -> tuple[SchemaNotice, ...]:

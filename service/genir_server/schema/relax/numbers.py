@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
+    from genir_server.schema.relax.part import Part
 
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 _OTHERS = ["null", "boolean", "string", "array", "object"]
@@ -42,9 +43,7 @@ def whole(value: object) -> object:
 
 
 def _bound(keyword: str) -> Callable[..., None]:
-    def convert(
-        context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
-    ) -> None:
+    def convert(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
         # All four together, for the first of them.
         is_first = keyword == next(name for name in node.keywords if name in _BOUNDS)
         if is_first and not _lists_values(context, node):
@@ -53,9 +52,7 @@ def _bound(keyword: str) -> Callable[..., None]:
     return convert
 
 
-def _bounds(
-    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
-) -> None:
+def _bounds(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
     interval = interval_of(node.keywords)
     refusal = _emptiness(node, interval)
     if interval.is_too_large and not interval.is_empty:
@@ -74,7 +71,7 @@ def _bounds(
         return
     if _only_integers(node):
         interval = interval.of_integers()
-    context.intervals[id(schema)] = interval
+    schema.interval = interval
     if interval.low is not None:
         low = _supported(interval.low, math.floor)
         keyword = "exclusiveMinimum" if interval.low_open else "minimum"
@@ -148,9 +145,7 @@ def _types(node: Node) -> set[object]:
     return set(declared) if isinstance(declared, list) else {declared}
 
 
-def _multiple_of(
-    context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]
-) -> None:
+def _multiple_of(context: Context, node: Node, schema: Part, _: list[EngineSchema]) -> None:
     if _lists_values(context, node):
         return
     value = node.keywords["multipleOf"]
@@ -159,7 +154,7 @@ def _multiple_of(
         schema["multipleOf"] = whole(value)
     else:
         # The engine accepts no negative number as a multiple.
-        context.divisors[id(schema)] = value
+        schema.divisor = value
         context.unchecked(node, "multipleOf", "the engine does not support negative multiples")
 
 

@@ -13,6 +13,7 @@ from genir_server.schema.relax.formats import (
     WIDE_PATTERNS,
 )
 from genir_server.schema.relax.numbers import lists_large_number, whole
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +59,7 @@ def _type(context: Context, node: Node, schema: dict[str, object], _: list[Engin
         schema["type"] = value
 
 
-def _pattern(
-    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
-) -> None:
+def _pattern(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
     pattern = translate(str(node.keywords["pattern"]))
     if (
         pattern.is_regular
@@ -72,9 +71,7 @@ def _pattern(
         context.unchecked(node, "pattern", "the engine does not support this regular expression")
 
 
-def _format(
-    context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
-) -> None:
+def _format(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
     name = str(node.keywords["format"])
     if name in ENGINE_FORMATS:
         schema["format"] = name
@@ -84,7 +81,7 @@ def _format(
     elif name in WIDE_PATTERNS:
         # Narrowing replaces it by an exact pattern.
         part = _add(schema, extra, "pattern", WIDE_PATTERNS[name])
-        context.formats[id(part)] = name
+        part.wide_format = name
         context.unchecked(
             node, "format", f"the engine also allows texts that only look like {name}"
         )
@@ -94,16 +91,14 @@ def _format(
         context.note(node, "format", Enforcement.ANNOTATION, "no standard defines this format")
 
 
-def _add(
-    schema: dict[str, object], extra: list[EngineSchema], keyword: str, value: object
-) -> dict[str, object]:
+def _add(schema: Part, extra: list[EngineSchema], keyword: str, value: object) -> Part:
     """Adds a keyword to the schema, or to a new part in `extra` if the schema already has it.
 
     Returns the one that got the keyword.
     """
     part = schema
     if keyword in schema:
-        part = {}
+        part = Part()
         extra.append(part)
     part[keyword] = value
     return part
