@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from genir_server.admission import Admission, AdmissionLimits
 from genir_server.domain.errors import GenirError, Reason
+from genir_server.engine.protocol import EngineActivity, RankActivity
 from genir_server.observability.call_record import CallEnd, CallRecord
 from genir_server.observability.metrics import Metrics
 from genir_server.schema.cache import CacheCounters
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from genir_server.core.generate import IRGenerator
+    from genir_server.core.self_test import SelfTest
     from genir_server.schema.preparer import Preparer
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -30,8 +33,14 @@ _SUFFIXES = {"counter": "_total", "info": "_info"}
 
 def metric_families() -> Iterable[Metric]:
     """Returns every family after an answered and a refused call, so that all have labels."""
+    lifecycle = Lifecycle()
+    rank = RankActivity(last_step_time=0.0)
+    engine = SimpleNamespace(activity=lambda: EngineActivity((rank,)), effective_backend="guidance")
+    lifecycle.attach(
+        cast("IRGenerator", SimpleNamespace(engine=engine)), cast("SelfTest", SimpleNamespace())
+    )
     metrics = Metrics(
-        Lifecycle(),
+        lifecycle,
         Admission(AdmissionLimits()),
         model="m",
         configured_backend="guidance",

@@ -20,6 +20,7 @@ from genir_server.engine.protocol import (
     EngineActivity,
     EngineInfo,
     EngineRequest,
+    RankActivity,
 )
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.types import PreparedSchema, SchemaStatistics, VerifierSource
@@ -58,7 +59,16 @@ class ScriptedEngine:
         self.dead = False
 
     def activity(self) -> EngineActivity:
-        return EngineActivity(self.open_requests, 0, None)
+        return EngineActivity(
+            tuple(
+                RankActivity(
+                    rank,
+                    running=0 if rank else self.open_requests,
+                    backend=self.effective_backend,
+                )
+                for rank in range(self.info.ranks)
+            )
+        )
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
         if not self._system_role and messages[0].role == "system":

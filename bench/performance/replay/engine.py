@@ -19,6 +19,7 @@ from genir_server.engine.protocol import (
     EngineActivity,
     EngineInfo,
     EngineRequest,
+    RankActivity,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ class ReplayEngine:
 
     def activity(self) -> EngineActivity:
         """Counts the streams that are playing."""
-        return EngineActivity(self._running, 0, time.time())
+        rank = RankActivity(
+            running=self._running, last_step_time=time.time(), backend=self.effective_backend
+        )
+        return EngineActivity((rank,))
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """One token id for each byte."""

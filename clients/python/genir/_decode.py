@@ -13,6 +13,7 @@ from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from enum import StrEnum
 
     E = TypeVar("E", bound=StrEnum)
@@ -188,11 +189,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
             running=count(activity, "running"),
             waiting=count(activity, "waiting"),
             calls_in_flight=count(activity, "calls_in_flight"),
-            last_step_time=(
-                _contract.moment(activity, "last_step_time")
-                if activity.HasField("last_step_time")
-                else None
-            ),
+            last_step_time=_last_step(activity),
         ),
         ir_json=message.ir_json,
         canary_elapsed=(
@@ -205,7 +202,24 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         ),
         lame_duck=message.lame_duck,
         canary_failure=_error_reason(message.canary_failure) if message.canary_failure else "",
+        engines=tuple(
+            types.EngineRank(
+                rank=count(rank, "rank"),
+                running=count(rank, "running"),
+                waiting=count(rank, "waiting"),
+                last_step_time=_last_step(rank),
+                kv_cache_usage=finite(rank, "kv_cache_usage"),
+                structured_output_backend=rank.structured_output_backend,
+            )
+            for rank in message.engines
+        ),
     )
+
+
+def _last_step(message: status_pb2.EngineActivity | status_pb2.EngineRank) -> datetime | None:
+    if not message.HasField("last_step_time"):
+        return None
+    return _contract.moment(message, "last_step_time")
 
 
 def schema_check(

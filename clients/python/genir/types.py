@@ -335,6 +335,21 @@ class EngineActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineRank:
+    """One data-parallel rank of the engine; see `genir.v1.EngineRank`.
+
+    `last_step_time` is None before the first step.
+    """
+
+    rank: int
+    running: int
+    waiting: int
+    last_step_time: datetime | None
+    kv_cache_usage: float
+    structured_output_backend: str
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaCacheStats:
     """The server's schema cache since its start; see `genir.v1.SchemaCacheStats`."""
 
@@ -361,7 +376,8 @@ class ServerHealth:
     `ir_json` and `canary_elapsed` are the result of a deep check whose canary generation succeeded.
     `canary_failure` is the reason of a failed one, such as ``OVERLOADED``, and empty otherwise.
     `schema_cache` is None until the server can prepare schemas. `lame_duck` says that the operator
-    turned readiness off while the server still accepts generate calls.
+    turned readiness off while the server still accepts generate calls. `engines` are the engine's
+    data-parallel ranks: one without data parallelism, none before the engine is started.
     """
 
     phase: Phase
@@ -381,6 +397,7 @@ class ServerHealth:
     schema_cache: SchemaCacheStats | None
     lame_duck: bool
     canary_failure: str
+    engines: tuple[EngineRank, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ class IRGenerator:
             priority=request.priority if request.priority_across_callers else 0,
             lora_adapter=request.lora_adapter,
             tokens_per_delta=request.tokens_per_delta,
+            rank=request.rank,
         )
         try:
             async with aclosing(self.engine.generate(engine_request)) as deltas:

@@ -82,10 +82,13 @@ class SelfTest:
         return await self._shared("warm-up", self._warm_up)
 
     async def canary(self) -> SelfTestResult:
-        """Runs one very short generation.
+        """Runs one very short generation on each data-parallel rank, all at the same time.
+
+        Returns:
+            The result of the slowest rank.
 
         Raises:
-            GenirError: it did not give a valid IR.
+            GenirError: a rank did not give a valid IR.
         """
         return await self._shared("canary", self._canary)
 
@@ -120,13 +123,14 @@ class SelfTest:
             )
             for number, budget in enumerate(_WARMUP_BUDGETS)
         ]
-        self._warm = await self._run("warm-up", WARMUP_SECONDS, *requests)
+        self._warm = await self._run(
+            "warm-up", WARMUP_SECONDS, lambda: self._generate_first(requests)
+        )
         return self._warm
 
     async def _canary(self) -> SelfTestResult:
-        return await self._run(
-            "canary",
-            CANARY_SECONDS,
+        ranks = self._generator.engine.info.ranks
+        requests = [
             GenerationRequest(
                 request_id=f"canary-{uuid.uuid4().hex[:12]}",
                 prompt="Say that you work.",
@@ -136,30 +140,52 @@ class SelfTest:
                 max_tokens=64,
                 priority=_PRIORITY,
                 priority_across_callers=True,
-            ),
-        )
+                rank=rank if ranks > 1 else None,
+            )
+            for rank in range(ranks)
+        ]
+        return await self._run("canary", CANARY_SECONDS, lambda: self._generate_all(requests))
 
-    async def _run(self, name: str, seconds: float, *requests: GenerationRequest) -> SelfTestResult:
-        """Runs the requests in order until the token budget of one is enough."""
+    async def _run(
+        self,
+        name: str,
+        seconds: float,
+        generate: Callable[[], Coroutine[None, None, SelfTestResult]],
+    ) -> SelfTestResult:
         async with self._lock:
             since = time.monotonic() - self._began.get(name, -INTERVAL_SECONDS)
             await asyncio.sleep(INTERVAL_SECONDS - since)
             self._began[name] = time.monotonic()
             try:
                 async with asyncio.timeout(seconds) as bound:
-                    for request in requests[:-1]:
-                        try:
-                            return await self._generate(request)
-                        except GenirError as fault:
-                            if fault.reason not in _BUDGET_REASONS:
-                                raise
-                    return await self._generate(requests[-1])
+                    return await generate()
             except TimeoutError as fault:
                 if not bound.expired():
                     raise
                 raise GenirError(
                     Reason.DEADLINE_EXCEEDED, f"the {name} took longer than {seconds:g} s"
                 ) from fault
+
+    async def _generate_first(self, requests: list[GenerationRequest]) -> SelfTestResult:
+        """Runs the requests in order until the token budget of one is enough."""
+        for request in requests[:-1]:
+            try:
+                return await self._generate(request)
+            except GenirError as fault:
+                if fault.reason not in _BUDGET_REASONS:
+                    raise
+        return await self._generate(requests[-1])
+
+    async def _generate_all(self, requests: list[GenerationRequest]) -> SelfTestResult:
+        """Runs the requests at the same time; the first that fails ends the others."""
+        tasks = [asyncio.create_task(self._generate(request)) for request in requests]
+        try:
+            results = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return max(results, key=lambda result: result.elapsed)
 
     async def _generate(self, request: GenerationRequest) -> SelfTestResult:
         began = time.monotonic()

@@ -179,7 +179,8 @@ class GenerationRequest:
     can take turns at what is scarce; empty where they are all alike. `deadline`, when the caller
     stops waiting, is on the monotonic clock; None for never. `priority_across_callers` says whether
     `priority` may rank the request before and behind those of other callers. `brief` holds the
-    first attempt to brief values already.
+    first attempt to brief values already. `rank` is the data-parallel rank to run on; None lets
+    the engine choose.
     """
 
     request_id: str
@@ -201,6 +202,7 @@ class GenerationRequest:
     caller: str = ""
     deadline: float | None = None
     compact: bool = False
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,10 @@ class EngineInfo:
         max_token_bytes: upper bound on the bytes of a single token; 0 if unknown.
         unsupported_sampling: fields of `Sampling` that must keep their defaults.
         jump_forward: whether tokens that the grammar forces are drafted.
-        max_running: maximum requests in one step; 0 if unknown.
-        kv_cache_tokens: maximum tokens of running requests in the KV cache; 0 if unknown.
+        ranks: number of data-parallel ranks, each with its own scheduler and KV cache.
+        max_running: maximum requests in one step of all ranks; 0 if unknown.
+        kv_cache_tokens: maximum tokens of running requests in the KV caches of all ranks; 0 if
+            unknown.
 
     """
 
@@ -60,17 +62,60 @@ class EngineInfo:
     max_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
     jump_forward: bool = False
+    ranks: int = 1
     max_running: int = 0
     kv_cache_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineActivity:
-    """Requests running and waiting in the engine; `last_step_time` is Unix time in seconds."""
+class RankActivity:
+    """What one data-parallel rank of the engine last reported.
 
-    running: int
-    waiting: int
-    last_step_time: float | None
+    Attributes:
+        rank: its number.
+        running: requests that it processes.
+        waiting: requests in its queue.
+        last_step_time: when it finished its last step, as Unix time in seconds; None before.
+        kv_cache_usage: the part of its KV cache in use, 0 to 1.
+        backend: the structured-output backend that it uses; "" until that is known.
+
+    """
+
+    rank: int = 0
+    running: int = 0
+    waiting: int = 0
+    last_step_time: float | None = None
+    kv_cache_usage: float = 0.0
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineActivity:
+    """The work of all ranks.
+
+    Attributes:
+        ranks: every rank in order; one without data parallelism.
+        in_transit: requests that no rank has counted yet.
+
+    """
+
+    ranks: tuple[RankActivity, ...]
+    in_transit: int = 0
+
+    @property
+    def running(self) -> int:
+        """Requests that any rank processes."""
+        return sum(rank.running for rank in self.ranks)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a rank, or on their way to one."""
+        return sum(rank.waiting for rank in self.ranks) + self.in_transit
+
+    @property
+    def last_step_time(self) -> float | None:
+        """When the last rank to finish a step did so; None before the first."""
+        return max((rank.last_step_time or 0.0 for rank in self.ranks), default=0.0) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +133,8 @@ class EngineRequest:
         lora_adapter: name of the LoRA adapter; "" for none.
         tokens_per_delta: number of tokens that a delta waits for, at least 1; see
             `Engine.generate`.
+        rank: the data-parallel rank to run on, below `EngineInfo.ranks`; None for the engine's
+            choice.
 
     """
 
@@ -99,6 +146,7 @@ class EngineRequest:
     priority: int = 0
     lora_adapter: str = ""
     tokens_per_delta: int = 1
+    rank: int | None = None
 
 
 class Engine(Protocol):
@@ -111,7 +159,10 @@ class Engine(Protocol):
 
     @property
     def effective_backend(self) -> str:
-        """The structured-output backend that the engine actually uses; "" until it is known."""
+        """The structured-output backend that the engine actually uses; "" until it is known.
+
+        Each rank's own is in `activity`.
+        """
         ...
 
     @property
@@ -170,7 +221,7 @@ class Engine(Protocol):
         ...
 
     async def answer(self) -> None:
-        """Waits for an answer of the engine core, which it gives between two steps.
+        """Waits for an answer of every rank, which a rank gives between two steps.
 
         Raises:
             EngineDeadError: the engine is dead.

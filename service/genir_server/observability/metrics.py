@@ -246,24 +246,37 @@ class StateCollector(Collector):
 
     def _engine(self) -> Iterable[Metric]:
         running = GaugeMetricFamily(
-            "genir_engine_requests_running", "Requests running in the engine."
+            "genir_engine_requests_running",
+            "Requests running in the engine, by data-parallel rank.",
+            labels=["rank"],
         )
         waiting = GaugeMetricFamily(
             "genir_engine_requests_waiting",
-            "Requests queued, in the server and in the engine.",
+            "Requests queued: in the engine by data-parallel rank, in the server without one.",
+            labels=["rank"],
         )
         stepped = GaugeMetricFamily(
             "genir_engine_last_step_timestamp_seconds",
-            "Unix time of the last finished engine step.",
+            "Unix time of the last finished engine step, by data-parallel rank.",
+            labels=["rank"],
+        )
+        kv_cache = GaugeMetricFamily(
+            "genir_engine_kv_cache_usage_ratio",
+            "Part of the KV cache in use, by data-parallel rank.",
+            labels=["rank"],
         )
         engine = self._lifecycle.engine
         if engine is not None:
             activity = engine.activity()
-            running.add_metric([], activity.running)
-            waiting.add_metric([], activity.waiting + self._admission.queued)
-            if activity.last_step_time is not None:
-                stepped.add_metric([], activity.last_step_time)
-        yield from (running, waiting, stepped)
+            waiting.add_metric([""], activity.in_transit + self._admission.queued)
+            for each in activity.ranks:
+                rank = [str(each.rank)]
+                running.add_metric(rank, each.running)
+                waiting.add_metric(rank, each.waiting)
+                kv_cache.add_metric(rank, each.kv_cache_usage)
+                if each.last_step_time is not None:
+                    stepped.add_metric(rank, each.last_step_time)
+        yield from (running, waiting, stepped, kv_cache)
         yield CounterMetricFamily(
             "genir_engine_restarts",
             "Restarts of the engine after it died or stalled.",

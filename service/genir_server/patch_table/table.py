@@ -93,11 +93,22 @@ _PATCHES = (
             Touch(
                 "vllm.v1.engine.core_client:BackgroundResources",
                 "read",
-                fields=("ctx", "engine_manager"),
+                fields=("ctx", "engine_manager", "coordinator"),
             ),
             Touch("vllm.v1.engine.utils:CoreEngineProcManager", "read", fields=("processes",)),
+            Touch("vllm.v1.engine.coordinator:DPCoordinator", "read", fields=("proc",)),
+            Touch(
+                "vllm.v1.engine.core_client:AsyncMPClient",
+                "read",
+                fields=("engine_ranks_managed", "resources"),
+            ),
             Touch(
                 "vllm.v1.engine.core_client:AsyncMPClient.call_utility_async",
+                "read",
+                parameters=("self", "method", "args"),
+            ),
+            Touch(
+                "vllm.v1.engine.core_client:AsyncMPClient.call_utility_all_async",
                 "read",
                 parameters=("self", "method", "args"),
             ),
@@ -139,11 +150,14 @@ _PATCHES = (
             Touch(
                 "vllm.v1.metrics.stats:SchedulerStats",
                 "read",
-                fields=("num_running_reqs", "num_waiting_reqs", "num_skipped_waiting_reqs"),
+                fields=(
+                    *("num_running_reqs", "num_waiting_reqs", "num_skipped_waiting_reqs"),
+                    "kv_cache_usage",
+                ),
             ),
         ),
         tested_with=VLLM,
-        reason="The stall watchdog needs the engine core's own counts and the time of its last "
+        reason="The stall watchdog needs each engine core's own counts and the time of its last "
         "step; vLLM hands them only to a logger of its own shape.",
         upstream=_ISSUE + "36960",
         remove_when="vLLM offers a health check that detects a stalled step.",

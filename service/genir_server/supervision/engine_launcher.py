@@ -195,14 +195,16 @@ async def _retry_while_busy(action: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def check_backend(engine: Engine) -> None:
-    """Refuses an engine that uses another structured-output backend than configured.
+    """Refuses an engine of which a rank uses another structured-output backend than configured.
 
     Raises:
         EngineStartError: the backend in use differs, or is unknown.
     """
-    configured, used = engine.info.configured_backend, engine.effective_backend
-    if not used or configured not in ("auto", used):
-        raise EngineStartError(
-            f"the structured-output backend {configured} is configured, but the engine uses "
-            f"{used or 'an unknown one'}"
-        )
+    configured, ranks = engine.info.configured_backend, engine.activity().ranks
+    for rank in ranks:
+        if not rank.backend or configured not in ("auto", rank.backend):
+            subject = f"rank {rank.rank} of the engine" if len(ranks) > 1 else "the engine"
+            raise EngineStartError(
+                f"the structured-output backend {configured} is configured, but {subject} uses "
+                f"{rank.backend or 'an unknown one'}"
+            )

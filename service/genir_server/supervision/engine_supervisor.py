@@ -208,8 +208,8 @@ class EngineSupervisor:
         try:
             while True:
                 silence = stall.silent_for() if stall is not None else 0.0
-                if timeout and silence > timeout:
-                    return f"The engine made no progress for {silence:.0f} s and was killed."
+                if stall is not None and silence > timeout:
+                    return f"{stall.subject} made no progress for {silence:.0f} s and was killed."
                 if self._lifecycle.ready:
                     self._lifecycle.enter(Phase.READY, _ready_message(silence, timeout))
                 if await engine.wait_dead(pause):

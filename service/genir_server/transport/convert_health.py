@@ -123,5 +123,18 @@ def _add_engine(response: service.HealthResponse, engine: Engine, waiting: int) 
     response.max_model_len = engine.info.max_model_len
     response.activity.running = activity.running
     response.activity.waiting = activity.waiting + waiting
-    if activity.last_step_time is not None:
-        response.activity.last_step_time.FromNanoseconds(round(activity.last_step_time * 1e9))
+    _set_time(response.activity, activity.last_step_time)
+    for each in activity.ranks:
+        rank = response.engines.add(
+            rank=each.rank,
+            running=each.running,
+            waiting=each.waiting,
+            kv_cache_usage=each.kv_cache_usage,
+            structured_output_backend=each.backend,
+        )
+        _set_time(rank, each.last_step_time)
+
+
+def _set_time(message: status.EngineActivity | status.EngineRank, step: float | None) -> None:
+    if step is not None:
+        message.last_step_time.FromNanoseconds(round(step * 1e9))

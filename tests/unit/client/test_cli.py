@@ -297,6 +297,33 @@ def test_health_exits_with_0_when_ready_and_3_when_not(server: ContractServer) -
     assert "vllm 0.32.0" in result.stdout
 
 
+def test_health_shows_each_rank_of_an_engine_that_has_several(server: ContractServer) -> None:
+    def answer(number: int) -> ir_service_pb2.HealthResponse:
+        ranks = [
+            status_pb2.EngineRank(
+                rank=rank,
+                running=3,
+                waiting=rank,
+                kv_cache_usage=0.25,
+                structured_output_backend="guidance" if rank else "",
+            )
+            for rank in range(number)
+        ]
+        ranks[-1].last_step_time.FromSeconds(1_700_000_000)
+        return ir_service_pb2.HealthResponse(
+            phase=status_pb2.PHASE_READY, ready=True, engines=ranks
+        )
+
+    server.service.healths = deque([lambda _: answer(2), lambda _: answer(1)])
+    shown = run("health", server=server).stdout
+    assert (
+        "rank 0    3 running, 0 waiting, last step none yet, KV cache 25%, backend not known yet"
+        in shown
+    )
+    assert "rank 1    3 running, 1 waiting, last step 2023-11-14T22:13:20+00:00, KV" in shown
+    assert "rank 0" not in run("health", server=server).stdout
+
+
 def test_health_json_holds_the_whole_state(server: ContractServer) -> None:
     set_health(server, status_pb2.PHASE_READY)
     state = json.loads(run("health", "--json", "--deep", server=server).stdout)

@@ -25,7 +25,7 @@ from genir_server.domain.caller import Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import Enforcement, SchemaNotice, TextDelta
-from genir_server.engine.protocol import EngineActivity
+from genir_server.engine.protocol import EngineActivity, RankActivity
 from genir_server.observability.versions import installed_versions
 from genir_server.schema.types import SchemaStatistics
 from genir_server.settings import ServerSettings
@@ -102,7 +102,8 @@ class Engine(ScriptedEngine):
         self.canary = CANARY_IR
 
     def activity(self) -> EngineActivity:
-        return EngineActivity(running=2, waiting=3, last_step_time=1e9)
+        first = RankActivity(0, 2, 3, 1e9, 0.5, "guidance")
+        return EngineActivity((first, replace(first, rank=1)))
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
         if request.request_id.startswith("canary"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,6 +174,40 @@ async def test_hanging_generation_is_cancelled_and_frees_its_slot(
     engine.release.set()
     await soon(other(self_test))
     assert len(engine.requests) == 2
+
+
+async def test_canary_runs_on_every_rank(engine: HeldEngine, self_test: SelfTest) -> None:
+    engine.info = replace(engine.info, ranks=3)
+    engine.release.set()
+    (result,) = await soon(self_test.canary())
+    assert result.completed.ir_json == CANARY_IR
+    assert sorted(sent.rank for sent in engine.requests if sent.rank is not None) == [0, 1, 2]
+    assert len({sent.request_id for sent in engine.requests}) == 3
+
+
+async def test_canary_fails_with_one_rank_and_leaves_none_running() -> None:
+    class OneFails(HeldEngine):
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
+            if request.rank == 1:
+                raise EngineDeadError("died")
+            async for delta in super().generate(request):
+                yield delta
+
+    engine, schema = OneFails(), prepared()
+    engine.info = replace(engine.info, ranks=2)
+    test = SelfTest(generator_with(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+    with pytest.raises(GenirError) as told:
+        await soon(test.canary())
+    assert told.value.reason is Reason.ENGINE_DEAD
+    assert engine.open_requests == 0
+
+
+async def test_only_an_engine_with_ranks_is_told_one(
+    engine: HeldEngine, self_test: SelfTest
+) -> None:
+    engine.release.set()
+    await soon(self_test.canary(), self_test.warm_up())
+    assert [sent.rank for sent in engine.requests] == [None, None]
 
 
 @pytest.mark.parametrize("cut", [0, 1])

@@ -18,11 +18,14 @@ from genir_server.admission import Admission, AdmissionLimits
 from genir_server.app import ServerProcess
 from genir_server.auth.access_control import AccessControl, AccessFiles
 from genir_server.auth.tls import LiveCertificates
+from genir_server.core.self_test import SelfTest
+from genir_server.engine.protocol import EngineActivity, RankActivity
 from genir_server.observability.metrics import Metrics
 from genir_server.observability.metrics_processes import ProcessMemoryCollector
 from genir_server.schema.isolation.worker_client import WorkerProcess
 from genir_server.settings import ServerSettings
 from genir_server.supervision.lifecycle import Lifecycle
+from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,3 +170,39 @@ def test_server_without_certificates_has_no_expiry() -> None:
     (family,) = (each for each in metrics.registry.collect() if each.name == EXPIRY)
     assert family.samples == []
     assert metrics.registry.get_sample_value(MEMORY, {"process": "server"})
+
+
+def test_state_of_the_engine_is_reported_for_each_rank() -> None:
+    class TwoRanks(ScriptedEngine):
+        def activity(self) -> EngineActivity:
+            ranks = (RankActivity(0, 2, 1, 50.0, 0.25), RankActivity(1, 3, 0, None, 0.5))
+            return EngineActivity(ranks, in_transit=4)
+
+    schema = prepared()
+    lifecycle = Lifecycle()
+    generator = generator_with(TwoRanks(), Schemas(schema), schema)
+    lifecycle.attach(generator, SelfTest(generator))
+    metrics = Metrics(
+        lifecycle,
+        Admission(AdmissionLimits()),
+        model="m",
+        configured_backend="guidance",
+        versions={},
+    )
+    shown = {
+        (sample.name.removeprefix("genir_engine_"), sample.labels["rank"]): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "rank" in sample.labels
+    }
+    assert shown == {
+        ("requests_running", "0"): 2,
+        ("requests_running", "1"): 3,
+        # Nobody knows which rank the requests before the ranks' queues will go to.
+        ("requests_waiting", ""): 4,
+        ("requests_waiting", "0"): 1,
+        ("requests_waiting", "1"): 0,
+        ("last_step_timestamp_seconds", "0"): 50.0,
+        ("kv_cache_usage_ratio", "0"): 0.25,
+        ("kv_cache_usage_ratio", "1"): 0.5,
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from genir_server.core.self_test import SelfTest
 from genir_server.domain.errors import GenirError, Reason
-from genir_server.engine.protocol import EngineActivity, EngineStartError
+from genir_server.engine.protocol import EngineActivity, EngineStartError, RankActivity
 from genir_server.supervision.engine_supervisor import (
     EngineLostError,
     EngineSupervisor,
@@ -38,7 +38,7 @@ class WatchedEngine(ScriptedEngine):
         self.killed = False
 
     def activity(self) -> EngineActivity:
-        return EngineActivity(self.running, 0, self.steps)
+        return EngineActivity((RankActivity(0, self.running, 0, self.steps),))
 
     async def answer(self) -> None:
         if not self.answers:
@@ -253,3 +253,58 @@ async def test_idle_engine_that_answers_does_not_stall() -> None:
         clock.now += 1.0
         for _ in range(3):
             await asyncio.sleep(0)
+
+
+class TwoRanks(WatchedEngine):
+    """Two ranks: the first is the one that `WatchedEngine` describes, the second works on."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def activity(self) -> EngineActivity:
+        first = RankActivity(0, self.running, 0, self.steps)
+        return EngineActivity((first, RankActivity(1, 2, 1, self._clock.now)))
+
+
+@pytest.mark.parametrize("idle", [False, True])
+async def test_rank_that_stalls_does_not_hide_behind_one_that_works(*, idle: bool) -> None:
+    clock = Clock()
+    engine = TwoRanks(clock)
+    engine.running, engine.answers = (0, False) if idle else (1, True)
+    watch = StallWatch(engine, 10.0, clock)
+    while watch.silent_for() <= 10.0:
+        assert clock.now < 13.0
+        clock.now += 0.5
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert watch.subject == "Rank 0 of the engine"
+    engine.answers, engine.running = True, 0
+    watch.close()
+
+
+async def test_ranks_that_step_or_answer_do_not_stall() -> None:
+    clock = Clock()
+    engine = TwoRanks(clock)
+    watch = StallWatch(engine, 10.0, clock)
+    for _ in range(50):
+        assert watch.silent_for() <= 1.0
+        clock.now += 1.0
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+async def test_requests_that_reach_no_rank_are_a_stall() -> None:
+    class Lost(WatchedEngine):
+        def activity(self) -> EngineActivity:
+            return EngineActivity((RankActivity(), RankActivity(1)), in_transit=1)
+
+    clock = Clock()
+    watch = StallWatch(Lost(), 10.0, clock)
+    for _ in range(30):
+        watch.silent_for()
+        clock.now += 1.0
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert watch.silent_for() > 10.0
+    assert watch.subject == "The engine"

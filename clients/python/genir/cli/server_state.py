@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from genir.cli.console import (
 )
 from genir.cli.exit_codes import ExitCode
 from genir.cli.progress import Spinner, WaitProgress
-from genir.types import SchemaCacheStats, ServerHealth, WarmedSchema
+from genir.types import EngineRank, SchemaCacheStats, ServerHealth, WarmedSchema
 
 _HEALTH_TIMEOUT = 30.0
 
@@ -157,8 +158,6 @@ def _report_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, qu
 def _description(state: ServerHealth) -> list[str]:
     versions = [f"{name} {value}" for name, value in asdict(state.versions).items() if value]
     activity = state.activity
-    step = activity.last_step_time
-    last_step = step.isoformat(timespec="seconds") if step else "none yet"
     configured = f"{state.configured_structured_output_backend} (configured)"
     lines = {
         "ready": "yes" if state.ready else "no",
@@ -171,11 +170,26 @@ def _description(state: ServerHealth) -> list[str]:
         "backend": state.structured_output_backend or configured,
         "versions": ", ".join(versions),
         "activity": f"{activity.running} running, {activity.waiting} waiting, "
-        f"{activity.calls_in_flight} calls in flight, last step {last_step}",
+        f"{activity.calls_in_flight} calls in flight, last step {_moment(activity.last_step_time)}",
         "schemas": _schemas(state.schema_cache),
         "canary": seconds(state.canary_elapsed) if state.canary_elapsed is not None else "",
     }
-    return [f"{name:<9} {value}" for name, value in lines.items() if value]
+    shown = [(name, value) for name, value in lines.items() if value]
+    if len(state.engines) > 1:
+        shown += [(f"rank {rank.rank}", _rank(rank)) for rank in state.engines]
+    return [f"{name:<9} {value}" for name, value in shown]
+
+
+def _rank(rank: EngineRank) -> str:
+    return (
+        f"{rank.running} running, {rank.waiting} waiting, last step "
+        f"{_moment(rank.last_step_time)}, KV cache {rank.kv_cache_usage:.0%}, "
+        f"backend {rank.structured_output_backend or 'not known yet'}"
+    )
+
+
+def _moment(step: datetime | None) -> str:
+    return step.isoformat(timespec="seconds") if step else "none yet"
 
 
 def _schemas(stats: SchemaCacheStats | None) -> str:

@@ -254,6 +254,50 @@ class EngineActivity(_message.Message):
 Global___EngineActivity: _TypeAlias = EngineActivity  # noqa: Y015
 
 @_typing.final
+class EngineRank(_message.Message):
+    """Load and progress of one data-parallel rank of the engine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    LAST_STEP_TIME_FIELD_NUMBER: _builtins.int
+    KV_CACHE_USAGE_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_BACKEND_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Number of the rank, 0 or more."""
+    running: _builtins.int
+    """Requests that the rank is processing, 0 or more."""
+    waiting: _builtins.int
+    """Requests in the queue of the rank, 0 or more."""
+    kv_cache_usage: _builtins.float
+    """Part of the KV cache in use, 0 to 1, as of the last step."""
+    structured_output_backend: _builtins.str
+    """Structured-output backend that the rank uses. Empty until it is known."""
+    @_builtins.property
+    def last_step_time(self) -> _timestamp_pb2.Timestamp:
+        """When the rank last finished a step. Unset before the first."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        running: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        last_step_time: _timestamp_pb2.Timestamp | None = ...,
+        kv_cache_usage: _builtins.float = ...,
+        structured_output_backend: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_step_time", b"last_step_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_cache_usage", b"kv_cache_usage", "last_step_time", b"last_step_time", "rank", b"rank", "running", b"running", "structured_output_backend", b"structured_output_backend", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineRank: _TypeAlias = EngineRank  # noqa: Y015
+
+@_typing.final
 class GenerationFailure(_message.Message):
     """Output of a generation that failed. Attached to TRUNCATED, VALIDATION_FAILED and
     CONSTRAINT_FAILED. Always small enough for a gRPC trailer. To get the full text, use StreamIR

@@ -1,4 +1,4 @@
-"""Keeps the engine core's counts of requests, which it sends with every step."""
+"""Keeps the engine cores' counts of requests, which they send with every step."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ if TYPE_CHECKING:
     from vllm.v1.metrics.stats import IterationStats, MultiModalCacheStats, SchedulerStats
 
 
-class ActivityRecorder:
-    """The engine core's latest counts.
+class RankRecorder:
+    """The latest counts of one data-parallel rank, which is one engine core.
 
-    Has the interface of vLLM's `StatLoggerBase`; `factory` goes into ``AsyncLLM(stat_loggers=…)``.
-    The engine core sends its counts with every step, and makes one more step after a request is
-    aborted, so they return to 0 when it has nothing left to do.
+    Has the interface of vLLM's `StatLoggerBase`. An engine core sends its counts with every step,
+    and makes one more step after a request is aborted, so they return to 0 when it has nothing left
+    to do.
     """
 
     def __init__(self) -> None:
         self.running = 0
         self.waiting = 0
         self.last_step_time: float | None = None
-
-    def factory(self, vllm_config: VllmConfig, engine_index: int = 0) -> ActivityRecorder:  # noqa: ARG002
-        """This recorder: there is only one engine."""
-        return self
+        self.kv_cache_usage = 0.0
 
     def record(
         self,
@@ -40,6 +37,7 @@ class ActivityRecorder:
         self.running = scheduler_stats.num_running_reqs
         self.waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
         self.last_step_time = time.time()
+        self.kv_cache_usage = scheduler_stats.kv_cache_usage
 
     def log_engine_initialized(self) -> None:
         """Logs nothing: the server does."""
@@ -49,3 +47,14 @@ class ActivityRecorder:
 
     def record_sleep_state(self, is_awake: int, level: int) -> None:
         """Does nothing: the server never puts the engine to sleep."""
+
+
+class ActivityRecorder:
+    """The recorders of all ranks. `factory` goes into ``AsyncLLM(stat_loggers=…)``."""
+
+    def __init__(self) -> None:
+        self.ranks: dict[int, RankRecorder] = {}
+
+    def factory(self, vllm_config: VllmConfig, engine_index: int = 0) -> RankRecorder:  # noqa: ARG002
+        """The recorder of a rank, which vLLM asks for once for each."""
+        return self.ranks.setdefault(engine_index, RankRecorder())

@@ -2,7 +2,7 @@
 
 The structured-output backend is verified in three places. It is set explicitly; it is read back
 from vLLM's configuration before anything is loaded (`arguments`); and after the first constrained
-request the engine core reports which object computes its token masks (`child_process`).
+request the engine cores report which object computes their token masks (`child_process`).
 `VllmEngine.effective_backend` is that report.
 """
 
@@ -20,6 +20,7 @@ from genir_server.engine.protocol import (
     EngineInfo,
     EngineRejectedError,
     EngineRequest,
+    RankActivity,
 )
 from genir_server.engine.vllm.child_process import (
     BACKEND_UTILITY,
@@ -73,6 +74,7 @@ class VllmEngine:
             name: LoRARequest(name, number, folder)
             for number, (name, folder) in enumerate(sorted(config.lora_adapters.items()), start=1)
         }
+        self._ranks = tuple(llm.engine_core.engine_ranks_managed)
         self._info = EngineInfo(
             model=config.model_name,
             lora_adapters=tuple(self._lora_requests),
@@ -87,14 +89,14 @@ class VllmEngine:
                 {"min_p"} if llm.vllm_config.speculative_config is not None else ()
             ),
             jump_forward=jump_forward.is_used(llm.vllm_config),
-            max_running=llm.vllm_config.scheduler_config.max_num_seqs,
-            kv_cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or 0,
+            ranks=len(self._ranks),
+            # vLLM's numbers are those of one rank.
+            max_running=len(self._ranks) * llm.vllm_config.scheduler_config.max_num_seqs,
+            kv_cache_tokens=len(self._ranks)
+            * (llm.vllm_config.cache_config.kv_cache_size_tokens or 0),
         )
-        manager = llm.engine_core.resources.engine_manager
-        self._processes = EngineProcesses(
-            process.pid for process in getattr(manager, "processes", ())
-        )
-        self._effective_backend = ""
+        self._processes = EngineProcesses(_process_ids(llm))
+        self._backends = dict.fromkeys(self._ranks, "")
         self._observation: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -105,8 +107,8 @@ class VllmEngine:
 
     @property
     def effective_backend(self) -> str:
-        """The backend that the engine core reported; "" before the first token."""
-        return self._effective_backend
+        """The backend that the engine cores reported; "" before the first token."""
+        return ", ".join(sorted(set(filter(None, self._backends.values()))))
 
     @property
     def dead(self) -> bool:
@@ -137,16 +139,24 @@ class VllmEngine:
         return self.dead
 
     def activity(self) -> EngineActivity:
-        """The engine core's own counts, plus the requests that are on their way to it."""
-        if self._llm is None:
-            return EngineActivity(0, 0, self._activity.last_step_time)
-        running = self._activity.running
-        in_transit = self._llm.output_processor.get_num_unfinished_requests() - running
-        return EngineActivity(
-            running=running,
-            waiting=max(self._activity.waiting, in_transit),
-            last_step_time=self._activity.last_step_time,
+        """The engine cores' own counts, plus the requests that are on their way to them."""
+        running = self._llm is not None
+        ranks = tuple(
+            RankActivity(
+                rank=rank,
+                running=counts.running if running else 0,
+                waiting=counts.waiting if running else 0,
+                last_step_time=counts.last_step_time,
+                kv_cache_usage=counts.kv_cache_usage if running else 0.0,
+                backend=self._backends.get(rank, ""),
+            )
+            for rank, counts in sorted(self._activity.ranks.items())
         )
+        if self._llm is None:
+            return EngineActivity(ranks)
+        counted = sum(rank.running + rank.waiting for rank in ranks)
+        unfinished = self._llm.output_processor.get_num_unfinished_requests()
+        return EngineActivity(ranks, in_transit=max(0, unfinished - counted))
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of a conversation, ending where the assistant's answer begins.
@@ -187,10 +197,11 @@ class VllmEngine:
                 request.request_id,
                 lora_request=lora_request,
                 priority=request.priority,
+                data_parallel_rank=request.rank,
             )
             async with aclosing(stream):
                 async for output in stream:
-                    if not self._effective_backend:
+                    if not all(self._backends.values()):
                         await self._observe_backend(llm)
                     finished = output.finished
                     delta = engine_delta(output, queue_reported=queue_reported)
@@ -230,7 +241,8 @@ class VllmEngine:
             return {}
         found: dict[str, str] = {}
         try:
-            found |= await llm.engine_core.call_utility_async(PATCHES_UTILITY)
+            for outcomes in await llm.engine_core.call_utility_all_async(PATCHES_UTILITY):
+                found |= outcomes
             if llm.vllm_config.parallel_config.worker_extension_cls == WORKER_EXTENSION:
                 for outcomes in await llm.collective_rpc(PATCHES_UTILITY):
                     found |= outcomes
@@ -239,12 +251,12 @@ class VllmEngine:
         return found
 
     async def answer(self) -> None:
-        """Waits for an answer of the engine core, which it gives between two steps."""
+        """Waits for an answer of every engine core, which one gives between two steps."""
         llm = self._llm
         if llm is None or self.dead:
             raise EngineDeadError("the engine is not running")
         try:
-            await llm.engine_core.call_utility_async(BACKEND_UTILITY)
+            await llm.engine_core.call_utility_all_async(BACKEND_UTILITY)
         except Exception as error:
             if self.dead:
                 raise EngineDeadError("the engine died") from error
@@ -279,20 +291,18 @@ class VllmEngine:
 
     async def _request_backend(self, llm: AsyncLLM) -> None:
         try:
-            backend = await llm.engine_core.call_utility_async(BACKEND_UTILITY)
+            backends = await llm.engine_core.call_utility_all_async(BACKEND_UTILITY)
         except Exception as error:  # noqa: BLE001  # vLLM raises a bare Exception here.
             logger.warning("the structured-output backend in use is unknown: %s", error)
             return
         finally:
             self._observation = None
-        self._effective_backend = backend
-        configured = self._info.configured_backend
-        if configured not in ("auto", backend):
-            logger.error(
-                "the engine uses the backend %s, not %s as configured", backend, configured
-            )
-        else:
-            logger.info("the engine core uses the structured-output backend %s", backend)
+        self._backends = dict(zip(self._ranks, backends, strict=True))
+        configured, used = self._info.configured_backend, self.effective_backend
+        if configured not in ("auto", used):
+            logger.error("the engine uses the backend %s, not %s as configured", used, configured)
+        elif all(backends):
+            logger.info("the engine core uses the structured-output backend %s", used)
 
     async def _close(self) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
@@ -318,6 +328,15 @@ class VllmEngine:
             await asyncio.wait_for(run_in_own_thread(llm.engine_core.resources.ctx.term), 1.0)
         # Without its context, AsyncLLM must not be used any more.
         self._llm = None
+
+
+def _process_ids(llm: AsyncLLM) -> list[int]:
+    """The engine cores and, with data parallelism, the process that coordinates them."""
+    resources = llm.engine_core.resources
+    processes = list(getattr(resources.engine_manager, "processes", ()))
+    if resources.coordinator is not None:
+        processes.append(resources.coordinator.proc)
+    return [process.pid for process in processes]
 
 
 _kept: set[asyncio.Task[None]] = set()

@@ -19,18 +19,18 @@ _POLL_SECONDS = 0.1
 
 
 class EngineProcesses:
-    """The engine core's processes and their descendants.
+    """The processes that vLLM started for an engine, and their descendants.
 
     They are listed while the engine is alive, because the orphaned workers of a dead engine core
     cannot be told from others. psutil tells a process from a later one with the same id.
 
     Args:
-        core_pids: process ids of the engine core.
+        pids: ids of the processes that this one started: engine cores and their coordinator.
     """
 
-    def __init__(self, core_pids: Iterable[int]) -> None:
+    def __init__(self, pids: Iterable[int]) -> None:
         self._processes: set[psutil.Process] = set()
-        for pid in core_pids:
+        for pid in pids:
             with suppress(psutil.NoSuchProcess):
                 self._processes.add(psutil.Process(pid))
         self._add_descendants()
