@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
 
 from genir import _contract, _decode, types
 from genir._contract import BrokenContractError, invalid_response
@@ -67,8 +68,13 @@ def _server_health(
     return _decode.server_health(message)
 
 
+def _serving(message: health_pb2.HealthCheckResponse, _: health_pb2.HealthCheckRequest) -> bool:
+    return bool(message.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 CHECK_SCHEMA = UnaryMethod(
     f"{_SERVICE}/CheckSchema", ir_service_pb2.CheckSchemaResponse, _decode.schema_check
 )
 HEALTH = UnaryMethod(f"{_SERVICE}/Health", ir_service_pb2.HealthResponse, _server_health)
+PROBE = UnaryMethod("/grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse, _serving)
 WARMUP = UnaryMethod(f"{_SERVICE}/Warmup", ir_service_pb2.WarmupResponse, _decode.warmup_result)

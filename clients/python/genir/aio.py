@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
 
-from genir._methods import CHECK_SCHEMA, HEALTH, STREAM_IR, WARMUP
+from genir._methods import CHECK_SCHEMA, HEALTH, PROBE, STREAM_IR, WARMUP
 from genir._readiness import ReadinessWait
 from genir._request import check_schema_request, warmup_request
 from genir._retry import NO_RETRIES, CallBudget
@@ -273,6 +274,14 @@ class AsyncIRClient(ClientSettings):
         """Returns the server's state. `deep` also runs a short generation through the engine."""
         request = ir_service_pb2.HealthRequest(deep=deep)
         return await self._unary(HEALTH, request, self._budget(timeout))
+
+    async def probe(self, name: str = "readiness", *, timeout: float | None = None) -> bool:
+        """Returns whether the standard health service, grpc.health.v1, reports SERVING for a name.
+
+        The only method that a server's `--health-port` answers, too.
+        """
+        request = health_pb2.HealthCheckRequest(service=name)
+        return await self._unary(PROBE, request, self._budget(timeout))
 
     async def warmup(
         self,

@@ -399,6 +399,11 @@ class ServerHealth:
     canary_failure: str
     engines: tuple[EngineRank, ...] = ()
 
+    @property
+    def advertised(self) -> bool:
+        """What the readiness probe says: the server accepts calls and is no lame duck."""
+        return self.ready and not self.lame_duck
+
 
 @dataclass(frozen=True, slots=True)
 class WarmedSchema:

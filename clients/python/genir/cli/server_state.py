@@ -21,6 +21,8 @@ from genir.cli.console import (
 )
 from genir.cli.exit_codes import ExitCode
 from genir.cli.progress import Spinner, WaitProgress
+from genir.cli.standard_health import has_no_service, show_probe
+from genir.errors import GenirError
 from genir.types import EngineRank, SchemaCacheStats, ServerHealth, WarmedSchema
 
 _HEALTH_TIMEOUT = 30.0
@@ -52,7 +54,11 @@ def health(
     token_file: connection.TokenFile = None,
     metadata: connection.Metadata = None,
 ) -> None:
-    """Show the server's state. The exit code is 0 when it is ready and 3 when it is not."""
+    """Show the server's state. The exit code is 0 when it is ready and 3 when it is not.
+
+    A lame duck accepts calls, but is not ready: the exit code is that of the readiness probe. At a
+    server's --health-port only this probe is shown.
+    """
     if wait_seconds is not None and not wait:
         msg = "SECONDS is the maximum wait and needs --wait"
         raise typer.BadParameter(msg)
@@ -67,19 +73,26 @@ def health(
             token_file=token_file,
             metadata=metadata,
         ) as client,
+        Spinner("connecting", visible=wait) as spinner,
     ):
+        max_wait = (wait_seconds or DEFAULT_READY_TIMEOUT) if wait else 0.0
         state: ServerHealth | None = None
-        if wait:
-            with Spinner("connecting") as spinner:
-                max_wait = wait_seconds or DEFAULT_READY_TIMEOUT
+        try:
+            if wait:
                 state = client.wait_ready(max_wait, on_progress=WaitProgress(spinner))
-        if state is None or deep:
-            state = client.health(deep=deep, timeout=timeout)
+            if state is None or deep:
+                state = client.health(deep=deep, timeout=timeout)
+        except GenirError as error:
+            if deep or not has_no_service(error):
+                raise
+            show_probe(client, spinner, seconds=max_wait, as_json=as_json)
+            return
     if as_json:
-        write_json(json.dumps(asdict(state), default=json_value, ensure_ascii=False))
+        values = asdict(state) | {"advertised": state.advertised}
+        write_json(json.dumps(values, default=json_value, ensure_ascii=False))
     else:
         report(*_description(state))
-    if not state.ready:
+    if not state.advertised:
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
 
@@ -160,7 +173,7 @@ def _description(state: ServerHealth) -> list[str]:
     activity = state.activity
     configured = f"{state.configured_structured_output_backend} (configured)"
     lines = {
-        "ready": "yes" if state.ready else "no",
+        "ready": _readiness(state),
         "phase": f"{state.phase.replace('_', ' ')} for {seconds(state.phase_elapsed)}",
         "message": state.message,
         "uptime": seconds(state.uptime),
@@ -190,6 +203,12 @@ def _rank(rank: EngineRank) -> str:
 
 def _moment(step: datetime | None) -> str:
     return step.isoformat(timespec="seconds") if step else "none yet"
+
+
+def _readiness(state: ServerHealth) -> str:
+    if state.ready and state.lame_duck:
+        return "no: a lame duck, which accepts calls that come nevertheless"
+    return "yes" if state.advertised else "no"
 
 
 def _schemas(stats: SchemaCacheStats | None) -> str:
