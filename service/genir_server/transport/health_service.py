@@ -41,9 +41,11 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802 - the name in the contract.
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> None:
-        """Sends the status of one name now and after each change, until the client leaves.
+        """Sends the status of one name now and after each change.
 
-        A change that is reverted while the previous one is being written is not sent.
+        Ends when the client leaves, and after the final status of `stop`: gRPC waits for open
+        streams before it closes the port. A change that is reverted while the previous one is being
+        written is not sent.
         """
         sent: Status | None = None
         while True:
@@ -54,7 +56,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
-            await change.wait()
+            elif self._final:
+                return
+            else:
+                await change.wait()
 
     def set(self, name: str, status: Status) -> None:
         """Sets the status of a name. Has no effect after `stop`."""

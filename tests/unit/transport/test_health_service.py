@@ -85,3 +85,21 @@ async def test_stop_is_permanent() -> None:
         service.set(NAME, SERVING)
         assert await told(watch) == NOT_SERVING
         assert (await stub.Check(request())).status == NOT_SERVING
+
+
+@pytest.mark.parametrize("name", [NAME, "a name that nobody knows"])
+async def test_stop_ends_the_watches_after_their_last_status(name: str) -> None:
+    async with served() as (service, stub):
+        service.set(NAME, SERVING)
+        watch = stub.Watch(request(name))
+        first = await told(watch)
+        service.stop()
+        if name == NAME:
+            assert (first, await told(watch)) == (SERVING, NOT_SERVING)
+        async with asyncio.timeout(5):
+            assert await watch.read() is grpc.aio.EOF
+            assert await watch.code() is grpc.StatusCode.OK
+        async with asyncio.timeout(5):
+            late = stub.Watch(request(name))
+            assert await told(late) in (NOT_SERVING, UNKNOWN)
+            assert await late.read() is grpc.aio.EOF

@@ -316,6 +316,10 @@ class VllmEngine:
                     logger.info("jump-forward: %s", counts)
         # AsyncLLM's own shutdown would leave pending requests waiting forever.
         llm.output_processor.propagate_error(VllmEngineDeadError())
+        # Before the shutdown, which closes the handler's socket: it would log that as a failure.
+        if (handler := llm.output_handler) is not None:
+            handler.cancel()
+            await asyncio.wait((handler,))
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         # A stopped worker, or one whose engine core was killed, does not notice the shutdown.
         self._processes.kill()
