@@ -296,6 +296,7 @@ def _engine_config(settings: ServerSettings) -> EngineConfig:
         jump_forward=settings.jump_forward,
         prompt_lookup=settings.prompt_lookup,
         fork_engine=settings.fork_engine,
+        start_timeout=settings.start_timeout,
         max_model_len=settings.max_model_len,
         lora_adapters=settings.lora_adapters,
         allow_special_tokens=settings.allow_special_tokens,

@@ -11,6 +11,7 @@ import pytest
 
 from bench.support.server_process import READY_SECONDS, ServerProcess
 from bench.support.tiny_model import make_tiny_model
+from tests.support.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,3 +81,14 @@ def test_busy_port_gives_one_line_and_exit_code_3(tmp_path: Path) -> None:
 def test_unknown_backend_gives_exit_code_2(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"ended with 2: .*structured"):
         ServerProcess(tmp_path, ["--structured-output-backend", "wishful"])
+
+
+def test_a_start_that_takes_too_long_gives_one_line_and_exit_code_4(tmp_path: Path) -> None:
+    server = ScriptedServer(tmp_path, "--start-timeout", "0.5")
+    try:
+        assert server.wait(60) == 4
+        assert "Traceback" not in server.log
+        (failure,) = server.log_lines("cannot start")
+        assert "--start-timeout" in failure["detail"]
+    finally:
+        server.close()

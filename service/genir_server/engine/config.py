@@ -42,6 +42,7 @@ class EngineConfig:
         prompt_lookup: whether jump-forward also drafts by prompt lookup where nothing is forced.
         fork_engine: whether, on a CPU, the engine's processes are forked from a fork server; see
             `genir_server.engine.cpu_fork`.
+        start_timeout: seconds after which vLLM itself gives up a start.
         allow_special_tokens: whether the names of special tokens in callers' texts are read as
             these tokens, not as text.
         engine_args: further arguments of vLLM's ``AsyncEngineArgs``, by name.
@@ -60,6 +61,7 @@ class EngineConfig:
     jump_forward: JumpForwardMode = "off"
     prompt_lookup: bool = True
     fork_engine: bool = True
+    start_timeout: float = 3600.0
     allow_special_tokens: bool = False
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None

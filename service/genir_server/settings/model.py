@@ -124,7 +124,13 @@ class ServerSettings(BaseSettings):
         "environment variable and for values with commas.",
     )
 
-    # Loss of the engine.
+    # Start and loss of the engine.
+    start_timeout: float = Field(
+        3600.0,
+        gt=0,
+        description="Seconds that the engine's first start may take, a download included; then the "
+        "server exits with code 4. A restart may take three times as long as the last start.",
+    )
     on_engine_death: Literal["restart", "exit"] = Field(
         "restart",
         description="What to do when the engine dies: restart it, or exit with code 5.",
@@ -136,7 +142,9 @@ class ServerSettings(BaseSettings):
         "server exits with code 5.",
     )
     engine_restart_window: float = Field(
-        600.0, gt=0, description="Seconds over which restarts are counted."
+        600.0,
+        gt=0,
+        description="Seconds over which restarts are counted; at least twice what they all take.",
     )
     engine_stall_timeout: float = Field(
         60.0,
@@ -306,6 +314,7 @@ class ServerSettings(BaseSettings):
         return RestartPolicy(
             max_restarts=self.engine_restarts if self.on_engine_death == "restart" else 0,
             window=self.engine_restart_window,
+            start_timeout=self.start_timeout,
             stall_timeout=self.engine_stall_timeout,
         )
 

@@ -34,8 +34,10 @@ _MIN_POLLS_PER_TIMEOUT = 20
 _MAX_BACKOFF_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 20.0
 _MIN_RESTART_TIMEOUT_SECONDS = 300.0
-_RESTART_TIMEOUT_FACTOR = 10
-"""A restart times out after this multiple of the first start's duration."""
+_RESTART_TIMEOUT_FACTOR = 3
+"""A restart times out after this multiple of the last start's duration."""
+_WINDOW_FACTOR = 2
+"""Restarts are counted over at least this multiple of the time that all of them take."""
 _SUSPICION_FRACTION = 0.25
 """Fraction of the stall timeout after which the ready message mentions the silence."""
 
@@ -69,14 +71,17 @@ class RestartPolicy:
     """When an engine counts as lost, and how often it is restarted.
 
     Attributes:
-        max_restarts: restarts within `window`; 0 gives up at once.
-        window: seconds over which restarts are counted.
+        max_restarts: restarts within `window`, and attempts at one restart; 0 gives up at once.
+        window: seconds over which restarts are counted; more if the engine starts slowly, because
+            restarts that take longer than the window would never run out.
+        start_timeout: seconds that the first start may take.
         stall_timeout: seconds without progress after which an engine counts as lost; 0 for never.
         backoff: seconds before the first restart; doubles with each restart within `window`.
     """
 
     max_restarts: int = 3
     window: float = 600.0
+    start_timeout: float = 3600.0
     stall_timeout: float = 60.0
     backoff: float = 1.0
 
@@ -142,7 +147,12 @@ class EngineSupervisor:
     async def _first_start(self) -> None:
         began = time.monotonic()
         self._lifecycle.enter(Phase.LOADING_MODEL, "The engine is starting and loading the model.")
-        fault = await self._attempt(self._lifecycle.enter)
+        fault = await self._attempt_within(self._policy.start_timeout, self._lifecycle.enter)
+        if fault is None:
+            fault = (
+                f"the engine did not start within {self._policy.start_timeout:g} s: raise "
+                "--start-timeout if the model takes longer to load"
+            )
         if fault:
             self._lifecycle.enter(Phase.FAILED, fault)
             raise StartFailedError(fault)
@@ -155,32 +165,39 @@ class EngineSupervisor:
         def enter(_: Phase, message: str) -> None:
             self._lifecycle.enter(Phase.RESTARTING, f"{loss} {message}")
 
-        while self._may_restart():
-            now = time.monotonic()
+        for _ in range(self._policy.max_restarts):
+            if not self._may_restart():
+                break
             pause = min(self._policy.backoff * 2 ** len(self._restarts), _MAX_BACKOFF_SECONDS)
-            self._restarts.append(now)
+            self._restarts.append(time.monotonic())
             await asyncio.sleep(pause)
-            attempt = asyncio.create_task(self._attempt(enter), name="engine-restart")
-            try:
-                # Not cancelled on timeout: a start cannot be cancelled, only abandoned.
-                done, _ = await asyncio.wait(
-                    (attempt,),
-                    timeout=max(
-                        _MIN_RESTART_TIMEOUT_SECONDS, _RESTART_TIMEOUT_FACTOR * self._start_seconds
-                    ),
-                )
-            except asyncio.CancelledError:
-                attempt.cancel()
-                raise
-            if not done:
-                await self._give_up("The engine's restart hangs.")
-            fault = attempt.result()
+            began = time.monotonic()
+            timeout = max(
+                _MIN_RESTART_TIMEOUT_SECONDS, _RESTART_TIMEOUT_FACTOR * self._start_seconds
+            )
+            fault = await self._attempt_within(timeout, enter)
+            if fault is None:
+                await self._give_up(f"The engine did not restart within {timeout:.0f} s.")
             if not fault:
+                self._start_seconds = time.monotonic() - began
                 self._lifecycle.enter(Phase.READY, READY_MESSAGE)
                 return
             log.error("engine restart failed", detail=fault)
             await self._end_lost()
         await self._give_up(loss)
+
+    async def _attempt_within(
+        self, timeout: float, enter: Callable[[Phase, str], None]
+    ) -> str | None:
+        """Like `_attempt`; None if it has not ended after `timeout` seconds."""
+        attempt = asyncio.create_task(self._attempt(enter), name="engine-start")
+        try:
+            # Not cancelled on timeout: a start cannot be cancelled, only abandoned.
+            done, _ = await asyncio.wait((attempt,), timeout=timeout)
+        except asyncio.CancelledError:
+            attempt.cancel()
+            raise
+        return attempt.result() if done else None
 
     async def _attempt(self, enter: Callable[[Phase, str], None]) -> str:
         """Starts an engine; returns an error message, empty on success."""
@@ -220,7 +237,9 @@ class EngineSupervisor:
 
     def _may_restart(self) -> bool:
         now = time.monotonic()
-        while self._restarts and now - self._restarts[0] > self._policy.window:
+        starts = self._policy.max_restarts + 1
+        window = max(self._policy.window, _WINDOW_FACTOR * self._start_seconds * starts)
+        while self._restarts and now - self._restarts[0] > window:
             self._restarts.popleft()
         return len(self._restarts) < self._policy.max_restarts
 

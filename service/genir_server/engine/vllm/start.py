@@ -120,7 +120,9 @@ def _reduce_cost_per_token() -> None:
 
 
 def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
-    on_cpu = prepare_environment(sized=_KV_CACHE_BYTES in config.engine_args)
+    on_cpu = prepare_environment(
+        sized=_KV_CACHE_BYTES in config.engine_args, start_timeout=config.start_timeout
+    )
     preload_libraries()
     # Applies to all threads that this process creates from now on, including vLLM's.
     threading.stack_size(THREAD_STACK_BYTES)
