@@ -29,7 +29,7 @@ NONE_SELECTED := [ $$? -eq 5 ]
 
 .PHONY: help setup setup-dev setup-bench demo check test soak fuzz hostile serve lint proto format
 .PHONY: release-descriptor requirements check-versions check-vllm clean distclean bench bench-full bench-replay
-.PHONY: bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
+.PHONY: gpu-report bench-schemas bench-schemas-generate bench-schemas-suite bench-generation bench-reliability
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -58,6 +58,7 @@ help:
 	@echo 'make bench-schemas DATA=folder OUT=file  how genir and vLLM enforce public schemas'
 	@echo 'make bench-schemas-generate DATA=folder OUT=file  generate with some of those schemas'
 	@echo 'make bench-schemas-suite TESTS=folder OUT=file  the same with JSON-Schema-Test-Suite'
+	@echo 'make gpu-report MODEL=name OUT=file.md  a report on a model on this machine, to send in'
 	@echo 'make hostile OUT=file            hostile schemas against a server under normal load'
 
 setup: $(MADE)-project
@@ -147,6 +148,15 @@ hostile: setup-dev
 
 bench-reliability: setup-dev
 	@PYTHONPATH=clients/python:service:. $(BIN)/python -m bench.reliability $(ARGS)
+
+# Without MODEL it runs the embedded model. REPORT_PYTHON is the Python of an environment with
+# genir[gpu]; see docs/gpu.md. ARGS="--engine-args tensor_parallel_size=4" and others: --help.
+MODEL ?=
+REPORT_PYTHON ?= $(BIN)/python
+gpu-report: OUT = gpu-report.md
+gpu-report: $(if $(filter $(BIN)/python,$(REPORT_PYTHON)),setup-dev)
+	@PYTHONPATH=clients/python:service:. $(REPORT_PYTHON) -m bench.gpu_report --out "$(OUT)" \
+		$(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 requirements:
 	UV="$(UV)" requirements/compile.sh

@@ -1,4 +1,7 @@
-"""Starts a genir server for a measurement: a process on a free port, with the embedded model."""
+"""Starts a genir server for a measurement: a process on a free port.
+
+Without further arguments it runs the embedded model.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,11 @@ def local_server(arguments: Sequence[str] = (), log: Path | None = None) -> Iter
         port_file, log_file = Path(folder) / "port", log or Path(folder) / "log"
         command = [sys.executable, "-m", "genir_server", "--port", "0"]
         command += ["--port-file", str(port_file), *arguments]
-        # KV cache for 45,000 tokens of the embedded model, which is enough.
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+        environment = dict(os.environ)
+        # vLLM ignores an argument with the size of the KV cache if the variable is set.
+        if not any(argument.startswith("kv_cache_memory_bytes") for argument in arguments):
+            # KV cache for 45,000 tokens of the embedded model, which is enough.
+            environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         with log_file.open("ab") as file:
             server = subprocess.Popen(
                 command, stdout=file, stderr=file, env=environment, start_new_session=True

@@ -1,9 +1,9 @@
 """Runs 100 varied prompts with the built-in schema and default sampling against real servers.
 
 ``python -m bench.generation --out results.json`` starts one server per backend, one after the
-other, on the embedded model, and reports for each: the share of OK answers, the p50 and p95 of
-their latency in seconds, tokens, and the outcomes by reason. Latency is what the client sees, with
-``--concurrency`` calls in flight.
+other, and reports for each: the share of OK answers, the p50 and p95 of their latency in seconds,
+tokens, and the outcomes by reason. Latency is what the client sees, with ``--concurrency`` calls
+in flight. The servers run the embedded model, or what the arguments after ``--`` say.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import argparse
 import asyncio
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.local_server import local_server
 from genir import AsyncIRClient, GenirError
 
 PROMPTS = Path(__file__).with_name("prompts.txt")
 BACKENDS = ("guidance", "xgrammar", "auto")
-READY_SECONDS = 600.0
+READY_SECONDS = 3600.0
+"""Large models take long to load."""
 CALL_SECONDS = 300.0
-STOP_SECONDS = 60.0
-PORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,14 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=100, help="how many of the prompts")
     parser.add_argument("--concurrency", type=int, default=4, help="calls in flight")
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
+    parser.add_argument(
+        "server", nargs="*", metavar="-- SERVER ARGUMENT", help="passed to each server"
+    )
     options = parser.parse_args()
     prompts = PROMPTS.read_text().splitlines()[: options.prompts]
     results = []
     for backend in options.backends:
-        results.append(_measure_backend(backend, prompts, options.concurrency))
+        results.append(_measure_backend(backend, prompts, options.concurrency, options.server))
         print(_row(results[-1]), flush=True)
     report = {
         "prompts": len(prompts),
@@ -84,29 +85,11 @@ def main() -> int:
     return 0
 
 
-def _measure_backend(backend: str, prompts: list[str], concurrency: int) -> BackendResult:
-    with tempfile.TemporaryDirectory(prefix="genir-bench-") as folder:
-        port_file = Path(folder) / "port"
-        command = [sys.executable, "-m", "genir_server", "--port", "0", "--port-file"]
-        command += [str(port_file), "--structured-output-backend", backend]
-        with (Path(folder) / "log").open("wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            target = f"127.0.0.1:{_port(port_file)}"
-            return asyncio.run(_measure(target, backend, prompts, concurrency))
-        finally:
-            server.terminate()
-            server.wait(STOP_SECONDS)
-
-
-def _port(port_file: Path) -> int:
-    began = time.monotonic()
-    while time.monotonic() - began < PORT_SECONDS:
-        text = port_file.read_text() if port_file.exists() else ""
-        if text.endswith("\n"):
-            return int(text)
-        time.sleep(0.1)
-    raise TimeoutError("the server did not open its port")
+def _measure_backend(
+    backend: str, prompts: list[str], concurrency: int, arguments: list[str]
+) -> BackendResult:
+    with local_server(["--structured-output-backend", backend, *arguments]) as target:
+        return asyncio.run(_measure(target, backend, prompts, concurrency))
 
 
 async def _measure(

@@ -21,7 +21,7 @@ import psutil
 
 from bench.performance import report, scopes
 from bench.performance.backends import compare_backends
-from bench.performance.compare import compare, short
+from bench.performance.compare import compare, compare_apart, short
 from bench.performance.replay.sweep import sweep
 from bench.performance.schema_cost import measure_schema_cost
 from bench.performance.subjects import genir, http, in_process, smg
@@ -32,6 +32,7 @@ from bench.performance.workload import prompt_cases
 from genir.schemas import builtin_ir_schema_text
 from genir_server.engine.config import EMBEDDED_MODEL_NAME
 from genir_server.engine.embedded_model import embedded_dtype, ensure_embedded_model
+from genir_server.settings.named_values import json_or_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,16 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--front-ends", nargs="+", choices=_FRONT_ENDS, default=_FRONT_ENDS)
     parser.add_argument("--plots", type=Path, help="folder for plots (needs matplotlib)")
+    parser.add_argument("--model", help="folder or Hub name; by default the embedded model")
+    parser.add_argument("--max-model-len", type=int, default=4096, help="context in tokens")
+    parser.add_argument(
+        "--engine-args", action="append", default=[], metavar="NAME=VALUE", help="as genir's"
+    )
+    parser.add_argument(
+        "--one-at-a-time",
+        action="store_true",
+        help="front ends one after the other: for models that fit into the memory once",
+    )
     arguments = parser.parse_args()
 
     def save(result: dict[str, Any]) -> None:
@@ -70,7 +81,7 @@ def main() -> int:
         # It runs its own event loops.
         result["replay"] = sweep(scope.replay, say)
         save(result)
-    asyncio.run(_measure(result, scope, arguments.parts, arguments.front_ends, save=save, say=say))
+    asyncio.run(_measure(result, scope, arguments, save=save, say=say))
     result["seconds"] = round(time.monotonic() - began)
     save(result)
     print(report.markdown(result))
@@ -84,19 +95,17 @@ def main() -> int:
 async def _measure(
     result: dict[str, Any],
     scope: scopes.Scope,
-    parts: list[str],
-    front_ends: list[str],
+    arguments: argparse.Namespace,
     *,
     save: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
 ) -> None:
     """Adds the parts to the result one by one and saves after each, because a run takes hours."""
-    setting = EngineSetting(
-        await ensure_embedded_model(), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
-    )
+    setting = await _setting(arguments)
+    parts = arguments.parts
     without = missing()
     result["left_out"] = [f"{smg.NAME}: {without}"] if without else []
-    names = [name for name in front_ends if not (without and name == smg.NAME)]
+    names = [name for name in arguments.front_ends if not (without and name == smg.NAME)]
     if "replay_core" in parts:
         replayed = dataclasses.replace(setting, replay_pace=scope.replay.pace)
         schema = builtin_ir_schema_text()
@@ -116,7 +125,8 @@ async def _measure(
         save(result)
     if "front_ends" in parts:
         cases = prompt_cases(setting.model, scope.prompts)
-        result["front_ends"] = await compare(
+        measure = compare_apart if arguments.one_at_a_time else compare
+        result["front_ends"] = await measure(
             [Remote(name, setting) for name in names],
             cases,
             concurrencies=scope.concurrencies,
@@ -136,6 +146,21 @@ async def _measure(
             save(result)
 
         await compare_backends(setting, scope.backends, keep, say)
+
+
+async def _setting(arguments: argparse.Namespace) -> EngineSetting:
+    engine_args = dict(pair.split("=", 1) for pair in arguments.engine_args)
+    read = {name: json_or_text(value) for name, value in engine_args.items()}
+    model, served, dtype = arguments.model, "measured", "auto"
+    if model is None:
+        model, served, dtype = (
+            str(await ensure_embedded_model()),
+            EMBEDDED_MODEL_NAME,
+            embedded_dtype(),
+        )
+    return EngineSetting(
+        model, served, max_model_len=arguments.max_model_len, dtype=dtype, engine_args=read
+    )
 
 
 def _machine() -> dict[str, Any]:

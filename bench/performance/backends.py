@@ -124,9 +124,9 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
 
     from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 
-    tokenizer = load_tokenizer(str(setting.model))
+    tokenizer = load_tokenizer(setting.model)
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(
-        AutoTokenizer.from_pretrained(str(setting.model))
+        AutoTokenizer.from_pretrained(setting.model)
     )
 
     def guidance(schema: str) -> None:

@@ -126,6 +126,38 @@ async def compare(
     }
 
 
+async def compare_apart(
+    front_ends: Sequence[Remote],
+    cases: list[Case],
+    *,
+    concurrencies: Sequence[int],
+    rounds: int,
+    calls: Callable[[int], int],
+    wake: Case,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """As `compare`, but starts, measures and stops one front end after the other.
+
+    For models of which the memory holds one engine. Whatever changes in the machine meanwhile is
+    part of the difference.
+    """
+    starts: dict[str, Any] = {}
+    measured: list[Any] = []
+    for front_end in front_ends:
+        alone = await compare(
+            [front_end],
+            cases,
+            concurrencies=concurrencies,
+            rounds=rounds,
+            calls=calls,
+            wake=wake,
+            say=say,
+        )
+        starts |= alone["starts"]
+        measured += alone["measured"]
+    return {"starts": starts, "measured": measured, "same_text": {}}
+
+
 async def settle(front_end: Remote, wake: Case) -> None:
     """Waits until the previous engine has stopped spinning, and wakes this one.
 

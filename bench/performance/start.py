@@ -27,7 +27,7 @@ _FRONT_ENDS = (in_process.NAME, genir.NAME, http.NAME)
 async def main(rounds: int, front_ends: list[str]) -> None:
     """Measures and prints a table. The first round fills caches and is not counted."""
     setting = EngineSetting(
-        await ensure_embedded_model(), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
+        str(await ensure_embedded_model()), EMBEDDED_MODEL_NAME, dtype=embedded_dtype()
     )
     starts: dict[str, list[Start]] = {name: [] for name in front_ends}
     for number in range(rounds + 1):

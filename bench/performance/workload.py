@@ -97,12 +97,12 @@ def _tokenizer(model: str) -> Any:  # noqa: ANN401 - transformers is not typed h
     return AutoTokenizer.from_pretrained(model)
 
 
-def prompt_cases(model: Path, count: int, first: str = "") -> list[Case]:
+def prompt_cases(model: str, count: int, first: str = "") -> list[Case]:
     """Cases with different prompts, rendered with the model's own chat template.
 
     Each prompt begins with `first`.
     """
-    tokenizer = _tokenizer(str(model))
+    tokenizer = _tokenizer(model)
     lines = PROMPTS.read_text().splitlines()
     schema = json.dumps(IR_SCHEMA, separators=(",", ":"))
     cases = []

@@ -88,8 +88,15 @@ class ServerProcess:
         lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
-    def wait_ready(self, token: str | None = None) -> None:
+    def wait_ready(self, token: str | None = None, seconds: float = READY_SECONDS) -> float:
         """Waits until the server is ready.
+
+        Args:
+            token: a caller's token, if the server wants one.
+            seconds: how long to wait at most.
+
+        Returns:
+            Seconds since the process was started.
 
         Raises:
             RuntimeError: the server process ended.
@@ -101,7 +108,8 @@ class ServerProcess:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log}")
 
         with IRClient(self.target, token=token) as client:
-            client.wait_ready(READY_SECONDS, on_progress=still_runs)
+            client.wait_ready(seconds, on_progress=still_runs)
+        return time.monotonic() - self.started
 
     def descendants(self) -> list[psutil.Process]:
         """All child processes, recursively."""

@@ -3,10 +3,14 @@
 `server` runs the tiny model, whose text is noise: use it unless the text matters. `embedded_server`
 runs the embedded model. `private_server` runs the tiny model and admits only callers with a token.
 Tests that stop a server or kill its engine start one in their own module.
+
+Tests with the marker `any_model` hold with every model. They call `target`, which is `server`, or
+the running server whose address ``GENIR_TEST_TARGET`` has.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import grpc
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 CALL_SECONDS = 400.0
 """Enough for the embedded model on a machine that generates ten tokens a second."""
 TRACE_EXPORT_MILLISECONDS = "200"
+TARGET_VARIABLE = "GENIR_TEST_TARGET"
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +56,23 @@ def server(tmp_path_factory: pytest.TempPathFactory, otlp: OtlpReceiver) -> Iter
 
 
 @pytest.fixture(scope="session")
-def client(server: ServerProcess) -> Iterator[IRClient]:
-    with IRClient(server.target, timeout=CALL_SECONDS) as client:
+def target(request: pytest.FixtureRequest) -> str:
+    """Address of `server`, or of the server that the environment names."""
+    if given := os.environ.get(TARGET_VARIABLE):
+        return given
+    server: ServerProcess = request.getfixturevalue("server")
+    return server.target
+
+
+@pytest.fixture(scope="session")
+def client(target: str) -> Iterator[IRClient]:
+    with IRClient(target, timeout=CALL_SECONDS) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.target) as channel:
+def channel(target: str) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(target) as channel:
         yield channel
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from genir import IRClient
     from genir.v1 import ir_service_pb2_grpc
 
+pytestmark = pytest.mark.any_model
+
 ENDLESS_ARRAY: dict[str, Any] = {"type": "array", "items": ENDLESS, "minItems": 20, "maxItems": 20}
 """More than the context can hold: generating it takes until the budget is used up."""
 BUDGET = 3900

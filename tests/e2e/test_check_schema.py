@@ -38,6 +38,7 @@ TAGS: dict[str, Any] = {
 }
 
 
+@pytest.mark.any_model
 def test_exact_schema_has_no_notices(client: IRClient) -> None:
     check = client.check_schema(SMALL_SCHEMA)
     assert check.coverage is SchemaCoverage.EXACT
@@ -53,6 +54,7 @@ def test_exact_schema_has_no_notices(client: IRClient) -> None:
     assert all(limit.value is None or limit.value <= limit.max for limit in check.limits)
 
 
+@pytest.mark.any_model
 def test_notices_list_what_decoding_does_not_enforce(
     client: IRClient,
 ) -> None:
@@ -77,6 +79,7 @@ def test_notices_list_what_decoding_does_not_enforce(
     assert accepted.schema_shown is first.schema_shown
 
 
+@pytest.mark.any_model
 def test_builtin_schema_is_exact(client: IRClient) -> None:
     check = client.check_schema()
     assert check.coverage is SchemaCoverage.EXACT
@@ -84,6 +87,7 @@ def test_builtin_schema_is_exact(client: IRClient) -> None:
     Draft202012Validator(builtin_ir_schema()).validate(json.loads(check.minimal_instance))
 
 
+@pytest.mark.any_model
 @pytest.mark.parametrize(
     "schema",
     [
@@ -108,6 +112,7 @@ def test_refusal_equals_that_of_generate(
         client.check_schema(schema)
 
 
+@pytest.mark.any_model
 def test_unknown_digest_and_empty_schema_are_refused(
     stub: ir_service_pb2_grpc.IRServiceStub,
 ) -> None:
@@ -180,6 +185,7 @@ def test_health_counts_schema_lookups_and_refusals(client: IRClient) -> None:
     assert after.refused["SCHEMA_INVALID"] == before.refused.get("SCHEMA_INVALID", 0) + 1
 
 
+@pytest.mark.any_model
 def test_too_many_schemas_are_refused(stub: ir_service_pb2_grpc.IRServiceStub) -> None:
     request = ir_service_pb2.WarmupRequest(json_schemas=[builtin_ir_schema_text()] * 65)
     with pytest.raises(grpc.RpcError) as raised:

@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 if TYPE_CHECKING:
     from genir import IRClient
 
+pytestmark = pytest.mark.any_model
+
 CASES: dict[str, dict[str, Any]] = {
     "lengths": {"type": "string", "minLength": 5, "maxLength": 8},
     "items": {

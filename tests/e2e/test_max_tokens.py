@@ -51,6 +51,7 @@ def test_larger_budget_gives_no_shorter_result(client: IRClient) -> None:
     assert sum(length > 0 for length in lengths) > 1, "too few results to compare"
 
 
+@pytest.mark.any_model
 def test_truncation_reports_usage_and_raw_output(
     client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
 ) -> None:
@@ -74,6 +75,7 @@ def test_truncation_reports_usage_and_raw_output(
     assert error.failure.finish_reason is FinishReason.LENGTH
 
 
+@pytest.mark.any_model
 def test_several_bounded_strings_begin_within_seconds(client: IRClient) -> None:
     # A new schema for every run, so that it is not cached. The bound allows for a busy machine.
     schema = {**LONG_STRINGS, "title": f"run {time.time_ns()}"}
@@ -87,6 +89,7 @@ def test_several_bounded_strings_begin_within_seconds(client: IRClient) -> None:
             raise AssertionError("no text came")
 
 
+@pytest.mark.any_model
 def test_value_that_is_complete_at_the_budget_is_a_result(client: IRClient) -> None:
     schema: dict[str, Any] = {
         "type": "object",

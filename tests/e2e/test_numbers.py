@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Stub = ir_service_pb2_grpc.IRServiceStub
 
+pytestmark = pytest.mark.any_model
+
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_integers_end_where_readers_round(stub: Stub, temperature: float) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Stub = ir_service_pb2_grpc.IRServiceStub
 
+pytestmark = pytest.mark.any_model
+
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 MAX_DETAILS_BYTES = 6 * 1024
@@ -153,10 +155,10 @@ def test_budget_below_the_schemas_minimum(stub: Stub) -> None:
     assert answer.usage.completion_tokens >= min_tokens
 
 
-def test_unknown_model_is_refused_with_the_served_names(stub: Stub) -> None:
+def test_unknown_model_is_refused_with_the_served_names(stub: Stub, client: IRClient) -> None:
     refusal = refused(stub, model="gpt-17")
     assert_refused(refusal, "MODEL_NOT_FOUND", "spec.model", NOT_FOUND)
-    assert "served: tiny" in refusal.message
+    assert f"served: {client.health().model}" in refusal.message
 
 
 def test_unknown_adapter(stub: Stub) -> None:
@@ -169,11 +171,12 @@ def test_unknown_schema_digest(stub: Stub) -> None:
     assert_refused(refusal, "SCHEMA_NOT_FOUND", "spec.schema_digest", NOT_FOUND)
 
 
-def test_prompt_longer_than_the_context_reports_both_sizes(stub: Stub) -> None:
-    refusal = refused(stub, "word " * 6000, schema=SMALL_SCHEMA, max_tokens=100)
+def test_prompt_longer_than_the_context_reports_both_sizes(stub: Stub, client: IRClient) -> None:
+    context = client.health().max_model_len
+    refusal = refused(stub, "word " * (context + 100), schema=SMALL_SCHEMA, max_tokens=100)
     assert_refused(refusal, "PROMPT_TOO_LONG", "spec.prompt")
-    assert int(refusal.metadata["prompt_tokens"]) > 4096
-    assert refusal.metadata["max_model_len"] == "4096"
+    assert int(refusal.metadata["prompt_tokens"]) > context
+    assert refusal.metadata["max_model_len"] == str(context)
     assert refusal.metadata["prompt_tokens"] in refusal.message
 
 

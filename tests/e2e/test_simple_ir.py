@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 import rfc8785
 from jsonschema import Draft202012Validator
 
@@ -58,6 +59,7 @@ def test_generate_ir_with_the_builtin_schema(
     assert answer.timings.time_to_first_token.ToTimedelta() <= total
 
 
+@pytest.mark.any_model
 def test_stream_text_equals_the_completed_result(client: IRClient) -> None:
     events: list[StreamEvent[object]] = []
     with client.stream(PROMPT, schema=text_schema(100, 200), temperature=0.0) as stream:
@@ -77,6 +79,7 @@ def test_stream_text_equals_the_completed_result(client: IRClient) -> None:
     assert accepted.prompt_tokens == completed.result.attempts[0].usage.prompt_tokens
 
 
+@pytest.mark.any_model
 def test_schema_digest_replaces_the_schema(client: IRClient) -> None:
     by_text = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
     by_digest = client.generate("Name a thing.", schema_digest=by_text.schema_digest, temperature=0)
@@ -84,6 +87,7 @@ def test_schema_digest_replaces_the_schema(client: IRClient) -> None:
     assert by_digest.value.keys() == by_text.value.keys()
 
 
+@pytest.mark.any_model
 def test_response_reports_how_much_of_the_schema_the_prompt_shows(client: IRClient) -> None:
     shown = client.generate("Name a thing.", schema=SMALL_SCHEMA, temperature=0)
     hidden = client.generate(
@@ -95,6 +99,7 @@ def test_response_reports_how_much_of_the_schema_the_prompt_shows(client: IRClie
     assert hidden.finish_reason is FinishReason.STOP
 
 
+@pytest.mark.any_model
 def test_conversation_and_raw_prompt_are_accepted(client: IRClient) -> None:
     conversation = [
         {"role": "system", "content": "You name things."},

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.performance.replay.core import PACE_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AsyncExitStack
-    from pathlib import Path
 
     import psutil
 
     from bench.performance.server import Server
     from bench.performance.workload import Case
 
-READY_SECONDS = 900.0
+READY_SECONDS = 3600.0
+"""Large models take long to load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,19 @@ class FrontEnd(Protocol):
 class EngineSetting:
     """Start options of every subject's engine.
 
+    `model` is a folder or the name of a model on the Hugging Face Hub, `engine_args` are further
+    arguments of vLLM's ``AsyncEngineArgs``, and `dtype` is vLLM's; they are the same for all.
     A `replay_pace` above 0 puts a replay engine core behind the real AsyncLLM, with that many
-    tokens per second for each request. See `bench.performance.replay.core`. `dtype` is vLLM's, the
-    same for all.
+    tokens per second for each request. See `bench.performance.replay.core`.
     """
 
-    model: Path
+    model: str
     served_name: str
     backend: str = "guidance"
     max_model_len: int = 4096
     replay_pace: float = 0.0
     dtype: str = "auto"
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
 
     def module(self, name: str) -> list[str]:
         """Python arguments that run a server's module with this engine."""

@@ -14,7 +14,6 @@ import sys
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -52,9 +51,7 @@ async def main() -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: task and task.cancel())
-    front_end = FRONT_ENDS[settings.pop("front_end")](
-        EngineSetting(**{**settings, "model": Path(settings["model"])})
-    )
+    front_end = FRONT_ENDS[settings.pop("front_end")](EngineSetting(**settings))
     async with AsyncExitStack() as stack:
         start = await front_end.start(stack)
         answers.write(json.dumps({"ways": front_end.ways, "start": asdict(start)}) + "\n")

@@ -6,6 +6,7 @@ and as in production, with TLS, a caller's token, metrics and jump-forward.
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
 import time
@@ -53,9 +54,11 @@ class Genir(ServedFrontEnd):
     async def start(self, stack: AsyncExitStack) -> Start:
         """Starts ``genir serve`` and waits for its readiness."""
         setting = self._setting
-        arguments = ["--model", str(setting.model), "--served-model-name", setting.served_name]
+        arguments = ["--model", setting.model, "--served-model-name", setting.served_name]
         arguments += ["--max-model-len", str(setting.max_model_len)]
-        arguments += ["--engine-args", f"dtype={setting.dtype}"]
+        for name, value in {"dtype": setting.dtype, **setting.engine_args}.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            arguments += ["--engine-args", f"{name}={text}"]
         arguments += ["--structured-output-backend", setting.backend]
         arguments += self._arguments(stack)
         self.server = stack.enter_context(

@@ -13,7 +13,7 @@ import aiohttp
 from bench.performance.server import free_port, running
 from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd, Start
 from bench.performance.subjects.callers import make_calls
-from bench.performance.subjects.vllm_arguments import ENVIRONMENT, command_line
+from bench.performance.subjects.vllm_arguments import command_line, environment
 from bench.performance.subjects.waiting import check_alive
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class VllmHttp(ServedFrontEnd):
             running(
                 command,
                 port=port,
-                environment=ENVIRONMENT
+                environment=environment()
                 | self._setting.environment
                 | {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(_KEPT)},
             )

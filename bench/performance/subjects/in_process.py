@@ -11,7 +11,7 @@ import psutil
 from bench.performance.replay.core import install
 from bench.performance.subjects.base import Call, Start
 from bench.performance.subjects.callers import make_calls
-from bench.performance.subjects.vllm_arguments import ENVIRONMENT, engine_config
+from bench.performance.subjects.vllm_arguments import engine_config, environment, on_cpu
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -46,7 +46,7 @@ class InProcess:
         import os
 
         began = time.monotonic()
-        os.environ.update(ENVIRONMENT)
+        os.environ.update(environment())
         if self._setting.replay_pace:
             install(self._setting.replay_pace)
 
@@ -55,7 +55,7 @@ class InProcess:
         from genir_server.engine.vllm.arguments import engine_arguments
 
         setting = self._setting
-        arguments = engine_arguments(engine_config(setting), str(setting.model), on_cpu=True)
+        arguments = engine_arguments(engine_config(setting), setting.model, on_cpu=on_cpu())
         self._llm: AsyncLLM = AsyncLLM.from_engine_args(arguments)
         stack.callback(self._llm.shutdown)
         await self._llm.get_supported_tasks()

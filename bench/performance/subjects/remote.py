@@ -40,10 +40,7 @@ class Remote:
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        settings = asdict(self._setting) | {
-            "front_end": self.name,
-            "model": str(self._setting.model),
-        }
+        settings = asdict(self._setting) | {"front_end": self.name}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "bench.performance.subjects.driver", json.dumps(settings)),

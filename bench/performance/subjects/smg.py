@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bench.performance.server import free_port, running
 from bench.performance.subjects.base import READY_SECONDS, Call, ServedFrontEnd, Start
 from bench.performance.subjects.callers import make_calls
-from bench.performance.subjects.vllm_arguments import ENVIRONMENT, command_line
+from bench.performance.subjects.vllm_arguments import command_line, environment
 from bench.performance.subjects.waiting import until_serving
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class VllmGrpc(ServedFrontEnd):
             running(
                 command,
                 port=port,
-                environment=ENVIRONMENT | self._setting.environment | _NO_WARMUP,
+                environment=environment() | self._setting.environment | _NO_WARMUP,
             )
         )
         channel = await stack.enter_async_context(
