@@ -37,10 +37,17 @@ INTERVAL_SECONDS = 1.0
 CANARY_SECONDS = 60.0
 """Maximum duration of a canary."""
 
+FIRST_CANARY_SECONDS = 600.0
+"""Maximum duration of an engine's first canary. Kernels may be compiled when they are first used,
+and a failure would throw the load of a large model away."""
+
 WARMUP_SECONDS = 600.0
 """Maximum duration of a warm-up, all its attempts together."""
 
 _PRIORITY = -1000
+_GREEDY = Sampling(temperature=0.0)
+_GREEDY_CANARY_TOKENS = 64
+_SAMPLED_CANARY_TOKENS = 512
 _WARMUP_SEED = 1
 _WARMUP_ATTEMPTS = 3
 _WARMUP_BUDGETS = (256, None)
@@ -92,6 +99,17 @@ class SelfTest:
         """
         return await self._shared("canary", self._canary)
 
+    async def first_canary(self) -> SelfTestResult:
+        """Like `canary`, for an engine that has just started.
+
+        It has more time and the sampling that callers get, whose kernels a greedy canary would
+        leave to the first caller.
+
+        Raises:
+            GenirError: a rank did not give a valid IR.
+        """
+        return await self._shared("first canary", self._first_canary)
+
     async def _shared(
         self, name: str, probe: Callable[[], Coroutine[None, None, SelfTestResult]]
     ) -> SelfTestResult:
@@ -129,22 +147,35 @@ class SelfTest:
         return self._warm
 
     async def _canary(self) -> SelfTestResult:
+        requests = [[request] for request in self._canaries(_GREEDY, _GREEDY_CANARY_TOKENS)]
+        return await self._run("canary", CANARY_SECONDS, lambda: self._generate_all(requests))
+
+    async def _first_canary(self) -> SelfTestResult:
+        # Sampled text may take more tokens than a small context has.
+        usual = self._canaries(Sampling(), _SAMPLED_CANARY_TOKENS)
+        greedy = self._canaries(_GREEDY, _GREEDY_CANARY_TOKENS)
+        requests = [list(pair) for pair in zip(usual, greedy, strict=True)]
+        return await self._run(
+            "first canary", FIRST_CANARY_SECONDS, lambda: self._generate_all(requests)
+        )
+
+    def _canaries(self, sampling: Sampling, max_tokens: int) -> list[GenerationRequest]:
+        """The request of a canary for each rank."""
         ranks = self._generator.engine.info.ranks
-        requests = [
+        return [
             GenerationRequest(
                 request_id=f"canary-{uuid.uuid4().hex[:12]}",
                 prompt="Say that you work.",
                 json_schema=CANARY_SCHEMA,
                 schema_in_prompt=SchemaInPrompt.NEVER,
-                sampling=Sampling(temperature=0.0),
-                max_tokens=64,
+                sampling=sampling,
+                max_tokens=max_tokens,
                 priority=_PRIORITY,
                 priority_across_callers=True,
                 rank=rank if ranks > 1 else None,
             )
             for rank in range(ranks)
         ]
-        return await self._run("canary", CANARY_SECONDS, lambda: self._generate_all(requests))
 
     async def _run(
         self,
@@ -176,9 +207,9 @@ class SelfTest:
                     raise
         return await self._generate(requests[-1])
 
-    async def _generate_all(self, requests: list[GenerationRequest]) -> SelfTestResult:
-        """Runs the requests at the same time; the first that fails ends the others."""
-        tasks = [asyncio.create_task(self._generate(request)) for request in requests]
+    async def _generate_all(self, requests: list[list[GenerationRequest]]) -> SelfTestResult:
+        """Runs `_generate_first` for all at the same time; the first that fails ends the others."""
+        tasks = [asyncio.create_task(self._generate_first(each)) for each in requests]
         try:
             results = await asyncio.gather(*tasks)
         finally:

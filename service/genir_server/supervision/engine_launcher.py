@@ -141,7 +141,7 @@ class EngineLauncher:
         self_test = SelfTest(generator)
         self._lifecycle.attach(generator, self_test)
         enter(Phase.WARMING_UP, "The engine has started and runs its first constrained generation.")
-        canary = await _retry_while_busy(self_test.canary)
+        canary = await _retry_while_busy(self_test.first_canary)
         check_backend(engine)
         log.info(
             "ready",

@@ -12,7 +12,7 @@ import pytest
 from genir_server.core import self_test as module
 from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.errors import GenirError, Reason
-from genir_server.domain.types import FinishReason, TextDelta
+from genir_server.domain.types import FinishReason, Sampling, TextDelta
 from genir_server.engine.protocol import EngineDeadError
 from tests.support.scripted_engine import Schemas, ScriptedEngine, generator_with, prepared
 
@@ -150,6 +150,7 @@ async def test_canary_and_warm_up_share_one_slot(engine: HeldEngine, self_test: 
     ("bound", "kind", "ask", "other"),
     [
         ("CANARY_SECONDS", "canary", SelfTest.canary, SelfTest.warm_up),
+        ("FIRST_CANARY_SECONDS", "first canary", SelfTest.first_canary, SelfTest.canary),
         ("WARMUP_SECONDS", "warm-up", SelfTest.warm_up, SelfTest.canary),
     ],
 )
@@ -200,6 +201,41 @@ async def test_canary_fails_with_one_rank_and_leaves_none_running() -> None:
         await soon(test.canary())
     assert told.value.reason is Reason.ENGINE_DEAD
     assert engine.open_requests == 0
+
+
+async def test_first_canary_samples_as_callers_do_on_every_rank(
+    engine: HeldEngine, self_test: SelfTest
+) -> None:
+    engine.info = replace(engine.info, ranks=2)
+    engine.release.set()
+    await soon(self_test.first_canary())
+    assert [sent.sampling for sent in engine.requests] == [Sampling()] * 2
+    assert {sent.rank for sent in engine.requests} == {0, 1}
+    # A seed would take another path than most callers do.
+    assert Sampling().top_p < 1
+    assert Sampling().seed is None
+    await soon(self_test.canary())
+    assert [sent.sampling.temperature for sent in engine.requests[2:]] == [0.0, 0.0]
+
+
+def test_first_canary_has_time_to_compile_kernels() -> None:
+    assert module.FIRST_CANARY_SECONDS == 600
+    assert module.CANARY_SECONDS == 60
+
+
+async def test_truncated_first_canary_is_tried_again_without_sampling() -> None:
+    class LongWinded(ScriptedEngine):
+        async def generate(self, request: EngineRequest) -> AsyncGenerator[TextDelta, None]:
+            self.requests.append(request)
+            if request.sampling.temperature:
+                yield TextDelta('{"a":', 5, FinishReason.LENGTH)
+            else:
+                yield TextDelta(CANARY_IR, 7, FinishReason.STOP)
+
+    engine, schema = LongWinded(), prepared()
+    self_test = SelfTest(generator_with(engine, Schemas(schema, prepared(CANARY_SCHEMA)), schema))
+    assert (await self_test.first_canary()).completed.ir_json == CANARY_IR
+    assert [sent.max_tokens for sent in engine.requests] == [512, 64]
 
 
 async def test_only_an_engine_with_ranks_is_told_one(
