@@ -49,7 +49,7 @@ OBJECTS = (
     _object(
         _ASYNC_LLM,
         *("vllm_config", "engine_core", "output_processor", "abort", "collective_rpc"),
-        *("get_tokenizer", "get_supported_tasks"),
+        *("get_tokenizer", "get_supported_tasks", "add_lora"),
     ),
     Use(f"{_ASYNC_LLM}.generate", "OBJECTS", (), 3, ("lora_request", "priority")),
     Use(f"{_ASYNC_LLM}.shutdown", "OBJECTS", (), 1),
@@ -63,6 +63,7 @@ OBJECTS = (
             *("enforce_eager", "dtype", "worker_extension_cls", "enable_lora", "scheduler_cls"),
             *("speculative_config", "async_scheduling", "pipeline_parallel_size"),
             *("reasoning_parser", "kv_cache_memory_bytes", "logging_config"),
+            *("max_lora_rank", "max_loras"),
         ),
     ),
     Use(
@@ -73,8 +74,10 @@ OBJECTS = (
     _object(
         "vllm.config:VllmConfig",
         *("model_config", "structured_outputs_config", "speculative_config", "scheduler_config"),
-        *("cache_config", "parallel_config", "additional_config"),
+        *("cache_config", "parallel_config", "additional_config", "lora_config"),
     ),
+    _object("vllm.config.lora:LoRAConfig", "max_lora_rank"),
+    _object("vllm.lora.peft_helper:PEFTHelper", "r", "rank_pattern", "validate_legal"),
     _object("vllm.config:ModelConfig", "max_model_len", "tokenizer"),
     _object("vllm.config:SchedulerConfig", "max_num_seqs", "policy", "scheduler_cls"),
     _object("vllm.config:CacheConfig", "kv_cache_size_tokens"),

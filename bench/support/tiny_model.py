@@ -56,7 +56,7 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
             shutil.copy2(file, folder / file.name)
 
 
-def make_tiny_adapter(folder: Path) -> Path:
+def make_tiny_adapter(folder: Path, rank: int = _ADAPTER_RANK) -> Path:
     """Writes a random LoRA adapter, strong enough to change the tiny model's output."""
     import torch
     from safetensors.torch import save_file
@@ -66,7 +66,7 @@ def make_tiny_adapter(folder: Path) -> Path:
     for layer in range(_LAYERS):
         for projection in _ADAPTED:
             name = f"base_model.model.model.layers.{layer}.self_attn.{projection}"
-            down = torch.randn(_ADAPTER_RANK, _HIDDEN, dtype=torch.bfloat16)
+            down = torch.randn(rank, _HIDDEN, dtype=torch.bfloat16)
             weights[f"{name}.lora_A.weight"] = down
             weights[f"{name}.lora_B.weight"] = down.flip(1).t().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,8 +74,8 @@ def make_tiny_adapter(folder: Path) -> Path:
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "r": _ADAPTER_RANK,
-        "lora_alpha": 2 * _ADAPTER_RANK,
+        "r": rank,
+        "lora_alpha": 2 * rank,
         "target_modules": _ADAPTED,
         "bias": "none",
     }

@@ -54,9 +54,11 @@ def xgrammar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
     server = start(
         folder,
         "xgrammar",
+        # vLLM has room for one adapter of rank 16, unless it is told otherwise.
         *("--lora-adapters", f"noise={make_tiny_adapter(folder / 'noise')}"),
+        *("--lora-adapters", f"large={make_tiny_adapter(folder / 'large', rank=32)}"),
         # One sequence at a time, so that calls queue.
-        *("--engine-args", "max_num_seqs=1", "--engine-args", "max_lora_rank=8"),
+        *("--engine-args", "max_num_seqs=1"),
         *("--drain-timeout", "300"),
     )
     try:
@@ -117,17 +119,18 @@ def test_response_has_the_same_fields_and_names_the_backend(
         assert health.ir_json
 
 
-def test_adapter_changes_the_output(xgrammar: TinyServer) -> None:
+@pytest.mark.parametrize("adapter", ["noise", "large"])
+def test_adapter_changes_the_output(xgrammar: TinyServer, adapter: str) -> None:
     with IRClient(xgrammar.target, timeout=300) as client:
-        assert client.health().lora_adapters == ("noise",)
+        assert client.health().lora_adapters == ("large", "noise")
         options: dict[str, Any] = {
             "schema": TEXT,
             "temperature": 0,
             "schema_in_prompt": "never",
         }
         plain = client.generate("Hello.", **options)
-        adapted = client.generate("Hello.", lora_adapter="noise", **options)
-        assert (plain.lora_adapter, adapted.lora_adapter) == ("", "noise")
+        adapted = client.generate("Hello.", lora_adapter=adapter, **options)
+        assert (plain.lora_adapter, adapted.lora_adapter) == ("", adapter)
         assert plain.ir_json != adapted.ir_json
         assert plain.ir_json == client.generate("Hello.", **options).ir_json
 

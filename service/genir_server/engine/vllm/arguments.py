@@ -17,6 +17,7 @@ from genir_server.engine.embedded_model import embedded_dtype
 from genir_server.engine.model_name import is_folder
 from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm.adapters import adapter_arguments, check_adapters
 from genir_server.engine.vllm.start_fault import one_line
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         on_cpu: whether vLLM runs on a CPU.
 
     Raises:
-        EngineStartError: an argument is unknown to vLLM or cannot be passed through, or the folder
-            of the model or of an adapter does not exist.
+        EngineStartError: an argument is unknown to vLLM or cannot be passed through, the model's
+            folder does not exist, or an adapter cannot be served.
 
     """
     arguments: dict[str, Any] = {
@@ -75,9 +76,9 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         arguments["dtype"] = embedded_dtype()
     if on_cpu:
         arguments["worker_extension_cls"] = WORKER_EXTENSION
-    if config.lora_adapters:
-        arguments["enable_lora"] = True
-    _check_folders(config)
+    if config.model is not None and is_folder(config.model) and not Path(config.model).exists():
+        raise EngineStartError(f"the model folder {config.model} does not exist")
+    arguments |= adapter_arguments(config.lora_adapters)
     arguments |= _passed_through(config)
     try:
         return AsyncEngineArgs(**arguments)
@@ -89,8 +90,8 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
     """The whole configuration of vLLM, after checking that it has the requested backend.
 
     Raises:
-        EngineStartError: vLLM refuses the arguments, cannot read the model, or would use another
-            backend or scheduling policy.
+        EngineStartError: vLLM refuses the arguments, cannot read the model, would use another
+            backend or scheduling policy, or an adapter does not fit.
 
     """
     from vllm.usage.usage_lib import UsageContext
@@ -109,6 +110,7 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
         raise EngineStartError(
             "vLLM is not configured for scheduling by priority: this version of vLLM does not fit"
         )
+    check_adapters(config.lora_adapters, made.lora_config)
     # vLLM refuses this argument together with "auto", although both backends that "auto" tries
     # first, xgrammar and guidance, read it. Without it a model may write whitespace forever.
     made.structured_outputs_config.disable_any_whitespace = True
@@ -118,17 +120,6 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
 def _structured_outputs(config: EngineConfig) -> dict[str, Any]:
     backend = config.structured_output_backend
     return {"backend": backend} | ({} if backend == "auto" else {"disable_any_whitespace": True})
-
-
-def _check_folders(config: EngineConfig) -> None:
-    model = config.model
-    if model is not None and is_folder(model) and not Path(model).exists():
-        raise EngineStartError(f"the model folder {model} does not exist")
-    for name, folder in config.lora_adapters.items():
-        if not (Path(folder) / "adapter_config.json").is_file():
-            raise EngineStartError(
-                f"the LoRA adapter {name} is not at {folder}: no adapter_config.json there"
-            )
 
 
 def _passed_through(config: EngineConfig) -> dict[str, Any]:

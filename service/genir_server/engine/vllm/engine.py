@@ -61,19 +61,15 @@ class VllmEngine:
     """
 
     def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
-        from vllm.lora.request import LoRARequest
-
         from genir_server.engine.jump_forward import config as jump_forward
+        from genir_server.engine.vllm.adapters import adapter_requests
 
         self._llm: AsyncLLM | None = llm
         self._activity = activity
         self._tokenizer = ChatTokenizer(
             llm.get_tokenizer(), allow_special_tokens=config.allow_special_tokens
         )
-        self._lora_requests = {
-            name: LoRARequest(name, number, folder)
-            for number, (name, folder) in enumerate(sorted(config.lora_adapters.items()), start=1)
-        }
+        self._lora_requests = adapter_requests(config.lora_adapters)
         self._ranks = tuple(llm.engine_core.engine_ranks_managed)
         self._info = EngineInfo(
             model=config.model_name,

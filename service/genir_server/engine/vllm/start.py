@@ -76,9 +76,12 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
             late = await started
             await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
         raise
+    from genir_server.engine.vllm.adapters import load_adapters
+
     try:
         # It copies the tokenizer, which takes seconds for a vocabulary of 260,000 tokens.
         engine = await asyncio.to_thread(VllmEngine, llm, config, activity)
+        await load_adapters(llm, config.lora_adapters)
     except (EngineStartError, asyncio.CancelledError):
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         raise
