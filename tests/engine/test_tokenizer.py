@@ -134,3 +134,18 @@ async def test_refusal_by_the_template_shows_the_text_as_it_was_sent(model_token
 async def test_text_round_trips(chat: ChatTokenizer, model_tokenizer: Any) -> None:
     text = "Ein Häuschen, 猫 and 🐈."
     assert model_tokenizer.decode(await chat.tokenize(text)) == text
+
+
+async def test_any_exception_of_a_renderer_refuses_the_conversation(model_tokenizer: Any) -> None:
+    """Some families render in Python, with assertions and exceptions of their own."""
+
+    class Failing(type(model_tokenizer)):  # type: ignore[misc]
+        def apply_chat_template(self, *_: object, **__: object) -> None:
+            raise AssertionError("a system message must come first")
+
+    failing = copy.deepcopy(model_tokenizer)
+    failing.__class__ = Failing
+    chat = ChatTokenizer(failing)
+    with pytest.raises(ValueError, match=r"does not work .*AssertionError"):
+        await chat.render_chat([Message(Role.USER, "hello")])
+    chat.close()

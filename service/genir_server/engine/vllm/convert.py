@@ -20,6 +20,8 @@ _FINISH_REASONS = {
     # A grammar that reaches one of its own limits refuses the token that the model chose, and vLLM
     # ends the request with this reason. The output then does not satisfy the schema.
     "error": FinishReason.ABORT,
+    # Some engine arguments make vLLM end a text that repeats itself.
+    "repetition": FinishReason.ABORT,
 }
 
 

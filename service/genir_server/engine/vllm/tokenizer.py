@@ -95,8 +95,9 @@ class ChatTokenizer:
                 raise ValueError(
                     f"the model's chat template refuses the conversation: {restored(str(error))}"
                 ) from error
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                # A template is a program, such as one that expects tools to be listed.
+            except Exception as error:
+                # A template is a program, such as one that expects tools to be listed, and some
+                # families render in Python, with assertions and exceptions of their own.
                 raise ValueError(
                     "the model's chat template does not work with this conversation "
                     f"({type(error).__name__})"
