@@ -71,13 +71,13 @@ class SharedPlaces:
         """Returns why a caller may not take so many more places; None if it may."""
         held = self._held[caller]
         if self._per_caller is not None and held + amount > self._per_caller:
-            why = f"{held} of your {self._what}, of at most {self._per_caller} of one caller"
+            why = f"{held} of your {self._what}; one caller may have {self._per_caller}"
             return Refusal(why, self._per_caller)
         if self._total is None:
             return None
         free = self._total - self._taken
         if amount > free:
-            return Refusal(f"{self._taken} {self._what}, of at most {self._total}", self._total)
+            return Refusal(f"{self._taken} {self._what}; the maximum is {self._total}", self._total)
         may_hold_all = self._per_caller is not None and self._per_caller >= self._total
         if held and not may_hold_all and held + amount > MAX_TIMES_FREE * free:
             why = (

@@ -51,7 +51,7 @@ def test_caller_with_a_limit_gets_no_more() -> None:
     assert refusal is not None
     assert (refusal.maximum, refusal.why) == (
         64,
-        "64 of your calls are in flight, of at most 64 of one caller",
+        "64 of your calls are in flight; one caller may have 64",
     )
     assert fill(places, "b") > 50
     assert fill(places, "c") > 0

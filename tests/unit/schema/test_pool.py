@@ -200,7 +200,7 @@ async def test_closed_pool_refuses_jobs_as_draining() -> None:
 
 async def test_worker_that_does_not_start_reports_its_standard_error() -> None:
     pipeline = IsolatedPipeline("no-such-folder", SchemaLimits(), NarrowingBounds(), workers=1)
-    with pytest.raises(RuntimeError, match=r"a schema worker did not start: [^$]*no-such-folder"):
+    with pytest.raises(RuntimeError, match=r"a worker process did not start: [^$]*no-such-folder"):
         await pipeline.start()
     await pipeline.close()
 

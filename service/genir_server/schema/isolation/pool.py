@@ -295,7 +295,7 @@ class WorkerPool:
             worker.kill()
             detail = worker.stderr_tail()[-500:]
             await self._end(worker)
-            raise RuntimeError(f"a schema worker did not start: {detail}") from None
+            raise RuntimeError(f"a worker process did not start: {detail}") from None
         except asyncio.CancelledError:
             worker.kill()
             raise
