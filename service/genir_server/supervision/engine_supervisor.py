@@ -32,7 +32,8 @@ _MAX_POLL_SECONDS = 1.0
 """Maximum time between checks for a stall. A death is noticed at once."""
 _MIN_POLLS_PER_TIMEOUT = 20
 _MAX_BACKOFF_SECONDS = 30.0
-_SHUTDOWN_SECONDS = 20.0
+_SHUTDOWN_SECONDS = 80.0
+"""Seconds that a lost engine has to end, the release of an accelerator's memory included."""
 _MIN_RESTART_TIMEOUT_SECONDS = 300.0
 _RESTART_TIMEOUT_FACTOR = 3
 """A restart times out after this multiple of the last start's duration."""

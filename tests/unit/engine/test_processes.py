@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import multiprocessing
 import os
+import platform
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +17,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from genir_server.engine.vllm import processes as module
+from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS
 from genir_server.engine.vllm.processes import EngineProcesses
+from genir_server.supervision import engine_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +32,13 @@ def named(name: str) -> None:
     with open("/proc/self/comm", "w") as comm:  # noqa: PTH123 - a kernel file
         comm.write(name)
     time.sleep(60)
+
+
+def without_first_thread() -> None:
+    """Ends the first thread and lets another one sleep."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    number = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+    ctypes.CDLL(None).syscall(number, 0)
 
 
 def open_files() -> int:
@@ -78,6 +91,52 @@ def test_stopped_process_is_not_lost_and_can_be_killed(core: BaseProcess) -> Non
     assert processes.lost()
     assert open_files() < before
     assert processes.wait(1)
+
+
+def test_process_that_ends_slowly_is_waited_for_on_accelerators_only(
+    core: BaseProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver may take seconds to release the memory of a killed process."""
+    assert core.pid is not None
+    pid = core.pid
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(EngineProcesses, "kill", lambda _: None)
+    monkeypatch.setattr(module, "END_SECONDS", 0.2)
+    assert not EngineProcesses([pid]).end(on_cpu=True)
+    slow = threading.Timer(1.0, os.kill, (pid, signal.SIGKILL))
+    slow.start()
+    assert EngineProcesses([pid]).end(on_cpu=False)
+    slow.join()
+
+
+def test_supervisor_waits_as_long_as_an_accelerator_may_take() -> None:
+    assert module.RELEASE_SECONDS == 60
+    assert engine_supervisor._SHUTDOWN_SECONDS > SHUTDOWN_SECONDS + module.RELEASE_SECONDS
+
+
+def test_zombie_with_another_thread_has_not_ended() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=without_first_thread)
+    process.start()
+    assert process.pid is not None
+    deadline = time.monotonic() + 60
+    seen = psutil.Process(process.pid)
+    while seen.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    processes = EngineProcesses([process.pid])
+    assert not processes.wait(0.3)
+    processes.kill()
+    assert processes.wait(30)
+
+
+def test_zombie_that_nobody_reaps_has_ended(
+    core: BaseProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert core.pid is not None
+    processes = EngineProcesses([core.pid])
+    # As for a process that another one has to reap.
+    monkeypatch.setattr(psutil, "wait_procs", lambda alive, **_: ([], alive))
+    processes.kill()
+    assert processes.wait(30)
 
 
 def test_unknown_process_id_is_ignored() -> None:

@@ -301,6 +301,7 @@ class VllmEngine:
             logger.info("the engine core uses the structured-output backend %s", used)
 
     async def _close(self) -> None:
+        from vllm.platforms import current_platform
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
 
         llm = self._llm
@@ -318,8 +319,7 @@ class VllmEngine:
             await asyncio.wait((handler,))
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         # A stopped worker, or one whose engine core was killed, does not notice the shutdown.
-        self._processes.kill()
-        if not await asyncio.to_thread(self._processes.wait, SHUTDOWN_SECONDS):
+        if not await asyncio.to_thread(self._processes.end, on_cpu=current_platform.is_cpu()):
             logger.error("a process of the engine could not be killed and is left behind")
         self._tokenizer.close()
         # vLLM closes its sockets in the event loop's next iteration and leaves their context open.

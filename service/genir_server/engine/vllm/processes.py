@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
 _VLLM_NAME = "VLLM::"
 _POLL_SECONDS = 0.1
-"""Seconds between two checks of a process that has no pidfd."""
+"""Seconds between two checks of a process that has no pidfd, or that ends."""
+
+END_SECONDS = 3.0
+"""Seconds that killed processes have to end on a CPU."""
+
+RELEASE_SECONDS = 60.0
+"""The same on accelerators. A process ends once its driver has released the device's memory, which
+the next engine needs; vLLM measures that memory when it starts."""
 
 
 class EngineProcesses:
@@ -88,9 +96,20 @@ class EngineProcesses:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    def end(self, *, on_cpu: bool) -> bool:
+        """Kills all and waits until they have ended; False if one does not end. Blocks."""
+        self.kill()
+        return self.wait(END_SECONDS if on_cpu else RELEASE_SECONDS)
+
     def wait(self, seconds: float) -> bool:
         """Waits until all have ended; False if `seconds` pass first. Blocks."""
-        _, alive = psutil.wait_procs(list(self._processes), timeout=seconds)
+        deadline = time.monotonic() + seconds
+        alive = list(self._processes)
+        # psutil takes a zombie that nobody reaps for alive, so it is asked often.
+        while alive := [each for each in psutil.wait_procs(alive, timeout=0)[1] if _runs(each)]:
+            if time.monotonic() >= deadline:
+                break
+            psutil.wait_procs(alive, timeout=_POLL_SECONDS)
         self._lost = True
         while self._pidfds:
             pidfd = self._pidfds.pop()
@@ -126,6 +145,7 @@ def _is_needed(process: psutil.Process) -> bool:
 
 def _runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        # A killed child stays a zombie until its parent reaps it.
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        # A killed child stays a zombie until its parent reaps it. One that has threads yet is only
+        # without its first thread, and keeps its memory.
+        return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     return False
