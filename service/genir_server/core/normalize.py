@@ -11,6 +11,7 @@ import json
 import math
 import re
 from enum import StrEnum
+from json.encoder import encode_basestring
 from typing import NoReturn, TypeAlias
 
 import rfc8785
@@ -87,12 +88,46 @@ def normalize(value: JSONValue) -> str:
     """
     if _require_normal_form(value):
         return _PLAIN_WRITER.encode(value)
-    try:
-        return rfc8785.dumps(value).decode()
-    except RecursionError:
-        raise _no_normal_form(_TOO_DEEP) from None
-    except rfc8785.CanonicalizationError as error:
-        raise _no_normal_form(str(error)) from None
+    parts: list[str] = []
+    _write(value, parts)
+    return "".join(parts)
+
+
+def _write(value: JSONValue, parts: list[str]) -> None:
+    """Appends the RFC 8785 text of a value that has one.
+
+    rfc8785 writes the numbers. It writes strings a hundred times as slowly as the JSON module,
+    because it calls Python for each character that is escaped.
+    """
+    if isinstance(value, str):
+        parts.append(encode_basestring(value))
+    elif isinstance(value, dict):
+        parts.append("{")
+        for key in sorted(value, key=_utf_16):
+            parts += (encode_basestring(key), ":")
+            _write(value[key], parts)
+            parts.append(",")
+        _close(parts, "{", "}")
+    elif isinstance(value, list):
+        parts.append("[")
+        for element in value:
+            _write(element, parts)
+            parts.append(",")
+        _close(parts, "[", "]")
+    else:
+        parts.append(rfc8785.dumps(value).decode())
+
+
+def _close(parts: list[str], start: str, end: str) -> None:
+    """Ends an array or object: in the place of the last comma, if it has any entry."""
+    if parts[-1] == start:
+        parts.append(end)
+    else:
+        parts[-1] = end
+
+
+def _utf_16(key: str) -> bytes:
+    return key.encode("utf-16-be")
 
 
 def normal_form(text: str) -> str:

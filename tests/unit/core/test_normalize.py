@@ -120,8 +120,8 @@ def test_json_module_writes_rfc_8785(value: JSONValue) -> None:
 
 
 def test_every_character_that_is_escaped_is_escaped_in_the_same_way() -> None:
-    text = "".join(map(chr, range(0x100))) + "\u2028\u2029\ufeff\U0001f600"
-    subjects: list[JSONValue] = [text, {"a": text}, {text: [1.5]}]
+    text = "".join(map(chr, range(0xD800))) + "\ue000\ufeff\uffff\U0001f600"
+    subjects: list[JSONValue] = [text, {"a": text}, {text: [1.5]}, [1.5, text, {}, []]]
     for value in subjects:
         assert normalize(value).encode() == rfc8785.dumps(value)
 

@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from genir_server.core import verification_worker
 from genir_server.core.isolated_verification import IsolatedVerification, VerificationLimits
@@ -153,20 +155,66 @@ async def test_only_violations_and_expensive_checks_leave_the_event_loop() -> No
     assert local.asked_by == ["me"] * 5
 
 
-@pytest.mark.parametrize(
-    "part",
-    ["1.5,", "1,", "1e-7,", "[],", '"",', '"\u0001",', "{", "[", '"', "1", " ", "é"],
-)
+# What a text may repeat: entries, brackets, numbers of every form, escapes, other characters.
+PARTS = ["1.5,", "1,", "1e-7,", "[],", '"",', '"\u0001",', "{", "[", '"', "1", " ", "é"]
+ESCAPES = [
+    "\\n",
+    '\\"',
+    "\\\\",
+    "\\/",
+    "\\u0001",
+    "\\u00e9",
+    "\\ud83d\\ude00",
+    "é",
+    "\U0001f600",
+    "a",
+]
+# What makes RFC 8785 differ from Python's own writer: fractions and other names than ASCII.
+SURROUNDINGS = ["{}", "[{},0]", '{{"a":1.5,"b":{}}}', '{{"é":{}}}', "[[[{},1e300]]]"]
+
+# The first steps of every text, whatever is in it.
+CLOCK_SECONDS = 100e-6
+
+
+def assert_normalized_in_time(text: str) -> None:
+    seconds = []
+    for _ in range(5):
+        began = time.thread_time()
+        with contextlib.suppress(NotNormalizableError):
+            normal_form(text)
+        seconds.append(time.thread_time() - began)
+    assert min(seconds) <= max_normalize_seconds(text) + CLOCK_SECONDS
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_normalizing_takes_no_longer_than_its_bound(part: str) -> None:
     text = part * (4_000 // len(part))
-    for closed in (text, f"[{text}0]"):
-        seconds = []
-        for _ in range(5):
-            began = time.thread_time()
-            with contextlib.suppress(NotNormalizableError):
-                normal_form(closed)
-            seconds.append(time.thread_time() - began)
-        assert min(seconds) <= max_normalize_seconds(closed)
+    for closed in (text, f"[{text}0]", f'{{"é":[{text}0.5]}}'):
+        assert_normalized_in_time(closed)
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.parametrize("part", ESCAPES)
+def test_normalizing_a_long_string_takes_no_longer_than_its_bound(
+    part: str, surroundings: str
+) -> None:
+    text = part * (40_000 // len(part))
+    assert_normalized_in_time(surroundings.format(f'"{text}"'))
+    assert_normalized_in_time(surroundings.format(f'{{"{text}":0.1}}'))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.sampled_from(PARTS + ESCAPES), min_size=1, max_size=6),
+    st.integers(1, 2_000),
+    st.sampled_from(SURROUNDINGS),
+    st.booleans(),
+)
+def test_normalizing_any_text_takes_no_longer_than_its_bound(
+    parts: list[str], times: int, surroundings: str, quoted: bool
+) -> None:
+    text = "".join(parts) * times
+    assert_normalized_in_time(surroundings.format(f'"{text}"' if quoted else f"[{text}0]"))
 
 
 def test_cost_of_a_check_counts_keys_values_and_bytes() -> None:
