@@ -187,6 +187,77 @@ async def test_only_schemas_are_translated(preparer: Preparer) -> None:
     assert only.is_valid(literal)
 
 
+@pytest.mark.parametrize("draft", ["draft-06/schema#", "draft-07/schema#", "2019-09", "2020-12"])
+@pytest.mark.parametrize(
+    ("schema", "pointer", "keyword"),
+    [
+        ({"const": {"pattern": r"^\d$"}, "anyOf": [{"$ref": "#/const"}]}, "/const", "const"),
+        ({"enum": [{"a": {"title": "b"}}], "not": {"$ref": "#/enum/0/a"}}, "/enum/0/a", "enum"),
+        (
+            {"items": {"enum": [1, True]}, "allOf": [{"$ref": "#/items/enum/1"}]},
+            "/items/enum/1",
+            "enum",
+        ),
+        (
+            {"properties": {"const": {"pattern": r"\d"}}, "not": {"$ref": "#/properties"}},
+            "/properties/const",
+            "const",
+        ),
+    ],
+)
+async def test_reference_into_a_literal_is_refused(
+    preparer: Preparer, schema: dict[str, object], pointer: str, keyword: str, draft: str
+) -> None:
+    host = "http://json-schema.org" if draft.endswith("#") else "https://json-schema.org"
+    draft = draft if draft.endswith("#") else f"draft/{draft}/schema"
+    error = await refusal(preparer, {"$schema": f"{host}/{draft}", **schema})
+    assert error.reason is Reason.SCHEMA_UNSUPPORTED
+    assert error.metadata["pointer"] == pointer
+    assert f"makes a schema of a value in {keyword}: put a copy of the value into $defs" in (
+        error.message
+    )
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"default": {"pattern": r"^\d$"}, "$ref": "#/default"},
+        {"x": {"y": [{"pattern": r"^\d$"}]}, "$ref": "#/x/y/0"},
+        {"examples": [{"pattern": r"^\d$"}], "$ref": "#/examples/0"},
+    ],
+)
+async def test_reference_into_what_is_no_literal_is_followed(
+    preparer: Preparer, schema: dict[str, object]
+) -> None:
+    subject = verifier(await preparer.prepare(json.dumps(schema)))
+    assert subject.is_valid("3")
+    assert not subject.is_valid("٣")
+
+
+async def test_map_of_patterns_that_a_reference_makes_a_schema_is_translated(
+    preparer: Preparer,
+) -> None:
+    schema = {
+        "patternProperties": {"patternProperties": {r"^\d$": {"type": "null"}}},
+        "properties": {"a": {"$ref": "#/patternProperties"}},
+    }
+    subject = verifier(await preparer.prepare(json.dumps(schema)))
+    assert subject.is_valid({"a": {"٣": 1, "3": None}})
+    assert not subject.is_valid({"a": {"3": 1}})
+
+
+async def test_enum_and_const_of_older_drafts_hold_what_they_hold(preparer: Preparer) -> None:
+    """Draft 4 knows no `const`, so a part of it may be a schema."""
+    schema = {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "const": {"pattern": r"^\d$"},
+        "anyOf": [{"$ref": "#/const"}],
+    }
+    subject = verifier(await preparer.prepare(json.dumps(schema)))
+    assert subject.is_valid("3")
+    assert not subject.is_valid("٣")
+
+
 async def test_text_stays_the_callers_own_where_no_pattern_needs_a_translation(
     preparer: Preparer,
 ) -> None:

@@ -8,11 +8,12 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 from genir_server.schema.errors import invalid, unsupported
 from genir_server.schema.read import drafts
-from genir_server.schema.read.pointer import child, lookup
+from genir_server.schema.read.pointer import child, lookup, split
 from genir_server.schema.read.vocabulary import (
     DEFINITIONS,
     IN_PLACE,
     LISTS_OF_SUBSCHEMAS,
+    LITERALS,
     MAPS_OF_SUBSCHEMAS,
     REFERENCES,
     SINGLE_SUBSCHEMAS,
@@ -104,8 +105,11 @@ class Document:
         self._resources: dict[str, str] = {"": ""}
         self._anchors: dict[tuple[str, str], str] = {}
         self._dynamic_anchors: dict[str, list[str]] = {}
+        self._made_by_references = False
         self._scan("", root, "")
         self._reach()
+        if self._made_by_references:
+            self._refuse_schemas_in_literals()
 
     def _scan(self, pointer: str, value: object, base: str) -> None:
         """Registers the identifiers and base URIs of a schema and of all its subschemas."""
@@ -217,8 +221,25 @@ class Document:
             # No keyword makes this place a schema, so the meta-schema has not checked it.
             if isinstance(value, dict):
                 drafts.check(value, self.draft, target)
+            self._made_by_references = True
             self._scan(target, value, uri)
         return target
+
+    def _refuse_schemas_in_literals(self) -> None:
+        """Refuses references that make a schema of a part of `const` or `enum`.
+
+        The verifier's form of the schema would change the literal.
+        """
+        for pointer in self._values:
+            place = ""
+            for token in split(pointer):
+                holder, place = self._values.get(place), child(place, token)
+                if token in LITERALS and isinstance(holder, dict) and known(token, self.draft):
+                    raise unsupported(
+                        f"A reference makes a schema of a value in {token}: put a copy of the value"
+                        " into $defs, and refer to the copy",
+                        pointer,
+                    )
 
     @property
     def schemas(self) -> Mapping[str, dict[str, object] | bool]:

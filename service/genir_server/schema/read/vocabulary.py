@@ -54,6 +54,9 @@ IN_PLACE = frozenset(
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
+LITERALS = frozenset({"const", "enum"})
+"""Keywords whose values are what a value is compared with, never schemas."""
+
 ANNOTATIONS = frozenset(
     {
         "$schema",

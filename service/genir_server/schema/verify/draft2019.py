@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from typing import TypeAlias
 
-from genir_server.schema.read.vocabulary import MAPS_OF_SUBSCHEMAS
+from genir_server.schema.read.vocabulary import LITERALS, MAPS_OF_SUBSCHEMAS
 
 Path: TypeAlias = "tuple[str | int, ...]"
 """The keys and indexes from a schema's root to one of its parts."""
 
 _MOVED = ("contains", "minContains", "maxContains")
-_LITERALS = frozenset({"const", "enum"})
 
 
 def standard_form(
@@ -46,7 +45,7 @@ def standard_form(
             pending.extend(
                 ((*path, key), part, not is_map and key in MAPS_OF_SUBSCHEMAS)
                 for key, part in item.items()
-                if is_map or key not in _LITERALS
+                if is_map or key not in LITERALS
             )
     holders = [(path, item) for path, item in objects if "contains" in item]
     if not holders or not any("unevaluatedItems" in item for _, item in objects):

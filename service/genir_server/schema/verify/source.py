@@ -51,10 +51,11 @@ def verifier_source(document: Document, text: str) -> VerifierSource:
             schema["pattern"] = written.get(pattern, pattern)
         named = schema.get("patternProperties")
         if isinstance(named, dict):
-            schema["patternProperties"] = {
-                written.get(key, key): part for key, part in named.items()
-            }
-            for key in named:
+            entries = list(named.items())
+            # Changed in place: a reference may make this very object a schema, too.
+            named.clear()
+            named.update((written.get(key, key), part) for key, part in entries)
+            for key, _ in entries:
                 if key in written:
                     renamed[child(pointer, "patternProperties", key)] = written[key]
     if renamed:
