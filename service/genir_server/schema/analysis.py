@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from genir_server.domain.errors import Reason
 from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.errors import SchemaRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +62,47 @@ class Analysis:
     measured: dict[str, float]
 
 
+_TEXTS = (
+    "verifier_schema",
+    "engine_schema",
+    "relaxed_schema",
+    "shown_full",
+    "shown_without_descriptions",
+    "minimal_instance",
+)
+# The JSON of so many notices or expressions is parsed at once. Parsing holds the interpreter's
+# lock, so the event loop waits for it, although it runs in another thread.
+_AT_ONCE = 100
+
+
 def encode_reply(outcome: Analysis | SchemaRefusedError) -> bytes:
-    """An analysis or a refusal as JSON."""
+    """An analysis or a refusal as bytes.
+
+    The first line is JSON: the sizes of the parts that follow. The first part is a JSON object.
+    Texts are parts of their own, and equal texts are one part: a text of megabytes is not worth
+    escaping. Notices and expressions follow as JSON arrays of bounded length.
+    """
     if isinstance(outcome, SchemaRefusedError):
         refusal = {
             "reason": outcome.reason.value,
             "message": outcome.message,
             "metadata": outcome.metadata,
         }
-        return json.dumps({"refusal": refusal}).encode()
-    return json.dumps({"analysis": asdict(outcome)}).encode()
+        return _packed([_json({"refusal": refusal})])
+    values = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    named = {name: values.pop(name) for name in _TEXTS}
+    texts = list(dict.fromkeys(text for text in named.values() if text is not None))
+    places = {text: place for place, text in enumerate(texts)}
+    notices = [list(asdict(notice).values()) for notice in values.pop("notices")]
+    patterns = values.pop("verifier_patterns")
+    head = {
+        "values": values,
+        "texts": {name: places.get(text) for name, text in named.items()},
+        "text_count": len(texts),
+        "notice_count": len(notices),
+    }
+    parts = [_json(head), *(text.encode(errors="surrogatepass") for text in texts)]
+    return _packed([*parts, *_arrays(notices), *_arrays(patterns)])
 
 
 def decode_reply(body: bytes) -> Analysis:
@@ -76,21 +112,43 @@ def decode_reply(body: bytes) -> Analysis:
         SchemaRefusedError: the refusal that `encode_reply` wrote.
 
     """
-    reply = json.loads(body)
-    if "refusal" in reply:
-        refusal = reply["refusal"]
+    first, *parts = _unpacked(body)
+    head = json.loads(first)
+    if "refusal" in head:
+        refusal = head["refusal"]
         raise SchemaRefusedError(
             Reason(refusal["reason"]), refusal["message"], **refusal["metadata"]
         )
-    fields = reply["analysis"]
-    fields["notices"] = tuple(
-        SchemaNotice(
-            notice["keyword"],
-            notice["pointer"],
-            Enforcement(notice["enforcement"]),
-            notice["detail"],
-        )
-        for notice in fields["notices"]
+    count = head["text_count"]
+    texts = [part.decode(errors="surrogatepass") for part in parts[:count]]
+    items = [item for part in parts[count:] for item in json.loads(part)]
+    notices, patterns = items[: head["notice_count"]], items[head["notice_count"] :]
+    values: dict[str, Any] = head["values"]
+    for name, place in head["texts"].items():
+        values[name] = None if place is None else texts[place]
+    return Analysis(
+        **values,
+        notices=tuple(
+            SchemaNotice(keyword, pointer, Enforcement(enforcement), detail)
+            for keyword, pointer, enforcement, detail in notices
+        ),
+        verifier_patterns=tuple(map(tuple, patterns)),
     )
-    fields["verifier_patterns"] = tuple(map(tuple, fields["verifier_patterns"]))
-    return Analysis(**fields)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _arrays(items: Sequence[object]) -> list[bytes]:
+    return [_json(items[at : at + _AT_ONCE]) for at in range(0, len(items), _AT_ONCE)]
+
+
+def _packed(parts: list[bytes]) -> bytes:
+    return b"".join([_json([*map(len, parts)]), b"\n", *parts])
+
+
+def _unpacked(body: bytes) -> list[bytes]:
+    at = body.index(b"\n")
+    ends = [*itertools.accumulate(json.loads(body[:at]), initial=at + 1)]
+    return [body[start:end] for start, end in itertools.pairwise(ends)]
