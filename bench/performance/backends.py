@@ -18,6 +18,7 @@ from bench.performance.sized_schemas import sized_schema
 from bench.performance.subjects import genir
 from bench.performance.subjects.genir import Genir
 from bench.performance.workload import prompt_cases
+from bench.support.model_folder import tokenizer_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +125,7 @@ def _compile_times(setting: EngineSetting, scope: BackendScope) -> list[dict[str
 
     from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 
-    tokenizer = load_tokenizer(setting.model)
+    tokenizer = load_tokenizer(tokenizer_in(setting.model))
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(
         AutoTokenizer.from_pretrained(setting.model)
     )

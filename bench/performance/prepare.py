@@ -13,6 +13,7 @@ import statistics
 import time
 
 from bench.performance.sized_schemas import sized_schema
+from bench.support.model_folder import tokenizer_in
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.schema.analysis import decode_reply
 from genir_server.schema.isolated_pipeline import IsolatedPipeline
@@ -24,7 +25,8 @@ _SIZES = (0, 600, 2_000, 10_000, 50_000)
 async def main(sizes: list[int], rounds: int, pause: float, workers: int) -> None:
     """Measures and prints a table."""
     limits = SchemaLimits()
-    pipeline = IsolatedPipeline(await ensure_embedded_model(), limits, NarrowingBounds(), workers)
+    tokenizer = tokenizer_in(await ensure_embedded_model())
+    pipeline = IsolatedPipeline(tokenizer, limits, NarrowingBounds(), workers)
     await pipeline.start()
     print("| schema bytes | by the clock, ms | processor, ms | of it compiling, ms |")
     print("|---|---|---|---|")

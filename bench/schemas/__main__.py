@@ -25,6 +25,7 @@ from bench.schemas.layer import measure_layer
 from bench.schemas.plain import BACKENDS, COMPILE_SECONDS, measure_plain
 from bench.schemas.report import grouped, layer_sums, markdown, plain_sums
 from bench.schemas.rows import OtherRunError, Row, RowsFile
+from bench.support.model_folder import tokenizer_in
 from genir_server.engine.embedded_model import make_embedded_model
 from genir_server.schema.limits import SchemaLimits
 
@@ -92,7 +93,7 @@ class _Run:
         result: Row = {}
 
         def layer(chosen: Iterator[Case], rows: RowsFile) -> None:
-            asyncio.run(measure_layer(chosen, rows, self._tokenizer, options.workers))
+            asyncio.run(measure_layer(chosen, rows, tokenizer_in(self._tokenizer), options.workers))
 
         tokenizer = Path(self._tokenizer).name
         settings: Row = {"limits": asdict(SchemaLimits()), "tokenizer": tokenizer}

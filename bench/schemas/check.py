@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bench.schemas.corpus import Instance
     from bench.schemas.rows import Row
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.schema.analysis import Analysis
 
 MAX_INSTANCES = 40
@@ -64,11 +65,11 @@ class InstanceChecker:
     """Checks instances as an answer is checked, and with the engine's matcher over bytes.
 
     Args:
-        tokenizer: model folder whose tokenizer counts tokens; None for bytes.
+        tokenizer: counts tokens; None for bytes.
 
     """
 
-    def __init__(self, tokenizer: str | None) -> None:
+    def __init__(self, tokenizer: GrammarTokenizer | None) -> None:
         self._tokenizer: llguidance.LLTokenizer = load_tokenizer(None)
         self._counter: llguidance.LLTokenizer = load_tokenizer(tokenizer)
 

@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
     from bench.schemas.corpus import Case
     from bench.schemas.rows import Row, RowsFile
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 
 _MAX_MESSAGE_CHARACTERS = 300
 _TRIES = 3
 
 
 async def measure_layer(
-    cases: Iterable[Case], rows: RowsFile, tokenizer: str | None, workers: int
+    cases: Iterable[Case], rows: RowsFile, tokenizer: GrammarTokenizer | None, workers: int
 ) -> None:
     """Prepares every schema without a row and checks its instances.
 
     Args:
         cases: the schemas.
         rows: receives the results.
-        tokenizer: model folder; None for single bytes.
+        tokenizer: a model's; None for single bytes.
         workers: worker processes.
 
     """

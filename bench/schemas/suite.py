@@ -20,6 +20,7 @@ from bench.schemas.corpus import Case, instances
 from bench.schemas.layer import measure_layer
 from bench.schemas.report import as_list, layer_sums, share, table
 from bench.schemas.rows import Row, RowsFile
+from bench.support.model_folder import tokenizer_in
 from genir_server.engine.embedded_model import make_embedded_model
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main() -> int:
         print(f"no tests in {options.tests}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder, RowsFile(Path(folder) / "rows", {}) as rows:
-        asyncio.run(measure_layer(groups, rows, tokenizer, options.workers))
+        asyncio.run(measure_layer(groups, rows, tokenizer_in(tokenizer), options.workers))
         result = _result(rows.rows)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     tables = _markdown(result)

@@ -7,6 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SERVER_SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 """Signals that mean something to the server alone.
@@ -18,7 +22,12 @@ them, and needs its processes meanwhile.
 
 
 def start_python(
-    module: str, *arguments: str, stdin: int, stdout: int, stderr: int
+    module: str,
+    *arguments: str,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Starts Python on a module that this process can import.
 
@@ -33,6 +42,7 @@ def start_python(
         stdin: a descriptor or a constant of `subprocess`, like the other two.
         stdout: see `stdin`.
         stderr: see `stdin`.
+        inherited: further descriptors, which have the same numbers in the child.
 
     Raises:
         OSError: the process cannot be started.
@@ -46,6 +56,7 @@ def start_python(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            pass_fds=inherited,
             process_group=0,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )

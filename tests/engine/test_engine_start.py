@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,7 +127,7 @@ async def test_every_backend_is_configured_for_compact_json(backend: Any) -> Non
     assert made.cache_config.enable_prefix_caching
 
 
-async def test_engine_whose_tokenizer_cannot_be_used_is_shut_down(
+async def test_engine_that_cannot_be_used_is_shut_down(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with warnings.catch_warnings():
@@ -142,6 +143,8 @@ async def test_engine_whose_tokenizer_cannot_be_used_is_shut_down(
     def refuse(*_: object) -> None:
         raise EngineStartError("accept this with --allow-special-tokens")
 
+    plan = SimpleNamespace(grammar_tokenizer=None, chat=None)
+    monkeypatch.setattr(start, "make_plan", lambda *_: plan)
     monkeypatch.setattr(start, "_construct", lambda *_: Llm())
     monkeypatch.setattr(start, "VllmEngine", refuse)
     message = await failure(EngineConfig(model=str(tmp_path)))

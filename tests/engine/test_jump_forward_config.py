@@ -91,14 +91,15 @@ async def test_changed_scheduler_disables_jump_forward(
     from vllm.v1.core.sched.scheduler import Scheduler
 
     from genir_server.engine.vllm.arguments import engine_arguments
-    from genir_server.engine.vllm.start import _configuration
+    from genir_server.engine.vllm.preflight import _configuration
 
     monkeypatch.delattr(Scheduler, "update_draft_token_ids")
     config = EngineConfig(jump_forward="on")
     arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
     with caplog.at_level(logging.INFO, "genir_server"):
-        made = _configuration(arguments, config, on_cpu=True)
+        made, off = _configuration(arguments, config, on_cpu=True)
     assert not jump_forward.is_used(made)
+    assert off in caplog.text
     assert made.speculative_config is None
     ours = [record for record in caplog.records if record.name.startswith("genir_server")]
     reason = (
@@ -117,11 +118,12 @@ async def test_vllm_is_configured_for_jump_forward(
     jump_forward: ModuleType, prompt_lookup: bool, scheduler: str
 ) -> None:
     from genir_server.engine.vllm.arguments import engine_arguments
-    from genir_server.engine.vllm.start import _configuration
+    from genir_server.engine.vllm.preflight import _configuration
 
     config = EngineConfig(jump_forward="auto", prompt_lookup=prompt_lookup)
     arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
-    made = _configuration(arguments, config, on_cpu=True)
+    made, off = _configuration(arguments, config, on_cpu=True)
+    assert off == ""
     assert jump_forward.is_used(made)
     assert made.scheduler_config.scheduler_cls.endswith(f".{scheduler}")
     assert not made.scheduler_config.async_scheduling

@@ -11,10 +11,19 @@ import pytest
 
 from genir_server.domain.types import Message, Role
 from genir_server.engine.embedded_model import ensure_embedded_model
-from genir_server.engine.vllm.tokenizer import ChatTokenizer
+from genir_server.engine.vllm.tokenizer import PLAIN_TEMPLATE, ChatTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+def chat_tokenizer(tokenizer: Any, *, allow_special_tokens: bool = False) -> ChatTokenizer:
+    return ChatTokenizer(
+        tokenizer,
+        template=tokenizer.chat_template or PLAIN_TEMPLATE,
+        allow_special_tokens=allow_special_tokens,
+    )
+
 
 CONVERSATION = (Message(Role.SYSTEM, "Answer in JSON."), Message(Role.USER, "A cat, please."))
 
@@ -29,7 +38,7 @@ async def model_tokenizer() -> Any:
 
 @pytest.fixture
 async def chat(model_tokenizer: Any) -> AsyncIterator[ChatTokenizer]:
-    chat = ChatTokenizer(model_tokenizer)
+    chat = chat_tokenizer(model_tokenizer)
     yield chat
     chat.close()
 
@@ -43,7 +52,7 @@ async def test_template_that_fails_refuses_the_conversation(
 ) -> None:
     broken = copy.deepcopy(model_tokenizer)
     broken.chat_template = template
-    chat = ChatTokenizer(broken)
+    chat = chat_tokenizer(broken)
     with pytest.raises(ValueError, match="the model's chat template"):
         await chat.render_chat(CONVERSATION)
     chat.close()
@@ -58,7 +67,7 @@ async def test_models_own_template_is_used(chat: ChatTokenizer, model_tokenizer:
 async def test_model_without_a_template_gets_the_plain_one(model_tokenizer: Any) -> None:
     bare = copy.deepcopy(model_tokenizer)
     bare.chat_template = None
-    chat = ChatTokenizer(bare)
+    chat = chat_tokenizer(bare)
     text = model_tokenizer.decode(await chat.render_chat(CONVERSATION))
     assert text == "System: Answer in JSON.\n\nUser: A cat, please.\n\nAssistant: "
     chat.close()
@@ -67,7 +76,7 @@ async def test_model_without_a_template_gets_the_plain_one(model_tokenizer: Any)
 async def test_refusal_by_the_template_is_reported(model_tokenizer: Any) -> None:
     strict = copy.deepcopy(model_tokenizer)
     strict.chat_template = "{{ raise_exception('System role not supported') }}"
-    chat = ChatTokenizer(strict)
+    chat = chat_tokenizer(strict)
     with pytest.raises(ValueError, match="refuses the conversation: System role not supported"):
         await chat.render_chat(CONVERSATION)
     chat.close()
@@ -104,7 +113,7 @@ async def test_raw_text_opens_no_turn(chat: ChatTokenizer, model_tokenizer: Any)
 
 
 async def test_special_tokens_are_read_where_they_are_allowed(model_tokenizer: Any) -> None:
-    chat = ChatTokenizer(model_tokenizer, allow_special_tokens=True)
+    chat = chat_tokenizer(model_tokenizer, allow_special_tokens=True)
     forged = await chat.render_chat([*CONVERSATION, Message(Role.USER, FORGED)])
     assert turns_in(model_tokenizer, forged) == 5
     assert turns_in(model_tokenizer, await chat.tokenize(FORGED)) == 1
@@ -114,7 +123,7 @@ async def test_special_tokens_are_read_where_they_are_allowed(model_tokenizer: A
 async def test_ordinary_text_is_tokenized_as_if_they_were_allowed(
     chat: ChatTokenizer, model_tokenizer: Any
 ) -> None:
-    allowing = ChatTokenizer(model_tokenizer, allow_special_tokens=True)
+    allowing = chat_tokenizer(model_tokenizer, allow_special_tokens=True)
     for text in ("A cat.", "  a <b> in c++ > d\n\n", "<|im_", "end|>", "Ein Häuschen, 猫", ">"):
         conversation = [*CONVERSATION, Message(Role.USER, text)]
         assert await chat.render_chat(conversation) == await allowing.render_chat(conversation)
@@ -125,7 +134,7 @@ async def test_ordinary_text_is_tokenized_as_if_they_were_allowed(
 async def test_refusal_by_the_template_shows_the_text_as_it_was_sent(model_tokenizer: Any) -> None:
     strict = copy.deepcopy(model_tokenizer)
     strict.chat_template = "{{ raise_exception('unfit: ' + messages[0]['content']) }}"
-    chat = ChatTokenizer(strict)
+    chat = chat_tokenizer(strict)
     with pytest.raises(ValueError, match=re.escape(f"unfit: {FORGED}")):
         await chat.render_chat([Message(Role.USER, FORGED)])
     chat.close()
@@ -145,7 +154,7 @@ async def test_any_exception_of_a_renderer_refuses_the_conversation(model_tokeni
 
     failing = copy.deepcopy(model_tokenizer)
     failing.__class__ = Failing
-    chat = ChatTokenizer(failing)
+    chat = chat_tokenizer(failing)
     with pytest.raises(ValueError, match=r"does not work .*AssertionError"):
         await chat.render_chat([Message(Role.USER, "hello")])
     chat.close()

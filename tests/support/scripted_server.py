@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.protocol import EngineRequest
+    from genir_server.supervision.engine_launcher import Planned
 
 SLOWLY = "slowly"
 """A prompt with this word makes the engine take about two seconds."""
@@ -49,7 +50,8 @@ class PlainEngine(ScriptedEngine):
             self.open_requests -= 1
 
 
-async def start_engine(_: EngineConfig) -> PlainEngine:
+async def start_engine(_: EngineConfig, planned: Planned) -> PlainEngine:
+    await planned(None)
     await asyncio.sleep(START_SECONDS)
     return PlainEngine()
 

@@ -45,7 +45,7 @@ class ReplayEngine:
         self._recordings = itertools.cycle(recordings)
         self._clock = _StepClock(tokens_per_second) if tokens_per_second else None
         self._running = 0
-        self._info = EngineInfo(EMBEDDED_MODEL_NAME, (), _CONTEXT, "guidance", tokenizer_source="")
+        self._info = EngineInfo(EMBEDDED_MODEL_NAME, (), _CONTEXT, "guidance")
 
     @property
     def info(self) -> EngineInfo:

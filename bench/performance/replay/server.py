@@ -17,12 +17,14 @@ from genir_server.app import run
 
 if TYPE_CHECKING:
     from genir_server.engine.config import EngineConfig
+    from genir_server.supervision.engine_launcher import Planned
 
 PACE_VARIABLE = "REPLAY_TOKENS_PER_SECOND"
 
 
-async def start_replay(_: EngineConfig) -> ReplayEngine:
+async def start_replay(_: EngineConfig, planned: Planned) -> ReplayEngine:
     """Creates the replay engine."""
+    await planned(None)
     pace = os.environ.get(PACE_VARIABLE)
     return ReplayEngine(load(), float(pace) if pace else None)
 

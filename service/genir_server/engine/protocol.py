@@ -43,7 +43,6 @@ class EngineInfo:
         lora_adapters: names of the LoRA adapters.
         max_model_len: the context: maximum tokens of prompt and completion together.
         configured_backend: the structured-output backend in the engine's own configuration.
-        tokenizer_source: folder or name that the tokenizer was loaded from.
         max_token_bytes: upper bound on the bytes of a single token; 0 if unknown.
         unsupported_sampling: fields of `Sampling` that must keep their defaults.
         jump_forward: whether tokens that the grammar forces are drafted.
@@ -58,7 +57,6 @@ class EngineInfo:
     lora_adapters: tuple[str, ...]
     max_model_len: int
     configured_backend: str
-    tokenizer_source: str = ""
     max_token_bytes: int = 0
     unsupported_sampling: frozenset[str] = frozenset()
     jump_forward: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from genir_server.domain.errors import Reason
+from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.domain.types import Tightening
 from genir_server.schema.analysis import encode_reply
 from genir_server.schema.errors import SchemaRefusedError, too_complex
@@ -18,7 +20,6 @@ from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from genir_server.schema.isolation.job import JobResult
     from genir_server.schema.isolation.pool import PoolCounters
@@ -47,7 +48,7 @@ class IsolatedPipeline:
     """Worker processes that analyse schemas.
 
     Args:
-        tokenizer: model folder or tokenizer file; None for a tokenizer of single bytes.
+        tokenizer: the model's; None for a tokenizer of single bytes.
         limits: what is refused.
         bounds: bounds on output where a schema sets none.
         workers: processes for all schemas, 1 and up; one more is reserved for slow schemas.
@@ -57,7 +58,7 @@ class IsolatedPipeline:
 
     def __init__(
         self,
-        tokenizer: Path | str | None,
+        tokenizer: GrammarTokenizer | None,
         limits: SchemaLimits,
         bounds: NarrowingBounds,
         workers: int,
@@ -65,11 +66,12 @@ class IsolatedPipeline:
         for_xgrammar: bool = False,
     ) -> None:
         self._limits = limits
+        self._tokenizer_file = None if tokenizer is None else _file_of(tokenizer)
         self._pool = WorkerPool(
             WorkerConfiguration(
                 __name__,
                 {
-                    "tokenizer": None if tokenizer is None else str(tokenizer),
+                    "tokenizer": self._tokenizer_file,
                     "limits": asdict(limits),
                     "bounds": asdict(bounds),
                     "for_xgrammar": for_xgrammar,
@@ -83,6 +85,7 @@ class IsolatedPipeline:
             ),
             workers=workers,
             purpose="prepare the schema",
+            inherited=() if self._tokenizer_file is None else (self._tokenizer_file,),
         )
 
     @property
@@ -103,6 +106,9 @@ class IsolatedPipeline:
     async def close(self) -> None:
         """Ends the workers. May be called more than once."""
         await self._pool.close()
+        file, self._tokenizer_file = self._tokenizer_file, None
+        if file is not None:
+            os.close(file)
 
     async def analyse(
         self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
@@ -154,15 +160,32 @@ def _stack_bytes(memory_bytes: int) -> int:
     return memory_bytes if limit == resource.RLIM_INFINITY else min(limit, memory_bytes)
 
 
+def _file_of(tokenizer: GrammarTokenizer) -> int:
+    """A file in memory, which every worker inherits, however late it starts."""
+    file = os.memfd_create("tokenizer")
+    data = memoryview(tokenizer.encode())
+    while data:
+        data = data[os.write(file, data) :]
+    return file
+
+
+def _read(file: int) -> GrammarTokenizer:
+    # Other workers share the position in the file, so it is not moved.
+    try:
+        return GrammarTokenizer.decode(os.pread(file, os.fstat(file).st_size, 0))
+    finally:
+        os.close(file)
+
+
 def load_handler(settings: Mapping[str, object]) -> Handler:
     """The worker's side: loads the grammar engine and the tokenizer."""
     from genir_server.schema.grammar.guidance import load_tokenizer
     from genir_server.schema.pipeline import Pipeline
 
     sys.setrecursionlimit(_MAX_RECURSION)
-    tokenizer = settings["tokenizer"]
+    file = settings["tokenizer"]
     pipeline = Pipeline(
-        load_tokenizer(None if tokenizer is None else str(tokenizer)),
+        load_tokenizer(None if file is None else _read(cast("int", file))),
         SchemaLimits(**cast("dict[str, Any]", settings["limits"])),
         NarrowingBounds(**cast("dict[str, Any]", settings["bounds"])),
         for_xgrammar=bool(settings["for_xgrammar"]),

@@ -25,8 +25,8 @@ from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.schema.isolation.pool import PoolCounters
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -61,8 +61,7 @@ class Preparer:
     """Prepares schemas in worker processes and caches the results.
 
     Args:
-        tokenizer_source: model folder with the ``tokenizer.json`` for the trial compile, or such a
-            file; None for a tokenizer of single bytes.
+        tokenizer: the model's, for the trial compile; None for a tokenizer of single bytes.
         limits: what is refused.
         bounds: bounds on output where a schema sets none.
         for_xgrammar: whether engine schemas have to suit the backend xgrammar.
@@ -75,7 +74,7 @@ class Preparer:
 
     def __init__(
         self,
-        tokenizer_source: Path | str | None,
+        tokenizer: GrammarTokenizer | None,
         limits: SchemaLimits | None = None,
         *,
         bounds: NarrowingBounds | None = None,
@@ -87,7 +86,7 @@ class Preparer:
         self._on_prepared = on_prepared
         self._limits = limits or SchemaLimits()
         self._pipeline = IsolatedPipeline(
-            tokenizer_source,
+            tokenizer,
             self._limits,
             bounds or NarrowingBounds(),
             workers,

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from genir_server.admission import Admission
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.domain.limits import RequestLimits
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.protocol import Engine
     from genir_server.supervision.lifecycle import Lifecycle
 
-    EngineStarter = Callable[[EngineConfig], Awaitable[Engine]]
+    Planned = Callable[[GrammarTokenizer | None], Awaitable[None]]
+    EngineStarter = Callable[[EngineConfig, Planned], Awaitable[Engine]]
 
 _MAX_TRIES_WHILE_BUSY = 4
 _T = TypeVar("_T")
@@ -68,12 +70,19 @@ class SchemaObserver(Protocol):
         """Called once, before the first schema. The preparer holds the counters."""
 
 
-async def start_vllm(config: EngineConfig) -> Engine:
-    """Starts vLLM, the default engine."""
+async def start_vllm(config: EngineConfig, planned: Planned) -> Engine:
+    """Starts vLLM, the default engine.
+
+    Args:
+        config: the operator's choices.
+        planned: called with the model's tokenizer before the model is loaded; None for one of
+            single bytes.
+
+    """
     # Imported late: the port opens first, and importing vLLM takes seconds.
     from genir_server.engine.vllm.start import start_vllm_engine
 
-    return await start_vllm_engine(config)
+    return await start_vllm_engine(config, planned)
 
 
 class EngineLauncher:
@@ -122,16 +131,12 @@ class EngineLauncher:
             GenirError: the engine's first generation failed.
         """
         began = time.monotonic()
-        engine = await self._start_engine(self._config)
+        engine = await self._start_engine(self._config, self._start_workers)
         self.engine = engine
         self._admission.fit_to(engine.info)
-        if self._preparer is None:
-            self._preparer = self.make_preparer(engine)
-            if self._schema_observer is not None:
-                self._schema_observer.preparer_started(self._preparer)
-            await self._preparer.start()
-            await self._isolated_verification.start()
         preparer = self._preparer
+        if preparer is None:
+            raise AssertionError("an engine starts after its tokenizer is known")
         builtin = await _retry_while_busy(lambda: preparer.prepare(builtin_ir_schema_text()))
         self._lifecycle.schema_checker = SchemaChecker(
             preparer, builtin, engine, concurrency=self._schema_options.workers - 1
@@ -166,15 +171,42 @@ class EngineLauncher:
         await self._isolated_verification.close()
         await self.end()
 
-    def make_preparer(self, engine: Engine) -> Preparer:
-        """Makes the preparer of schemas for this engine; its workers are not started yet."""
+    async def _start_workers(self, tokenizer: GrammarTokenizer | None) -> None:
+        """Starts the worker processes with the first engine.
+
+        Before the engine loads its model: workers show whether they can use its tokenizer.
+
+        Raises:
+            EngineStartError: they cannot.
+        """
+        if self._preparer is not None:
+            return
+        preparer = self.make_preparer(tokenizer)
+        try:
+            await preparer.start()
+        except RuntimeError as fault:
+            await preparer.close()
+            raise EngineStartError(
+                "the worker processes for schemas cannot start with the model's tokenizer: "
+                + str(fault).rstrip().rpartition("\n")[2]
+            ) from fault
+        except BaseException:
+            await preparer.close()
+            raise
+        await self._isolated_verification.start()
+        self._preparer = preparer
+        if self._schema_observer is not None:
+            self._schema_observer.preparer_started(preparer)
+
+    def make_preparer(self, tokenizer: GrammarTokenizer | None) -> Preparer:
+        """Makes the preparer of schemas for a tokenizer; its workers are not started yet."""
         options, observer = self._schema_options, self._schema_observer
         return Preparer(
-            engine.info.tokenizer_source or None,
+            tokenizer,
             options.limits,
             bounds=NarrowingBounds(enabled=options.bound_output),
             # With "auto", vLLM chooses a backend at the first schema and keeps it.
-            for_xgrammar=engine.info.configured_backend != "guidance",
+            for_xgrammar=self._config.structured_output_backend != "guidance",
             workers=options.workers,
             cache_bytes=options.cache_bytes,
             on_prepared=None if observer is None else observer.schema_prepared,

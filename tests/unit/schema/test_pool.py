@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import pytest
 
 from genir_server.domain.errors import GenirError, Reason
+from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.schema.analysis import decode_reply
 from genir_server.schema.errors import SchemaRefusedError
 from genir_server.schema.isolated_pipeline import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from genir_server.schema.pipeline import Pipeline
 
 SLOW_SCHEMAS = 5
+
+UNREADABLE = GrammarTokenizer(hugging_face='{"model": null}')
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +180,7 @@ async def test_workers_start_when_first_needed() -> None:
 
 
 async def test_worker_that_does_not_start_refuses_the_job_and_is_tried_again() -> None:
-    pipeline = IsolatedPipeline("no-such-folder", SchemaLimits(), NarrowingBounds(), workers=1)
+    pipeline = IsolatedPipeline(UNREADABLE, SchemaLimits(), NarrowingBounds(), workers=1)
     for _ in range(2):
         with pytest.raises(GenirError) as caught:
             await pipeline.analyse("true")
@@ -199,8 +202,8 @@ async def test_closed_pool_refuses_jobs_as_draining() -> None:
 
 
 async def test_worker_that_does_not_start_reports_its_standard_error() -> None:
-    pipeline = IsolatedPipeline("no-such-folder", SchemaLimits(), NarrowingBounds(), workers=1)
-    with pytest.raises(RuntimeError, match=r"a worker process did not start: [^$]*no-such-folder"):
+    pipeline = IsolatedPipeline(UNREADABLE, SchemaLimits(), NarrowingBounds(), workers=1)
+    with pytest.raises(RuntimeError, match=r"a worker process did not start: [^$]*ValueError"):
         await pipeline.start()
     await pipeline.close()
 

@@ -18,7 +18,6 @@ from genir_server.schema.limits import SchemaLimits
 from genir_server.settings import ServerSettings
 from genir_server.supervision.engine_launcher import EngineLauncher
 from genir_server.supervision.lifecycle import Lifecycle
-from tests.support.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from genir_server.schema.preparer import Preparer
@@ -107,4 +106,4 @@ def preparer_of(*limits: str) -> Preparer:
         Lifecycle(),
         Admission(AdmissionLimits()),
     )
-    return launcher.make_preparer(ScriptedEngine())
+    return launcher.make_preparer(None)

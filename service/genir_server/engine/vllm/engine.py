@@ -31,7 +31,6 @@ from genir_server.engine.vllm.convert import engine_delta, sampling_params
 from genir_server.engine.vllm.errors import engine_error
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.processes import EngineProcesses
-from genir_server.engine.vllm.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from genir_server.domain.types import Message, TextDelta
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.vllm.activity import ActivityRecorder
+    from genir_server.engine.vllm.tokenizer import ChatTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -53,22 +53,21 @@ COUNTS_SECONDS = 1.0
 
 
 class VllmEngine:
-    """A running vLLM engine. Created by `start.start_vllm_engine`.
+    """A running vLLM engine. Created by `start.start_vllm_engine`."""
 
-    Raises:
-        EngineStartError: the model's tokenizer cannot keep special tokens out of callers' texts.
-
-    """
-
-    def __init__(self, llm: AsyncLLM, config: EngineConfig, activity: ActivityRecorder) -> None:
+    def __init__(
+        self,
+        llm: AsyncLLM,
+        config: EngineConfig,
+        activity: ActivityRecorder,
+        tokenizer: ChatTokenizer,
+    ) -> None:
         from genir_server.engine.jump_forward import config as jump_forward
         from genir_server.engine.vllm.adapters import adapter_requests
 
         self._llm: AsyncLLM | None = llm
         self._activity = activity
-        self._tokenizer = ChatTokenizer(
-            llm.get_tokenizer(), allow_special_tokens=config.allow_special_tokens
-        )
+        self._tokenizer = tokenizer
         self._lora_requests = adapter_requests(config.lora_adapters)
         self._ranks = tuple(llm.engine_core.engine_ranks_managed)
         self._info = EngineInfo(
@@ -76,7 +75,6 @@ class VllmEngine:
             lora_adapters=tuple(self._lora_requests),
             max_model_len=llm.vllm_config.model_config.max_model_len,
             configured_backend=llm.vllm_config.structured_outputs_config.backend,
-            tokenizer_source=llm.vllm_config.model_config.tokenizer,
             max_token_bytes=max(
                 (len(token.encode()) for token in llm.get_tokenizer().get_vocab()), default=0
             ),

@@ -10,51 +10,51 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import multiprocessing.resource_tracker
-import signal
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from genir_server.engine.cpu_fork.fork_server import fork_engine_core, start_fork_server
+from genir_server.engine.cpu_fork.fork_server import fork_engine_core
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.patches.checked_schemas import skip_checked_schemas
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.activity import ActivityRecorder
 from genir_server.engine.vllm.child_process import EngineProcessConfig
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
-from genir_server.engine.vllm.environment import installed_vllm, prepare_environment
-from genir_server.engine.vllm.library_preload import preload_libraries
+from genir_server.engine.vllm.environment import installed_vllm
 from genir_server.engine.vllm.own_thread import run_in_own_thread
+from genir_server.engine.vllm.preflight import block_server_signals, make_plan
 from genir_server.engine.vllm.start_fault import StartFault, one_line
 from genir_server.patch_table.fits import applies, outcomes, summary
-from genir_server.patch_table.table import PATCHES
-from genir_server.python_process import SERVER_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable
 
-    from vllm.config import VllmConfig
-    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.engine.config import EngineConfig
+    from genir_server.engine.vllm.preflight import Plan
 
 logger = logging.getLogger(__name__)
 
 _FORKING = ("fork server", "forked engine core", "forked worker")
 _SAMPLING = ("seeded sampling on CPUs", "top_p on CPUs")
-_KV_CACHE_BYTES = "kv_cache_memory_bytes"
-
-THREAD_STACK_BYTES = 64 << 20
-"""Stack size of the threads in which vLLM checks schemas. A deeply nested schema overflows the
-default of 8 MiB, which kills the process."""
 
 
-async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
+async def _nothing(_: GrammarTokenizer) -> None:
+    pass
+
+
+async def start_vllm_engine(
+    config: EngineConfig, planned: Callable[[GrammarTokenizer], Awaitable[None]] = _nothing
+) -> VllmEngine:
     """Starts vLLM and returns once it accepts requests. Does not block the event loop.
 
     If it is cancelled, the start continues, and the engine is shut down as soon as it has started.
+
+    Args:
+        config: the operator's choices.
+        planned: called when all checks have passed, before the model is loaded.
 
     Raises:
         EngineStartError: the engine cannot start; one line says what to change.
@@ -65,10 +65,10 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
         # Unpacking is slow, so a missing vLLM is reported first.
         installed_vllm()
         model_path = str(await ensure_embedded_model(config.cache_dir))
+    plan = await run_in_own_thread(lambda: make_plan(config, model_path))
+    await planned(plan.grammar_tokenizer)
     activity = ActivityRecorder()
-    started = asyncio.ensure_future(
-        run_in_own_thread(lambda: _construct(config, model_path, activity))
-    )
+    started = asyncio.ensure_future(run_in_own_thread(lambda: _construct(config, plan, activity)))
     try:
         llm = await asyncio.shield(started)
     except asyncio.CancelledError:
@@ -79,8 +79,8 @@ async def start_vllm_engine(config: EngineConfig) -> VllmEngine:
     from genir_server.engine.vllm.adapters import load_adapters
 
     try:
-        # It copies the tokenizer, which takes seconds for a vocabulary of 260,000 tokens.
-        engine = await asyncio.to_thread(VllmEngine, llm, config, activity)
+        # It reads the whole vocabulary.
+        engine = await asyncio.to_thread(VllmEngine, llm, config, activity, plan.chat)
         await load_adapters(llm, config.lora_adapters)
     except (EngineStartError, asyncio.CancelledError):
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
@@ -122,33 +122,12 @@ def _reduce_cost_per_token() -> None:
     gc.freeze()
 
 
-def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder) -> AsyncLLM:
-    on_cpu = prepare_environment(
-        sized=_KV_CACHE_BYTES in config.engine_args, start_timeout=config.start_timeout
-    )
-    preload_libraries()
-    # Applies to all threads that this process creates from now on, including vLLM's.
-    threading.stack_size(THREAD_STACK_BYTES)
-    # Ctrl-C in a terminal goes to the whole process group. The server then drains and needs its
-    # engine. A new process inherits the signal mask of the thread that starts it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SERVER_SIGNALS)
-    if applies("resource tracker"):
-        multiprocessing.resource_tracker.ensure_running()
-        # The tracker's start has unblocked SIGINT in this thread.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SERVER_SIGNALS)
-    # Forking has not been tested on accelerators.
-    forking = on_cpu and config.fork_engine and start_fork_server()
+def _construct(config: EngineConfig, plan: Plan, activity: ActivityRecorder) -> AsyncLLM:
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor import Executor
 
-    with _no_garbage_collection():
-        from vllm.v1.engine.async_llm import AsyncLLM
-        from vllm.v1.executor import Executor
-
-        from genir_server.engine.vllm.arguments import engine_arguments
-
-    _check_required_patches()
-    _read_environment_again()
-    arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
-    vllm_config = _configuration(arguments, config, on_cpu=on_cpu)
+    block_server_signals()
+    vllm_config = plan.vllm_config
     skip_checked_schemas()
     fault = StartFault()
     vllm_config.additional_config = EngineProcessConfig(
@@ -171,7 +150,7 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
 
     try:
         # With numa_bind, vLLM starts the engine core through another program.
-        if forking and not vllm_config.parallel_config.numa_bind:
+        if plan.forking and not vllm_config.parallel_config.numa_bind:
             return fork_engine_core(construct)
         return construct()
     except Exception as error:  # vLLM documents no exception types.
@@ -180,64 +159,3 @@ def _construct(config: EngineConfig, model_path: str, activity: ActivityRecorder
         ) from error
     finally:
         fault.close()
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Pauses the garbage collector, which would search all modules repeatedly while they load."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _check_required_patches() -> None:
-    """Checks the patches without which the server cannot run.
-
-    Raises:
-        EngineStartError: the installed version does not fit one of them.
-
-    """
-    for patch in PATCHES.values():
-        if patch.required and not applies(patch.name):
-            raise EngineStartError(
-                f"an installed package has an unsupported version ({outcomes()[patch.name]}): "
-                f"install {patch.tested_with}"
-            )
-
-
-def _read_environment_again() -> None:
-    """Ends the cache of environment variables that an earlier engine's start left."""
-    if applies("environment cache"):
-        from vllm.envs import disable_envs_cache
-
-        disable_envs_cache()
-
-
-def _configuration(arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool) -> VllmConfig:
-    """The configuration of vLLM, with jump-forward if it is wanted and possible."""
-    from genir_server.engine.jump_forward import config as jump_forward
-    from genir_server.engine.vllm.arguments import engine_configuration
-
-    reason = jump_forward.off_reason(config, arguments, on_cpu=on_cpu)
-    if not reason:
-        try:
-            jumping = jump_forward.with_jump_forward(arguments, prompt_lookup=config.prompt_lookup)
-            made = engine_configuration(jumping, config)
-        except EngineStartError as error:
-            # If jump-forward is not the cause, the next attempt raises the error again.
-            reason = str(error)
-        else:
-            jump_forward.lift_drafting_limit(made)
-            logger.info(
-                "jump-forward is on%s",
-                ", with prompt lookup" if config.prompt_lookup else "",
-            )
-            return made
-    logger.log(
-        logging.WARNING if config.jump_forward == "on" else logging.INFO,
-        "jump-forward is off: %s",
-        reason,
-    )
-    return engine_configuration(arguments, config)

@@ -33,6 +33,8 @@ class ChatTokenizer:
     Args:
         tokenizer: a Hugging Face tokenizer. It is copied for each thread, because a Rust tokenizer
             must not be used by two threads at once ("Already borrowed") and vLLM uses this one.
+        template: the chat template; None if the tokenizer renders with code of its own, which is
+            then for several threads, as Mistral's is.
         allow_special_tokens: whether the names of special tokens in callers' texts are read as
             these tokens, not as text.
 
@@ -42,13 +44,19 @@ class ChatTokenizer:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, allow_special_tokens: bool = False
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        template: str | None,
+        allow_special_tokens: bool = False,
     ) -> None:
         self._special = None if allow_special_tokens else special_tokens_of(tokenizer)
-        self._template = None if getattr(tokenizer, "chat_template", None) else PLAIN_TEMPLATE
+        self._template = template
+        # Others keep no state, and some cannot be copied.
+        in_rust = hasattr(tokenizer, "backend_tokenizer")
         self._idle: queue.SimpleQueue[PreTrainedTokenizerBase] = queue.SimpleQueue()
         for _ in range(THREADS):
-            self._idle.put(copy.deepcopy(tokenizer))
+            self._idle.put(copy.deepcopy(tokenizer) if in_rust else tokenizer)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="genir-tokenizer")
 
     async def render_chat(self, messages: Sequence[Message]) -> list[int]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jsonschema_rs
 import llguidance
+
+if TYPE_CHECKING:
+    from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 
 # Numbers of fewer digits and smaller exponents are read exactly by any method.
 _EXACT_DIGITS = 15
@@ -18,12 +21,29 @@ LIMITS = llguidance.LLParserLimits()
 """The limits of a matcher in the engine: the library's defaults."""
 
 
-def load_tokenizer(source: str | None) -> llguidance.LLTokenizer:
-    """The tokenizer of a model folder or a ``tokenizer.json``; one of single bytes for None."""
+def load_tokenizer(source: GrammarTokenizer | None) -> llguidance.LLTokenizer:
+    """The tokenizer of a model; one of single bytes for None.
+
+    Takes a second or two of processor time, in which it holds the interpreter's lock.
+
+    Raises:
+        ValueError: llguidance cannot read it.
+
+    """
     if source is None:
         return llguidance.LLTokenizer("byte")
-    path = Path(source)
-    return llguidance.LLTokenizer(str(path / "tokenizer.json" if path.is_dir() else path))
+    if source.hugging_face:
+        return llguidance.LLTokenizer(
+            source.hugging_face, n_vocab=source.vocabulary, eos_token=source.end_token
+        )
+    made: llguidance.LLTokenizer = llguidance.LLTokenizer.from_tiktoken(
+        encoder=source.ranks,
+        special_tokens=source.special_tokens,
+        pattern=source.pattern,
+        eos_token=source.end_token,
+        n_vocab=source.vocabulary,
+    )
+    return made
 
 
 def grammar_of(schema: str) -> str:

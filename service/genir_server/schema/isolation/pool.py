@@ -19,6 +19,8 @@ from genir_server.schema.isolation.job import Failure, Job
 from genir_server.schema.isolation.worker_client import WorkerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from genir_server.schema.isolation.job import JobResult, WorkerConfiguration
 
 _START_SECONDS = 120.0
@@ -77,6 +79,7 @@ class WorkerPool:
         limits: limits of a job.
         workers: processes for all jobs, 1 and up.
         purpose: what the jobs do, for messages to callers: "the machine is too busy to …".
+        inherited: descriptors that the workers get under the same numbers.
 
     """
 
@@ -87,10 +90,12 @@ class WorkerPool:
         *,
         workers: int = 1,
         purpose: str,
+        inherited: Sequence[int] = (),
     ) -> None:
         self._configuration = configuration
         self._limits = limits
         self._purpose = purpose
+        self._inherited = inherited
         # None in a queue stands for a worker that has to be started.
         self._quick: FairQueue[WorkerProcess | None] = FairQueue()
         self._slow: FairQueue[WorkerProcess | None] = FairQueue()
@@ -286,7 +291,7 @@ class WorkerPool:
         self._all.discard(worker)
 
     async def _spawn(self) -> WorkerProcess:
-        worker = await WorkerProcess.start(self._configuration.handler_module)
+        worker = await WorkerProcess.start(self._configuration.handler_module, self._inherited)
         self._all.add(worker)
         try:
             async with asyncio.timeout(_START_SECONDS):

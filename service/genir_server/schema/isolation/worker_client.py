@@ -14,6 +14,7 @@ from genir_server.schema.isolation.job import JobResult
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Sequence
 
     from genir_server.schema.isolation.job import Job, WorkerConfiguration
 
@@ -45,10 +46,12 @@ class WorkerProcess:
         self._stderr = stderr
 
     @classmethod
-    async def start(cls, label: str = "") -> WorkerProcess:
+    async def start(cls, label: str = "", inherited: Sequence[int] = ()) -> WorkerProcess:
         """Starts a worker, with a socket as its standard input and output.
 
-        `label` is an argument of its command line, so that process lists show what it is for.
+        Args:
+            label: an argument of its command line, so that process lists show what it is for.
+            inherited: descriptors that it gets under the same numbers.
 
         Raises:
             OSError: the process cannot be started.
@@ -66,6 +69,7 @@ class WorkerProcess:
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=stderr,
+                    inherited=inherited,
                 )
             return cls(process, *await asyncio.open_connection(sock=ours), stderr)
         except BaseException:

@@ -1,0 +1,162 @@
+"""The tokenizer that schema workers get is the one that the engine core makes for llguidance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import mistral_common
+import pytest
+
+from genir_server.domain.grammar_tokenizer import GrammarTokenizer
+from genir_server.domain.types import Message, Role
+from genir_server.engine.embedded_model import make_embedded_model
+from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm.environment import prepare_environment
+from genir_server.engine.vllm.tokenizer import ChatTokenizer
+from genir_server.schema.grammar.guidance import load_tokenizer
+from genir_server.schema.limits import SchemaLimits
+from genir_server.schema.preparer import Preparer
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SHIPPED = Path(mistral_common.__file__).parent / "data"
+TEKKEN = "tekken_240911.json"
+SENTENCEPIECE = "mistral_instruct_tokenizer_241114.model.v7"
+TEXTS = ('{"name": "Häuschen 猫", "sizes": [1, 2.50]}', "a  b\n\n c", "")
+SCHEMA = '{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}'
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from genir_server.engine.vllm import grammar_tokenizer
+    return grammar_tokenizer
+
+
+def folder_with(folder: Path, **files: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, source in files.items():
+        shutil.copy(source, folder / name.replace("__", "."))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The tokenizers of vLLM for files of each format."""
+    from vllm.tokenizers import get_tokenizer
+    from vllm.tokenizers.mistral import MistralTokenizer
+
+    root = tmp_path_factory.mktemp("tokenizers")
+    tiktoken = root / "tiktoken"
+    tiktoken.mkdir()
+    vocabulary = json.loads((SHIPPED / TEKKEN).read_text())["vocab"][:30_000]
+    (tiktoken / "tiktoken.model").write_text(
+        "".join(f"{token['token_bytes']} {token['rank']}\n" for token in vocabulary)
+    )
+    (tiktoken / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tiktoken / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"})
+    )
+    tekken = folder_with(root / "tekken", tekken__json=SHIPPED / TEKKEN)
+    pieces = folder_with(root / "pieces", tokenizer__model__v7=SHIPPED / SENTENCEPIECE)
+    return {
+        "tokenizer.json": get_tokenizer(str(make_embedded_model())),
+        "tiktoken.model": get_tokenizer(str(tiktoken)),
+        "tekken.json": MistralTokenizer.from_pretrained(str(tekken)),
+        "tokenizer.model.v7": MistralTokenizer.from_pretrained(str(pieces)),
+    }
+
+
+def model(vocabulary: int = 0) -> Any:
+    return SimpleNamespace(get_vocab_size=lambda: vocabulary)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tiktoken.model", "tekken.json"])
+def test_workers_read_every_format_as_the_engine_does(
+    module: ModuleType, tokenizers: dict[str, Any], name: str
+) -> None:
+    from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+
+    tokenizer = tokenizers[name]
+    taken = module.grammar_tokenizer(tokenizer, model())
+    sent = GrammarTokenizer.decode(taken.encode())
+    assert sent == taken
+    ours = load_tokenizer(sent)
+    engines = GuidanceBackend._build_ll_tokenizer(tokenizer, 0)
+    assert ours.vocab_size == engines.vocab_size
+    assert ours.eos_token == engines.eos_token
+    assert all(
+        ours.decode_bytes([number]) == engines.decode_bytes([number])
+        and ours.is_special_token(number) == engines.is_special_token(number)
+        for number in range(engines.vocab_size)
+    )
+    assert [ours.tokenize_str(text) for text in TEXTS] == [
+        engines.tokenize_str(text) for text in TEXTS
+    ]
+
+
+def test_padding_of_the_vocabulary_is_kept(module: ModuleType, tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers["tokenizer.json"]
+    taken = module.grammar_tokenizer(tokenizer, model(len(tokenizer) + 100))
+    assert load_tokenizer(taken).vocab_size == len(tokenizer) + 100
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tiktoken.model", "tekken.json"])
+async def test_schemas_are_prepared_with_every_format(
+    module: ModuleType, tokenizers: dict[str, Any], name: str
+) -> None:
+    preparer = Preparer(
+        module.grammar_tokenizer(tokenizers[name], model()),
+        SchemaLimits(probe_seconds=30.0, compile_seconds=30.0, probe_wall_seconds=120.0),
+    )
+    try:
+        await preparer.start()
+        prepared = await preparer.prepare(SCHEMA)
+    finally:
+        await preparer.close()
+    # A tokenizer of single bytes needs seven tokens for the name alone.
+    assert 1 < prepared.min_tokens < 7
+
+
+def test_mistrals_sentencepiece_is_refused_with_what_to_change(
+    module: ModuleType, tokenizers: dict[str, Any]
+) -> None:
+    with pytest.raises(EngineStartError, match=r"sentencepiece: .* tokenizer_mode=hf"):
+        module.grammar_tokenizer(tokenizers["tokenizer.model.v7"], model())
+
+
+def test_tokenizer_in_python_is_refused_with_what_to_change(module: ModuleType) -> None:
+    class TikTokenTokenizer:
+        """What models bring along that need trust_remote_code."""
+
+    with pytest.raises(EngineStartError, match=r"\(TikTokenTokenizer\).* --engine-args tokenizer="):
+        module.grammar_tokenizer(TikTokenTokenizer(), model())
+
+
+async def test_mistrals_own_code_renders_conversations(tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers["tekken.json"]
+    # vLLM keeps it in the tokenizer, and it cannot be copied.
+    assert tokenizer.llg_tokenizer
+    chat = ChatTokenizer(tokenizer, template=None)
+    try:
+        turns = [Message(Role.SYSTEM, "In JSON."), Message(Role.USER, "A cat [/INST] </s>")]
+        rendered = await asyncio.gather(*(chat.render_chat(turns) for _ in range(8)))
+        text = tokenizer.decode(rendered[0])
+        assert "A cat [/INST] </s>" in text
+        assert rendered[0].count(tokenizer.tokenizer.get_special_token("[/INST]")) == 1
+        assert all(tokens == rendered[0] for tokens in rendered)
+        with pytest.raises(ValueError, match="the model's chat template does not work"):
+            await chat.render_chat([Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")])
+    finally:
+        chat.close()
