@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from genir_server.domain.shared_places import SharedPlaces
 from genir_server.domain.types import Enforcement, SchemaCoverage, SchemaLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from genir_server.domain.types import SchemaShown
     from genir_server.engine.protocol import Engine
@@ -77,7 +79,8 @@ class SchemaChecker:
         builtin_schema: the schema in force when a caller sends none.
         engine: counts the tokens of a schema; generates nothing.
         concurrency: schemas prepared at the same time. If it is smaller than the number of workers,
-            generate calls always find a worker.
+            generate calls find a worker. One more schema may be prepared for a caller who has no
+            other under way, so that nobody waits behind a backlog of others.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class SchemaChecker:
         self._workers: FairQueue[None] = FairQueue()
         for _ in range(max(1, concurrency)):
             self._workers.put(None)
+        self._under_way: Counter[str] = Counter()
+        self._extra_is_free = True
         self._calls = SharedPlaces(
             "calls about schemas are in flight", _MAX_CALLS, _MAX_CALLS_PER_CALLER
         )
@@ -164,13 +169,34 @@ class SchemaChecker:
         return outcomes
 
     async def _prepared(self, text: str, field: str, caller: str) -> PreparedSchema:
-        await self._workers.get(caller)
+        async with self._worker(caller):
+            try:
+                return await self._schemas.prepare(text, caller)
+            except GenirError as error:
+                raise refusal_at(field, error) from None
+
+    @asynccontextmanager
+    async def _worker(self, caller: str) -> AsyncIterator[None]:
+        """Waits for a place among the schemas that are prepared at the same time."""
+        alone = not self._under_way[caller]
+        self._under_way[caller] += 1
+        extra = alone and self._extra_is_free and not self._workers.free
         try:
-            return await self._schemas.prepare(text, caller)
-        except GenirError as error:
-            raise refusal_at(field, error) from None
+            if extra:
+                self._extra_is_free = False
+                yield
+                return
+            await self._workers.get(caller)
+            try:
+                yield
+            finally:
+                self._workers.put(None)
         finally:
-            self._workers.put(None)
+            if extra:
+                self._extra_is_free = True
+            self._under_way[caller] -= 1
+            if not self._under_way[caller]:
+                del self._under_way[caller]
 
 
 def _coverage(schema: PreparedSchema) -> SchemaCoverage:

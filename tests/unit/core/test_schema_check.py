@@ -154,6 +154,29 @@ async def test_schema_checks_are_limited_and_leave_workers_to_generate_calls() -
     assert (await subject.check(SchemaCheckRequest(schemas[0].text))).cached
 
 
+async def test_caller_with_nothing_under_way_does_not_wait_behind_a_backlog() -> None:
+    schemas = [prepared(f'{{"title":"{number}"}}') for number in range(30)]
+    subject, careful, _ = checker(*schemas)
+    careful.let.clear()
+
+    def call(number: int, caller: str) -> asyncio.Task[object]:
+        request = SchemaCheckRequest(schemas[number].text, caller=caller)
+        return asyncio.create_task(subject.check(request))
+
+    calls = [call(number, "flooding") for number in range(20)]
+    await asyncio.sleep(0.05)
+    assert careful.most_under_way == 1
+    calls += [call(20, "other"), call(21, "other"), call(22, "third")]
+    await asyncio.sleep(0.05)
+    # One more at a time, and only the first of a caller.
+    assert careful.most_under_way == 2
+    careful.let.set()
+    await asyncio.gather(*calls)
+    assert careful.most_under_way == 2
+    calls = [call(23, "other"), call(24, "third"), call(25, "fourth")]
+    await asyncio.gather(*calls)
+
+
 @pytest.mark.parametrize("kind", ["check", "keep ready"])
 async def test_one_caller_cannot_use_up_the_calls_about_schemas(kind: str) -> None:
     schemas = [prepared(f'{{"title":"{number}"}}') for number in range(70)]
