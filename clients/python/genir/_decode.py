@@ -202,6 +202,9 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
         ),
         lame_duck=message.lame_duck,
         canary_failure=_error_reason(message.canary_failure) if message.canary_failure else "",
+        load_progress=(
+            _load_progress(message.load_progress) if message.HasField("load_progress") else None
+        ),
         engines=tuple(
             types.EngineRank(
                 rank=count(rank, "rank"),
@@ -220,6 +223,19 @@ def _last_step(message: status_pb2.EngineActivity | status_pb2.EngineRank) -> da
     if not message.HasField("last_step_time"):
         return None
     return _contract.moment(message, "last_step_time")
+
+
+def _load_progress(message: status_pb2.LoadProgress) -> types.LoadProgress:
+    done, total = count(message, "done"), count(message, "total")
+    if done > total:
+        msg = f"LoadProgress.done is {done} of {total}"
+        raise BrokenContractError(msg)
+    return types.LoadProgress(
+        stage=_enum(types.LoadStage, status_pb2.LoadStage, message.stage, "LOAD_STAGE_"),
+        done=done,
+        total=total,
+        unit=message.unit,
+    )
 
 
 def schema_check(

@@ -369,6 +369,24 @@ class SchemaCacheStats:
     workers_recycled: int
 
 
+class LoadStage(StrEnum):
+    """What an engine that starts is busy with."""
+
+    UNSPECIFIED = "unspecified"
+    WEIGHTS = "weights"
+    GRAPHS = "graphs"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far the start of an engine has come: `done` of `total`, in `unit`, such as "shards"."""
+
+    stage: LoadStage
+    done: int
+    total: int
+    unit: str
+
+
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
     """The state of a server.
@@ -378,6 +396,7 @@ class ServerHealth:
     `schema_cache` is None until the server can prepare schemas. `lame_duck` says that the operator
     turned readiness off while the server still accepts generate calls. `engines` are the engine's
     data-parallel ranks: one without data parallelism, none before the engine is started.
+    `load_progress` is None until it is known, and once the engine has started.
     """
 
     phase: Phase
@@ -398,6 +417,7 @@ class ServerHealth:
     lame_duck: bool
     canary_failure: str
     engines: tuple[EngineRank, ...] = ()
+    load_progress: LoadProgress | None = None
 
     @property
     def advertised(self) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from genir_server.engine.protocol import LoadProgress
+
 StructuredOutputBackend = Literal["guidance", "xgrammar", "auto"]
 JumpForwardMode = Literal["auto", "on", "off"]
 
@@ -50,6 +52,7 @@ class EngineConfig:
         configure_process_logging: called first in each of the engine's processes, to send their log
             through the server's pipe. It is pickled, so it must be a function of a module or a
             `functools.partial` of one. None gives plain lines on standard error.
+        on_progress: called in the event loop with the progress of the load.
 
     """
 
@@ -66,6 +69,7 @@ class EngineConfig:
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None
     configure_process_logging: Callable[[], None] | None = None
+    on_progress: Callable[[LoadProgress], None] | None = None
 
     @property
     def model_name(self) -> str:

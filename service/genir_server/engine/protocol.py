@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -32,6 +33,23 @@ class SpecialTokenError(Exception):
 
 class EngineStartError(Exception):
     """The engine could not start. The message tells an operator what to change."""
+
+
+class LoadStage(StrEnum):
+    """What an engine that starts is busy with, in order; documented at `genir.v1.LoadStage`."""
+
+    WEIGHTS = "weights"
+    GRAPHS = "graphs"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far an engine's start has come: `done` of `total`, which is 1 or more, in `unit`."""
+
+    stage: LoadStage
+    done: int
+    total: int
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
@@ -19,7 +19,7 @@ from genir_server.core.schema_check import SchemaChecker
 from genir_server.core.self_test import SelfTest
 from genir_server.core.verify import Verification
 from genir_server.domain.errors import GenirError
-from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.protocol import EngineStartError, LoadStage
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.preparer import DEFAULT_CACHE_BYTES, Preparer
 from genir_server.supervision.lifecycle import Phase
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.domain.limits import RequestLimits
     from genir_server.engine.config import EngineConfig
-    from genir_server.engine.protocol import Engine
+    from genir_server.engine.protocol import Engine, LoadProgress
     from genir_server.supervision.lifecycle import Lifecycle
 
     Planned = Callable[[GrammarTokenizer | None], Awaitable[None]]
     EngineStarter = Callable[[EngineConfig, Planned], Awaitable[Engine]]
 
 _MAX_TRIES_WHILE_BUSY = 4
+_LOG_INTERVAL_SECONDS = 10.0
+_DOING = {LoadStage.WEIGHTS: "loads the weights", LoadStage.GRAPHS: "captures graphs"}
 _T = TypeVar("_T")
 
 log = structlog.get_logger("genir.engine")
@@ -131,7 +133,12 @@ class EngineLauncher:
             GenirError: the engine's first generation failed.
         """
         began = time.monotonic()
-        engine = await self._start_engine(self._config, self._start_workers)
+        report = _LoadReport(self._lifecycle, enter)
+        config = replace(self._config, on_progress=report)
+        try:
+            engine = await self._start_engine(config, self._start_workers)
+        finally:
+            self._lifecycle.load_progress = None
         self.engine = engine
         self._admission.fit_to(engine.info)
         preparer = self._preparer
@@ -211,6 +218,29 @@ class EngineLauncher:
             cache_bytes=options.cache_bytes,
             on_prepared=None if observer is None else observer.schema_prepared,
         )
+
+
+class _LoadReport:
+    """Shows the progress of one start in the lifecycle, its message and the log."""
+
+    def __init__(self, lifecycle: Lifecycle, enter: Callable[[Phase, str], None]) -> None:
+        self._lifecycle = lifecycle
+        self._enter = enter
+        self._logged: LoadStage | None = None
+        self._next_log_at = 0.0
+
+    def __call__(self, progress: LoadProgress) -> None:
+        self._lifecycle.load_progress = progress
+        self._enter(
+            Phase.LOADING_MODEL,
+            f"The engine {_DOING[progress.stage]}: {progress.done} of {progress.total} "
+            f"{progress.unit}.",
+        )
+        now = time.monotonic()
+        finished = progress.done == progress.total
+        if progress.stage is not self._logged or finished or now >= self._next_log_at:
+            log.info("loading", **asdict(progress))
+            self._logged, self._next_log_at = progress.stage, now + _LOG_INTERVAL_SECONDS
 
 
 async def _retry_while_busy(action: Callable[[], Awaitable[_T]]) -> _T:

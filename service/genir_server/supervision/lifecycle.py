@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from genir_server.core.generate import IRGenerator
     from genir_server.core.schema_check import SchemaChecker
     from genir_server.core.self_test import SelfTest
-    from genir_server.engine.protocol import Engine
+    from genir_server.engine.protocol import Engine, LoadProgress
 
 _LOADING_RETRY_SECONDS = 2.0
 _DRAINING_RETRY_SECONDS = 1.0
@@ -52,6 +52,7 @@ class Lifecycle:
         self_test: runs warm-up and canary; None while there is no engine.
         schema_checker: checks schemas; None while there is no engine.
         lame_duck: whether the operator turned readiness off, whatever the phase.
+        load_progress: how far the start of an engine has come; None while it is unknown.
         expected_ready_at: when the server is likely to be ready, on the monotonic clock; None if
             unknown.
 
@@ -66,6 +67,7 @@ class Lifecycle:
         self.self_test: SelfTest | None = None
         self.schema_checker: SchemaChecker | None = None
         self.lame_duck = False
+        self.load_progress: LoadProgress | None = None
         self.expected_ready_at: float | None = None
         self._failed = False
         self._listeners: list[Callable[[], None]] = []

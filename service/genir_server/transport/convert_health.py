@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from genir.v1 import ir_service_pb2 as service
 from genir.v1 import status_pb2 as status
 from genir_server.domain.errors import GenirError
+from genir_server.engine.protocol import LoadStage
 from genir_server.supervision.lifecycle import Phase
 from genir_server.transport.convert import duration, error_reason, usage_to_proto
 from genir_server.transport.convert_schema import (
@@ -32,6 +33,11 @@ _PHASES = {
     Phase.RESTARTING: status.PHASE_RESTARTING,
     Phase.DRAINING: status.PHASE_DRAINING,
     Phase.FAILED: status.PHASE_FAILED,
+}
+
+_STAGES = {
+    LoadStage.WEIGHTS: status.LOAD_STAGE_WEIGHTS,
+    LoadStage.GRAPHS: status.LOAD_STAGE_GRAPHS,
 }
 
 
@@ -67,6 +73,16 @@ def health_to_proto(
         versions=status.Versions(**versions),
         activity=status.EngineActivity(calls_in_flight=admission.in_flight),
     )
+    if lifecycle.load_progress is not None:
+        progress = lifecycle.load_progress
+        response.load_progress.CopyFrom(
+            status.LoadProgress(
+                stage=_STAGES[progress.stage],
+                done=progress.done,
+                total=progress.total,
+                unit=progress.unit,
+            )
+        )
     if lifecycle.schema_checker is not None:
         statistics = lifecycle.schema_checker.statistics
         response.schema_cache.CopyFrom(schema_statistics_to_proto(statistics))

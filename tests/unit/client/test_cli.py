@@ -297,6 +297,26 @@ def test_health_exits_with_0_when_ready_and_3_when_not(server: ContractServer) -
     assert "vllm 0.32.0" in result.stdout
 
 
+def test_health_shows_how_far_a_load_has_come(server: ContractServer) -> None:
+    def answer(_: Call) -> ir_service_pb2.HealthResponse:
+        return ir_service_pb2.HealthResponse(
+            phase=status_pb2.PHASE_LOADING_MODEL,
+            load_progress=status_pb2.LoadProgress(
+                stage=status_pb2.LOAD_STAGE_WEIGHTS, done=12, total=48, unit="shards"
+            ),
+        )
+
+    server.service.healths = deque([answer])
+    assert "loading   weights: 12 of 48 shards (25%)" in run("health", server=server).stdout
+    as_json = json.loads(run("health", "--json", server=server).stdout)
+    assert as_json["load_progress"] == {
+        "stage": "weights",
+        "done": 12,
+        "total": 48,
+        "unit": "shards",
+    }
+
+
 def test_health_shows_each_rank_of_an_engine_that_has_several(server: ContractServer) -> None:
     def answer(number: int) -> ir_service_pb2.HealthResponse:
         ranks = [

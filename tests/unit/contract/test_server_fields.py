@@ -25,7 +25,7 @@ from genir_server.domain.caller import Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import Enforcement, SchemaNotice, TextDelta
-from genir_server.engine.protocol import EngineActivity, RankActivity
+from genir_server.engine.protocol import EngineActivity, LoadProgress, LoadStage, RankActivity
 from genir_server.observability.versions import installed_versions
 from genir_server.schema.types import SchemaStatistics
 from genir_server.settings import ServerSettings
@@ -336,6 +336,7 @@ async def responses() -> dict[type[Message], list[bytes]]:
         await call("Warmup")
         await call("Warmup", json_schemas=[OTHER_SCHEMA, UNUSABLE_SCHEMA])
         server.lifecycle.set_lame_duck(on=True)
+        server.lifecycle.load_progress = LoadProgress(LoadStage.WEIGHTS, 1, 2, "shards")
         await call("Health", deep=True)
         server.engine.canary = INVALID
         with server.admission.admit():

@@ -1,4 +1,4 @@
-"""A server does not become ready with another structured-output backend than configured."""
+"""What the launcher checks of an engine that starts, and what it shows of the load."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ from dataclasses import replace
 
 import pytest
 
-from genir_server.engine.protocol import EngineActivity, EngineStartError, RankActivity
-from genir_server.supervision.engine_launcher import check_backend
+from genir_server.admission import Admission, AdmissionLimits
+from genir_server.domain.limits import RequestLimits
+from genir_server.engine.config import EngineConfig
+from genir_server.engine.protocol import (
+    EngineActivity,
+    EngineStartError,
+    LoadProgress,
+    LoadStage,
+    RankActivity,
+)
+from genir_server.supervision.engine_launcher import (
+    EngineLauncher,
+    SchemaOptions,
+    check_backend,
+)
+from genir_server.supervision.lifecycle import Lifecycle
 from tests.support.scripted_engine import ScriptedEngine
+
+LOAD = [
+    *(LoadProgress(LoadStage.WEIGHTS, done, 3, "shards") for done in (1, 2, 3)),
+    LoadProgress(LoadStage.GRAPHS, 1, 9, "graphs"),
+]
 
 
 def engine_using(used: str, asked: str) -> ScriptedEngine:
@@ -43,3 +62,38 @@ def test_other_or_unknown_backend_of_one_rank_is_refused(other: str) -> None:
 
     with pytest.raises(EngineStartError, match="rank 1"):
         check_backend(TwoRanks())
+
+
+async def test_progress_of_a_load_is_shown_until_the_start_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lifecycle = Lifecycle()
+    seen: list[tuple[LoadProgress | None, str]] = []
+
+    async def start(config: EngineConfig, _: object) -> ScriptedEngine:
+        assert config.on_progress is not None
+        for progress in LOAD:
+            config.on_progress(progress)
+            seen.append((lifecycle.load_progress, lifecycle.message))
+        raise EngineStartError("no such model")
+
+    launcher = EngineLauncher(
+        EngineConfig(),
+        SchemaOptions(),
+        RequestLimits(),
+        lifecycle,
+        Admission(AdmissionLimits()),
+        start_engine=start,
+    )
+    with pytest.raises(EngineStartError):
+        await launcher.start(lifecycle.enter)
+    assert seen == [
+        (LOAD[0], "The engine loads the weights: 1 of 3 shards."),
+        (LOAD[1], "The engine loads the weights: 2 of 3 shards."),
+        (LOAD[2], "The engine loads the weights: 3 of 3 shards."),
+        (LOAD[3], "The engine captures graphs: 1 of 9 graphs."),
+    ]
+    assert lifecycle.load_progress is None
+    # The second one comes too soon after the first for another line.
+    lines = [line for line in capsys.readouterr().out.splitlines() if "loading" in line]
+    assert len(lines) == 3

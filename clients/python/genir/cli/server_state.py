@@ -23,7 +23,7 @@ from genir.cli.exit_codes import ExitCode
 from genir.cli.progress import Spinner, WaitProgress
 from genir.cli.standard_health import has_no_service, show_probe
 from genir.errors import GenirError
-from genir.types import EngineRank, SchemaCacheStats, ServerHealth, WarmedSchema
+from genir.types import EngineRank, LoadProgress, SchemaCacheStats, ServerHealth, WarmedSchema
 
 _HEALTH_TIMEOUT = 30.0
 
@@ -176,6 +176,7 @@ def _description(state: ServerHealth) -> list[str]:
         "ready": _readiness(state),
         "phase": f"{state.phase.replace('_', ' ')} for {seconds(state.phase_elapsed)}",
         "message": state.message,
+        "loading": _loading(state.load_progress),
         "uptime": seconds(state.uptime),
         "model": state.model,
         "context": f"{state.max_model_len} tokens" if state.max_model_len else "",
@@ -191,6 +192,13 @@ def _description(state: ServerHealth) -> list[str]:
     if len(state.engines) > 1:
         shown += [(f"rank {rank.rank}", _rank(rank)) for rank in state.engines]
     return [f"{name:<9} {value}" for name, value in shown]
+
+
+def _loading(progress: LoadProgress | None) -> str:
+    if progress is None or not progress.total:
+        return ""
+    share = progress.done / progress.total
+    return f"{progress.stage}: {progress.done} of {progress.total} {progress.unit} ({share:.0%})"
 
 
 def _rank(rank: EngineRank) -> str:

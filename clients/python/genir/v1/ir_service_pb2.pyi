@@ -392,6 +392,7 @@ class HealthResponse(_message.Message):
     CANARY_FAILURE_FIELD_NUMBER: _builtins.int
     SCHEMA_CACHE_FIELD_NUMBER: _builtins.int
     LAME_DUCK_FIELD_NUMBER: _builtins.int
+    LOAD_PROGRESS_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     phase: _status_pb2.Phase.ValueType
     """Phase of the server."""
@@ -448,6 +449,12 @@ class HealthResponse(_message.Message):
         """Counters of the schema cache and its workers. Unset until schemas can be prepared."""
 
     @_builtins.property
+    def load_progress(self) -> _status_pb2.LoadProgress:
+        """How far the start of the engine has come; with several processes, the slowest of them. Unset
+        until it is known, and once the engine has started.
+        """
+
+    @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.EngineRank]:
         """Every data-parallel rank of the engine, in order; a single one without data parallelism. Empty
         until the engine is started.
@@ -473,11 +480,12 @@ class HealthResponse(_message.Message):
         canary_failure: _status_pb2.ErrorReason.ValueType = ...,
         schema_cache: _schema_pb2.SchemaCacheStats | None = ...,
         lame_duck: _builtins.bool = ...,
+        load_progress: _status_pb2.LoadProgress | None = ...,
         engines: _abc.Iterable[_status_pb2.EngineRank] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "phase_elapsed", b"phase_elapsed", "schema_cache", b"schema_cache", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "load_progress", b"load_progress", "phase_elapsed", b"phase_elapsed", "schema_cache", b"schema_cache", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "engines", b"engines", "ir_json", b"ir_json", "lame_duck", b"lame_duck", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "engines", b"engines", "ir_json", b"ir_json", "lame_duck", b"lame_duck", "load_progress", b"load_progress", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,25 +26,29 @@ from genir.v1 import generation_pb2 as genir_dot_v1_dot_generation__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15genir/v1/status.proto\x12\x08genir.v1\x1a\x19genir/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x08Versions\x12\r\n\x05genir\x18\x01 \x01(\t\x12\x0c\n\x04vllm\x18\x02 \x01(\t\x12\x12\n\nllguidance\x18\x03 \x01(\t\x12\x10\n\x08xgrammar\x18\x04 \x01(\t\"\x7f\n\x0e\x45ngineActivity\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x32\n\x0elast_step_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x04 \x01(\x05\"\xab\x01\n\nEngineRank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0f\n\x07running\x18\x02 \x01(\x05\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\x12\x32\n\x0elast_step_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ekv_cache_usage\x18\x05 \x01(\x01\x12!\n\x19structured_output_backend\x18\x06 \x01(\t\"\x99\x02\n\x11GenerationFailure\x12-\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x02 \x01(\x0b\x32\x0f.genir.v1.Usage\x12#\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x11.genir.v1.Attempt\x12\'\n\nviolations\x18\x04 \x03(\x0b\x32\x13.genir.v1.Violation\x12\x17\n\x0fviolation_count\x18\x05 \x01(\x05\x12\x10\n\x08raw_head\x18\x06 \x01(\t\x12\x10\n\x08raw_tail\x18\x07 \x01(\t\x12\x16\n\x0eraw_size_bytes\x18\x08 \x01(\x03\x12\x12\n\nraw_digest\x18\t \x01(\t\"_\n\tViolation\x12\x18\n\x10instance_pointer\x18\x01 \x01(\t\x12\x16\n\x0eschema_pointer\x18\x02 \x01(\t\x12\x0f\n\x07keyword\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*\xae\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x12\n\x0ePHASE_STARTING\x10\x01\x12\x17\n\x13PHASE_LOADING_MODEL\x10\x02\x12\x14\n\x10PHASE_WARMING_UP\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x12\n\x0ePHASE_DRAINING\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x12\x14\n\x10PHASE_RESTARTING\x10\x07*\x93\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12$\n ERROR_REASON_MESSAGE_UNDECODABLE\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_SCHEMA_INVALID\x10\x03\x12#\n\x1f\x45RROR_REASON_SCHEMA_UNSUPPORTED\x10\x04\x12#\n\x1f\x45RROR_REASON_SCHEMA_TOO_COMPLEX\x10\x05\x12 \n\x1c\x45RROR_REASON_PROMPT_TOO_LONG\x10\x06\x12!\n\x1d\x45RROR_REASON_BUDGET_TOO_SMALL\x10\x07\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x08\x12!\n\x1d\x45RROR_REASON_SCHEMA_NOT_FOUND\x10\t\x12\'\n#ERROR_REASON_LORA_ADAPTER_NOT_FOUND\x10\n\x12\x1a\n\x16\x45RROR_REASON_TRUNCATED\x10\x0b\x12\"\n\x1e\x45RROR_REASON_VALIDATION_FAILED\x10\x0c\x12\"\n\x1e\x45RROR_REASON_CONSTRAINT_FAILED\x10\r\x12\x1e\n\x1a\x45RROR_REASON_MODEL_LOADING\x10\x0e\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x0f\x12\x1c\n\x18\x45RROR_REASON_ENGINE_DEAD\x10\x10\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x11\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x12\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x13\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x14\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x15\x12#\n\x1f\x45RROR_REASON_ENGINE_UNAVAILABLE\x10\x16\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15genir/v1/status.proto\x12\x08genir.v1\x1a\x19genir/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x0cLoadProgress\x12\"\n\x05stage\x18\x01 \x01(\x0e\x32\x13.genir.v1.LoadStage\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0c\n\x04unit\x18\x04 \x01(\t\"M\n\x08Versions\x12\r\n\x05genir\x18\x01 \x01(\t\x12\x0c\n\x04vllm\x18\x02 \x01(\t\x12\x12\n\nllguidance\x18\x03 \x01(\t\x12\x10\n\x08xgrammar\x18\x04 \x01(\t\"\x7f\n\x0e\x45ngineActivity\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x32\n\x0elast_step_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x04 \x01(\x05\"\xab\x01\n\nEngineRank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0f\n\x07running\x18\x02 \x01(\x05\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\x12\x32\n\x0elast_step_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ekv_cache_usage\x18\x05 \x01(\x01\x12!\n\x19structured_output_backend\x18\x06 \x01(\t\"\x99\x02\n\x11GenerationFailure\x12-\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x02 \x01(\x0b\x32\x0f.genir.v1.Usage\x12#\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x11.genir.v1.Attempt\x12\'\n\nviolations\x18\x04 \x03(\x0b\x32\x13.genir.v1.Violation\x12\x17\n\x0fviolation_count\x18\x05 \x01(\x05\x12\x10\n\x08raw_head\x18\x06 \x01(\t\x12\x10\n\x08raw_tail\x18\x07 \x01(\t\x12\x16\n\x0eraw_size_bytes\x18\x08 \x01(\x03\x12\x12\n\nraw_digest\x18\t \x01(\t\"_\n\tViolation\x12\x18\n\x10instance_pointer\x18\x01 \x01(\t\x12\x16\n\x0eschema_pointer\x18\x02 \x01(\t\x12\x0f\n\x07keyword\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*\xae\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x12\n\x0ePHASE_STARTING\x10\x01\x12\x17\n\x13PHASE_LOADING_MODEL\x10\x02\x12\x14\n\x10PHASE_WARMING_UP\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x12\n\x0ePHASE_DRAINING\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x12\x14\n\x10PHASE_RESTARTING\x10\x07*V\n\tLoadStage\x12\x1a\n\x16LOAD_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STAGE_WEIGHTS\x10\x01\x12\x15\n\x11LOAD_STAGE_GRAPHS\x10\x02*\x93\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12$\n ERROR_REASON_MESSAGE_UNDECODABLE\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_SCHEMA_INVALID\x10\x03\x12#\n\x1f\x45RROR_REASON_SCHEMA_UNSUPPORTED\x10\x04\x12#\n\x1f\x45RROR_REASON_SCHEMA_TOO_COMPLEX\x10\x05\x12 \n\x1c\x45RROR_REASON_PROMPT_TOO_LONG\x10\x06\x12!\n\x1d\x45RROR_REASON_BUDGET_TOO_SMALL\x10\x07\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x08\x12!\n\x1d\x45RROR_REASON_SCHEMA_NOT_FOUND\x10\t\x12\'\n#ERROR_REASON_LORA_ADAPTER_NOT_FOUND\x10\n\x12\x1a\n\x16\x45RROR_REASON_TRUNCATED\x10\x0b\x12\"\n\x1e\x45RROR_REASON_VALIDATION_FAILED\x10\x0c\x12\"\n\x1e\x45RROR_REASON_CONSTRAINT_FAILED\x10\r\x12\x1e\n\x1a\x45RROR_REASON_MODEL_LOADING\x10\x0e\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x0f\x12\x1c\n\x18\x45RROR_REASON_ENGINE_DEAD\x10\x10\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x11\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x12\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x13\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x14\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x15\x12#\n\x1f\x45RROR_REASON_ENGINE_UNAVAILABLE\x10\x16\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genir.v1.status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=859
-  _globals['_PHASE']._serialized_end=1033
-  _globals['_ERRORREASON']._serialized_start=1036
-  _globals['_ERRORREASON']._serialized_end=1823
-  _globals['_VERSIONS']._serialized_start=95
-  _globals['_VERSIONS']._serialized_end=172
-  _globals['_ENGINEACTIVITY']._serialized_start=174
-  _globals['_ENGINEACTIVITY']._serialized_end=301
-  _globals['_ENGINERANK']._serialized_start=304
-  _globals['_ENGINERANK']._serialized_end=475
-  _globals['_GENERATIONFAILURE']._serialized_start=478
-  _globals['_GENERATIONFAILURE']._serialized_end=759
-  _globals['_VIOLATION']._serialized_start=761
-  _globals['_VIOLATION']._serialized_end=856
+  _globals['_PHASE']._serialized_start=954
+  _globals['_PHASE']._serialized_end=1128
+  _globals['_LOADSTAGE']._serialized_start=1130
+  _globals['_LOADSTAGE']._serialized_end=1216
+  _globals['_ERRORREASON']._serialized_start=1219
+  _globals['_ERRORREASON']._serialized_end=2006
+  _globals['_LOADPROGRESS']._serialized_start=95
+  _globals['_LOADPROGRESS']._serialized_end=188
+  _globals['_VERSIONS']._serialized_start=190
+  _globals['_VERSIONS']._serialized_end=267
+  _globals['_ENGINEACTIVITY']._serialized_start=269
+  _globals['_ENGINEACTIVITY']._serialized_end=396
+  _globals['_ENGINERANK']._serialized_start=399
+  _globals['_ENGINERANK']._serialized_end=570
+  _globals['_GENERATIONFAILURE']._serialized_start=573
+  _globals['_GENERATIONFAILURE']._serialized_end=854
+  _globals['_VIOLATION']._serialized_start=856
+  _globals['_VIOLATION']._serialized_end=951
 # @@protoc_insertion_point(module_scope)

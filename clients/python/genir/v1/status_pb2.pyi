@@ -69,6 +69,30 @@ with ENGINE_DEAD. PHASE_READY or PHASE_FAILED follows.
 """
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
+class _LoadStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoadStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOAD_STAGE_UNSPECIFIED: _LoadStage.ValueType  # 0
+    """Unknown."""
+    LOAD_STAGE_WEIGHTS: _LoadStage.ValueType  # 1
+    """It loads the model's weights."""
+    LOAD_STAGE_GRAPHS: _LoadStage.ValueType  # 2
+    """It captures the graphs that its steps replay on a GPU."""
+
+class LoadStage(_LoadStage, metaclass=_LoadStageEnumTypeWrapper):
+    """What an engine that starts is busy with."""
+
+LOAD_STAGE_UNSPECIFIED: LoadStage.ValueType  # 0
+"""Unknown."""
+LOAD_STAGE_WEIGHTS: LoadStage.ValueType  # 1
+"""It loads the model's weights."""
+LOAD_STAGE_GRAPHS: LoadStage.ValueType  # 2
+"""It captures the graphs that its steps replay on a GPU."""
+Global___LoadStage: _TypeAlias = LoadStage  # noqa: Y015
+
 class _ErrorReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -180,6 +204,40 @@ ERROR_REASON_ENGINE_UNAVAILABLE: ErrorReason.ValueType  # 22
 full. RetryInfo says when to retry.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+@_typing.final
+class LoadProgress(_message.Message):
+    """How far the start of an engine has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    stage: Global___LoadStage.ValueType
+    """What the engine is busy with. What comes between two stages, such as compilation, has none."""
+    done: _builtins.int
+    """Units done, 0 to total."""
+    total: _builtins.int
+    """Number of units, 1 or more."""
+    unit: _builtins.str
+    """What is counted, in the plural, such as "shards", "tensors" or "graphs"."""
+    def __init__(
+        self,
+        *,
+        stage: Global___LoadStage.ValueType = ...,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "stage", b"stage", "total", b"total", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadProgress: _TypeAlias = LoadProgress  # noqa: Y015
 
 @_typing.final
 class Versions(_message.Message):

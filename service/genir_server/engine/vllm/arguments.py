@@ -62,8 +62,6 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         "enable_prefix_caching": True,
         # No statistics in the log every ten seconds; `ActivityRecorder` still receives them.
         "disable_log_stats": True,
-        # A progress bar does not fit a structured log.
-        "use_tqdm_on_load": False,
     }
     if config.max_model_len is not None:
         arguments["max_model_len"] = config.max_model_len

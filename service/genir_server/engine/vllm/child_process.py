@@ -6,6 +6,7 @@ process (except a forked worker) by pickle, with a field `additional_config` for
 `EngineProcessConfig` travels in that field. Unpickling it in another process
 
 - sends the process's log through the server's pipe, and its standard output to standard error,
+- writes the progress of the load where the server finds it (`load_progress`),
 - makes a process that fails to start write the cause where the server finds it (`start_fault`),
 - gives a forked process the environment and the CPUs of the process that started it,
 - ends the process when the process that started it has died, however it died,
@@ -37,6 +38,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from genir_server.engine.cpu_fork.forked_core import fork_server_pid, settle_forked_core
+from genir_server.engine.vllm.load_progress import write_progress
 from genir_server.engine.vllm.start_fault import write_start_faults
 from genir_server.patch_table.fits import outcomes
 
@@ -76,6 +78,7 @@ class EngineProcessConfig(dict[str, Any]):
         additional_config: the operator's value of that field.
         configure_logging: called in each of the engine's processes; None for plain lines.
         start_fault: path for the cause of a failed start, see `start_fault`; "" for none.
+        load_progress: path for the progress of the load, see `load_progress`; "" for none.
         server_pid: process id of the process in which unpickling does nothing; None for this one.
 
     """
@@ -85,16 +88,19 @@ class EngineProcessConfig(dict[str, Any]):
         additional_config: Mapping[str, Any],
         configure_logging: Callable[[], None] | None,
         start_fault: str = "",
+        load_progress: str = "",
         server_pid: int | None = None,
     ) -> None:
         super().__init__(additional_config)
         self.configure_logging = configure_logging
         self.start_fault = start_fault
+        self.load_progress = load_progress
         self.server_pid = server_pid or os.getpid()
 
     def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
         """Makes unpickling, and a deep copy, a call of `_enter`."""
-        arguments = (dict(self), self.configure_logging, self.start_fault, self.server_pid)
+        paths = (self.start_fault, self.load_progress)
+        arguments = (dict(self), self.configure_logging, paths, self.server_pid)
         surroundings = _Surroundings(dict(os.environ), os.sched_getaffinity(0))
         return _enter, (*arguments, surroundings)
 
@@ -102,7 +108,7 @@ class EngineProcessConfig(dict[str, Any]):
 def _enter(
     additional_config: Mapping[str, Any],
     configure_logging: Callable[[], None] | None,
-    start_fault: str,
+    paths: tuple[str, str],
     server_pid: int,
     surroundings: _Surroundings,
 ) -> EngineProcessConfig:
@@ -113,13 +119,16 @@ def _enter(
         # Nothing that a library prints may appear on the standard output of the server's command.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         (configure_logging or _plain_logging)()
+        start_fault, load_progress = paths
         if start_fault:
             write_start_faults(start_fault)
+        if load_progress:
+            write_progress(load_progress)
         _end_with(fork_server_pid() or os.getppid())
         _add_utilities()
         _cache_grammars()
         settle_forked_core(surroundings.cpus, partial(_end_with, os.getpid()))
-    return EngineProcessConfig(additional_config, configure_logging, start_fault, server_pid)
+    return EngineProcessConfig(additional_config, configure_logging, *paths, server_pid)
 
 
 def _plain_logging() -> None:

@@ -21,6 +21,7 @@ from genir_server.engine.vllm.activity import ActivityRecorder
 from genir_server.engine.vllm.child_process import EngineProcessConfig
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm.environment import installed_vllm
+from genir_server.engine.vllm.load_progress import watched_load
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.preflight import block_server_signals, make_plan
 from genir_server.engine.vllm.start_fault import StartFault, one_line
@@ -68,14 +69,17 @@ async def start_vllm_engine(
     plan = await run_in_own_thread(lambda: make_plan(config, model_path))
     await planned(plan.grammar_tokenizer)
     activity = ActivityRecorder()
-    started = asyncio.ensure_future(run_in_own_thread(lambda: _construct(config, plan, activity)))
-    try:
-        llm = await asyncio.shield(started)
-    except asyncio.CancelledError:
-        with suppress(EngineStartError):
-            late = await started
-            await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
-        raise
+    async with watched_load(config.on_progress) as progress:
+        started = asyncio.ensure_future(
+            run_in_own_thread(lambda: _construct(config, plan, activity, progress))
+        )
+        try:
+            llm = await asyncio.shield(started)
+        except asyncio.CancelledError:
+            with suppress(EngineStartError):
+                late = await started
+                await asyncio.to_thread(late.shutdown, SHUTDOWN_SECONDS)
+            raise
     from genir_server.engine.vllm.adapters import load_adapters
 
     try:
@@ -122,7 +126,9 @@ def _reduce_cost_per_token() -> None:
     gc.freeze()
 
 
-def _construct(config: EngineConfig, plan: Plan, activity: ActivityRecorder) -> AsyncLLM:
+def _construct(
+    config: EngineConfig, plan: Plan, activity: ActivityRecorder, progress: str
+) -> AsyncLLM:
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor import Executor
 
@@ -131,7 +137,7 @@ def _construct(config: EngineConfig, plan: Plan, activity: ActivityRecorder) -> 
     skip_checked_schemas()
     fault = StartFault()
     vllm_config.additional_config = EngineProcessConfig(
-        vllm_config.additional_config, config.configure_process_logging, fault.path
+        vllm_config.additional_config, config.configure_process_logging, fault.path, progress
     )
     # Prompts are passed as plain token ids on purpose: vLLM then checks the schema in one of its
     # threads and not on the event loop.
