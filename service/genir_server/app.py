@@ -26,6 +26,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.engine.config import EngineConfig
 from genir_server.engine.cpu_fork.fork_server import stop_fork_server
+from genir_server.engine.protocol import EngineStartError
 from genir_server.observability.logging import configure_logging
 from genir_server.observability.metrics_endpoint import MetricsPortError
 from genir_server.observability.telemetry import Telemetry, TracingUnavailableError
@@ -47,6 +48,7 @@ from genir_server.transport.server import (
     bind,
     build_health_server,
     build_server,
+    check_address,
     start,
 )
 from genir_server.transport.servicer import IRServicer
@@ -82,7 +84,8 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
     """
     try:
         settings = CliApp.run(ServerSettings, cli_args=argv)
-        configure_logging(settings.log_format, settings.log_level)
+        # What a check finds is printed.
+        configure_logging(settings.log_format, "error" if settings.check else settings.log_level)
         server = ServerProcess(fit_connections(settings, raise_limit()), start_engine)
     except ValidationError as error:
         for each in error.errors():
@@ -92,7 +95,7 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
     except (SettingsError, ReloadError, TooFewFilesError, TracingUnavailableError) as error:
         _complain(str(error))
         return EXIT_SETTINGS
-    code = uvloop.run(server.run())
+    code = uvloop.run(server.check() if settings.check else server.run())
     _exit_process(code)
     return code
 
@@ -204,6 +207,23 @@ class ServerProcess:
         await self._telemetry.close()
         log.info("stopped", exit_code=code)
         return code
+
+    async def check(self) -> int:
+        """Runs the checks of a start and prints what they find; returns the exit code."""
+        settings = self._settings
+        try:
+            check_address(settings.host, settings.port)
+            check_address(settings.host, settings.health_port or 0)
+            check_address(settings.metrics_host, settings.metrics_port or 0)
+            found = await self._launcher.check()
+        except (BindError, EngineStartError) as error:
+            _complain(str(error))
+            return EXIT_ADDRESS if isinstance(error, BindError) else EXIT_ENGINE
+        finally:
+            await self._end_engine()
+        for about, text in found.items():
+            print(f"{about}: {text}")  # noqa: T201 - what the user has asked for.
+        return EXIT_OK
 
     async def _open_ports(self, health: StandardHealth) -> list[grpc.aio.Server]:
         """Opens every port and starts to serve; returns the gRPC servers.

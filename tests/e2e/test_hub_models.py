@@ -26,13 +26,7 @@ def test_model_is_served_by_its_name_on_the_hub(tmp_path: Path) -> None:
         server = ServerProcess(
             tmp_path,
             ("--model", NAME, "--max-model-len", "2048"),
-            environment={
-                "HF_ENDPOINT": hub.endpoint,
-                "HF_HOME": str(tmp_path / "hub"),
-                "HF_HUB_OFFLINE": "0",
-                "HF_HUB_DISABLE_XET": "1",
-                "NO_PROXY": "127.0.0.1",
-            },
+            environment=hub.environment(tmp_path / "hub"),
         )
         try:
             server.wait_ready()

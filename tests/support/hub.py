@@ -84,6 +84,16 @@ class Hub:
         """The address for ``HF_ENDPOINT``."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    def environment(self, home: Path) -> dict[str, str]:
+        """The variables of a process that has this hub and keeps downloads in `home`."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -104,7 +114,10 @@ def _about(name: str, path: str, files: dict[str, Path]) -> bytes | None:
                 "modelId": name,
                 "sha": _COMMIT,
                 "tags": [],
-                "siblings": [{"rfilename": file} for file in sorted(files)],
+                "siblings": [
+                    {"rfilename": file, "size": files[file].stat().st_size}
+                    for file in sorted(files)
+                ],
             }
         ).encode()
     if path.startswith(f"/api/models/{name}/tree/"):

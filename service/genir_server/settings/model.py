@@ -77,6 +77,11 @@ class ServerSettings(BaseSettings):
     )
 
     # Model and engine.
+    check: bool = Field(
+        default=False,
+        description="Only run the checks of a start, without loading the model, print what was "
+        "found, and exit with the code that a start would give.",
+    )
     model: str | None = Field(
         None,
         description="Folder or name of a model that vLLM can load. Unset: the embedded "

@@ -87,6 +87,22 @@ async def start_vllm(config: EngineConfig, planned: Planned) -> Engine:
     return await start_vllm_engine(config, planned)
 
 
+async def check_vllm(config: EngineConfig, planned: Planned) -> dict[str, str]:
+    """Runs the checks of `start_vllm` without loading the model.
+
+    Args:
+        config: the operator's choices.
+        planned: called with the model's tokenizer.
+
+    Returns:
+        What was found, by what it is about.
+
+    """
+    from genir_server.engine.vllm.start import check_vllm_engine
+
+    return await check_vllm_engine(config, planned)
+
+
 class EngineLauncher:
     """Starts and ends engines, one at a time; an `engine_supervisor.Launcher`.
 
@@ -164,6 +180,17 @@ class EngineLauncher:
             max_model_len=engine.info.max_model_len,
         )
 
+    async def check(self) -> dict[str, str]:
+        """Runs the checks of a start without loading the model.
+
+        Returns:
+            What was found, by what it is about.
+
+        Raises:
+            EngineStartError: the engine could not start; one line says what to change.
+        """
+        return await check_vllm(self._config, self._start_workers)
+
     async def end(self) -> None:
         """Takes the engine out of service and ends it."""
         self._lifecycle.detach()
@@ -188,20 +215,20 @@ class EngineLauncher:
         """
         if self._preparer is not None:
             return
-        preparer = self.make_preparer(tokenizer)
+        # Known to `close` from here on, which may come before the workers have started.
+        self._preparer = preparer = self.make_preparer(tokenizer)
         try:
             await preparer.start()
-        except RuntimeError as fault:
+            await self._isolated_verification.start()
+        except BaseException as fault:
+            self._preparer = None
             await preparer.close()
+            if not isinstance(fault, RuntimeError):
+                raise
             raise EngineStartError(
-                "the worker processes for schemas cannot start with the model's tokenizer: "
+                "the worker processes cannot start with the model's tokenizer: "
                 + str(fault).rstrip().rpartition("\n")[2]
             ) from fault
-        except BaseException:
-            await preparer.close()
-            raise
-        await self._isolated_verification.start()
-        self._preparer = preparer
         if self._schema_observer is not None:
             self._schema_observer.preparer_started(preparer)
 

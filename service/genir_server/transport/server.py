@@ -186,7 +186,7 @@ def bind(
     Raises:
         BindError: the address is in use or does not belong to this host.
     """
-    _check_address(host, port)
+    check_address(host, port)
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     try:
         bound = (
@@ -201,7 +201,7 @@ def bind(
     return bound
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     """Binds a plain socket first, because grpc-core logs a line of its own when it fails.
 
     Raises:

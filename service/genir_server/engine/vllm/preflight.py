@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.engine.config import EngineConfig
     from genir_server.engine.vllm.chat_template import ChatTemplate
+    from genir_server.engine.vllm.resources import Resources
     from genir_server.engine.vllm.tokenizer import ChatTokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,9 @@ class Plan:
         jump_forward_off: why jump-forward is not used; "" if it is.
         template: how conversations become text.
         chat: tokenizes conversations and texts.
+        tokenizer: vLLM's tokenizer.
         grammar_tokenizer: the tokenizer for the compiler of grammars.
+        resources: devices, memory and disk.
 
     """
 
@@ -64,7 +67,9 @@ class Plan:
     jump_forward_off: str
     template: ChatTemplate
     chat: ChatTokenizer
+    tokenizer: TokenizerLike
     grammar_tokenizer: GrammarTokenizer
+    resources: Resources
 
 
 def make_plan(config: EngineConfig, model_path: str) -> Plan:
@@ -99,12 +104,14 @@ def make_plan(config: EngineConfig, model_path: str) -> Plan:
         from genir_server.engine.vllm.arguments import engine_arguments
         from genir_server.engine.vllm.chat_template import chat_template_of
         from genir_server.engine.vllm.grammar_tokenizer import grammar_tokenizer
+        from genir_server.engine.vllm.resources import check_resources
         from genir_server.engine.vllm.tokenizer import ChatTokenizer
 
     _check_required_patches()
     _read_environment_again()
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
     vllm_config, reason = _configuration(arguments, config, on_cpu=on_cpu)
+    resources = check_resources(vllm_config, config.engine_args)
     tokenizer = _tokenizer(vllm_config)
     taken = grammar_tokenizer(tokenizer, vllm_config.model_config)
     template = chat_template_of(tokenizer, vllm_config.model_config)
@@ -114,7 +121,7 @@ def make_plan(config: EngineConfig, model_path: str) -> Plan:
         template=template.jinja,
         allow_special_tokens=config.allow_special_tokens,
     )
-    return Plan(vllm_config, forking, reason, template, chat, taken)
+    return Plan(vllm_config, forking, reason, template, chat, tokenizer, taken, resources)
 
 
 def block_server_signals() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from genir_server.engine.cpu_fork.fork_server import fork_engine_core
@@ -61,12 +62,7 @@ async def start_vllm_engine(
         EngineStartError: the engine cannot start; one line says what to change.
 
     """
-    model_path = config.model
-    if model_path is None:
-        # Unpacking is slow, so a missing vLLM is reported first.
-        installed_vllm()
-        model_path = str(await ensure_embedded_model(config.cache_dir))
-    plan = await run_in_own_thread(lambda: make_plan(config, model_path))
+    plan = await _plan(config)
     await planned(plan.grammar_tokenizer)
     activity = ActivityRecorder()
     async with watched_load(config.on_progress) as progress:
@@ -94,6 +90,42 @@ async def start_vllm_engine(
     _reduce_cost_per_token()
     logger.info("%s", summary(outcomes() | await engine.patch_outcomes(), _off(config, engine)))
     return engine
+
+
+async def check_vllm_engine(
+    config: EngineConfig, planned: Callable[[GrammarTokenizer], Awaitable[None]] = _nothing
+) -> dict[str, str]:
+    """Runs the checks of a start without loading the model.
+
+    Args:
+        config: the operator's choices.
+        planned: called with the tokenizer when all checks have passed.
+
+    Returns:
+        What was found, by what it is about.
+
+    Raises:
+        EngineStartError: the engine could not start; one line says what to change.
+
+    """
+    # Nothing will be forked.
+    plan = await _plan(replace(config, fork_engine=False))
+    await planned(plan.grammar_tokenizer)
+    from genir_server.engine.vllm.findings import findings
+
+    try:
+        return await findings(config, plan)
+    finally:
+        plan.chat.close()
+
+
+async def _plan(config: EngineConfig) -> Plan:
+    model_path = config.model
+    if model_path is None:
+        # Unpacking is slow, so a missing vLLM is reported first.
+        installed_vllm()
+        model_path = str(await ensure_embedded_model(config.cache_dir))
+    return await run_in_own_thread(lambda: make_plan(config, model_path))
 
 
 def _off(config: EngineConfig, engine: VllmEngine) -> dict[str, str]:
