@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.transport.ended_calls import read_failed
+from genir_server.transport.message_fields import check_field_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,11 @@ def decode_message(raw: bytes, decode: Callable[[bytes], Message], name: str) ->
         name: what the message should be, for the error.
 
     Raises:
-        GenirError: MESSAGE_UNDECODABLE.
+        GenirError: MESSAGE_UNDECODABLE; INVALID_FIELD if it has too many fields.
     """
+    message_type = getattr(decode, "__self__", None)
+    if message_type is not None:
+        check_field_count(raw, message_type.DESCRIPTOR)
     try:
         return decode(raw)
     except DecodeError as fault:
