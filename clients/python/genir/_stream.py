@@ -48,7 +48,7 @@ class StreamReader(Generic[T]):
     @property
     def raw_output(self) -> str:
         """The text of the current attempt so far."""
-        return "".join(self._texts)
+        return self._text.decode()
 
     @property
     def result(self) -> IRResult[T]:
@@ -67,7 +67,8 @@ class StreamReader(Generic[T]):
         """Discards what the previous try received before a retry."""
         self._accepted: Accepted | None = None
         self._attempts = 0
-        self._texts: list[str] = []
+        # In UTF-8. A list of texts would keep an object for each, however short or empty.
+        self._text = bytearray()
         self._text_size = 0
         self._result: IRResult[T] | None = None
 
@@ -138,7 +139,7 @@ class StreamReader(Generic[T]):
             msg = f"attempt {started.number} follows attempt {self._attempts}"
             raise BrokenContractError(msg)
         self._attempts = started.number
-        self._texts.clear()
+        self._text.clear()
         self._text_size = 0
         return started
 
@@ -148,7 +149,7 @@ class StreamReader(Generic[T]):
         if self._text_size > _MAX_TEXT:
             msg = f"the text of an attempt is longer than {_MAX_TEXT} characters"
             raise BrokenContractError(msg)
-        self._texts.append(delta.text)
+        self._text += delta.text.encode()
         return delta
 
     def _complete(self, message: ir_service_pb2.GenerateIRResponse) -> Completed[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from genir import (
     ServerFaultError,
     UnavailableError,
 )
+from genir._schema import schema_argument
+from genir._stream import StreamReader
 from genir._strict_json import MAX_DEPTH
 from genir.v1 import generation_pb2, ir_service_pb2, schema_pb2, status_pb2
 from tests.support.contract_server import (
@@ -471,6 +474,26 @@ async def test_text_of_one_attempt_is_limited(
     error = await invalid(caller)
     assert "longer than 5 characters" in error.message
     assert error.raw_output == "    "
+
+
+def test_short_deltas_take_no_memory_each() -> None:
+    reader = StreamReader(schema_argument(None, None), "", "")
+    first = accepted()
+    first.accepted.schema_digest = DIGEST
+    for event in (first, started()):
+        reader.event(event.SerializeToString())
+    empty, letter = (delta(text).SerializeToString() for text in ("", "\u4e2d"))
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            reader.event(empty)
+            reader.event(letter)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reader.raw_output == "\u4e2d" * 20_000
+    # One reference for each delta would take 320,000 bytes, and each letter 76 more.
+    assert kept < 250_000
 
 
 async def test_retry_starts_with_a_new_order_of_events(
