@@ -30,7 +30,7 @@ class SchemaLimits:
         pattern_properties: entries of one `patternProperties`.
         optional_properties: properties of one object that are not required.
         alternatives: entries of one `anyOf`, `oneOf` or `allOf`.
-        enum_values: entries of one `enum` or `required`.
+        enum_values: entries of one `enum` or `required`, names that one property requires.
         min_items: value of `minItems`.
         string_bytes: UTF-8 bytes of a string in `const` or `enum`.
         key_bytes: UTF-8 bytes of the name of a property.

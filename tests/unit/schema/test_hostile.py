@@ -97,6 +97,29 @@ TOO_COMPLEX: dict[str, tuple[object, str, str, int]] = {
         1_200,
     ),
     "a long required name": ({"required": ["k" * 100_000]}, "key_bytes", "/required", 100_000),
+    **{
+        f"a long name in {keyword} {index}": ({keyword: value}, "key_bytes", f"/{keyword}", 100_000)
+        for index, (keyword, value) in enumerate(
+            (
+                ("dependencies", {"k" * 100_000: True}),
+                ("dependencies", {"a": ["k" * 100_000]}),
+                ("dependentSchemas", {"k" * 100_000: True}),
+                ("dependentRequired", {"k" * 100_000: []}),
+            )
+        )
+    },
+    "a long name that another requires": (
+        {"dependentRequired": {"a": ["k" * 100_000]}},
+        "key_bytes",
+        "/dependentRequired",
+        100_000,
+    ),
+    "many names that another requires": (
+        {"dependentRequired": {"a": [f"k{index}" for index in range(100_000)]}},
+        "enum_values",
+        "/dependentRequired",
+        100_000,
+    ),
     "a long expression": ({"pattern": "abc" * 60_000}, "pattern_bytes", "/pattern", 180_000),
     "many patterns": (
         {"patternProperties": {f"^{index:04}$": True for index in range(400)}},

@@ -14,13 +14,14 @@ from genir_server.schema.pattern.measure import max_repetition
 from genir_server.schema.pattern.parse import parse
 from genir_server.schema.pattern.syntax import PatternSyntaxError, PatternUnsupportedError
 from genir_server.schema.read.pointer import child
-from genir_server.schema.read.vocabulary import REFERENCES
+from genir_server.schema.read.vocabulary import REFERENCES, known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from genir_server.schema.limits import SchemaLimits
     from genir_server.schema.read.document import Document, Node
+    from genir_server.schema.read.vocabulary import Draft
 
 _NO_MULTIPLE = (1, -1)
 _MAX_DECIMAL_PLACES = 20
@@ -64,6 +65,7 @@ def lint(document: Document, limits: SchemaLimits) -> dict[str, int]:
     for node in document.nodes.values():
         if node.keywords:
             _check_node(node, checker)
+            _check_dependencies(node, document.draft, checker)
     _check_reference_depth(document, checker)
     _check_combinations(_in_place_order(document), checker)
     return checker.largest
@@ -107,6 +109,19 @@ def _check_node(node: Node, checker: _LimitChecker) -> None:
             checker,
             child(node.pointer, "required"),
         )
+
+
+def _check_dependencies(node: Node, draft: Draft, checker: _LimitChecker) -> None:
+    for keyword in ("dependencies", "dependentRequired", "dependentSchemas"):
+        dependencies = node.keywords.get(keyword)
+        if not isinstance(dependencies, dict) or not known(keyword, draft):
+            continue
+        where = child(node.pointer, keyword)
+        _check_keys(dependencies, checker, where)
+        for names in dependencies.values():
+            if isinstance(names, list):
+                checker.check(f"{keyword} is too large", "enum_values", len(names), where)
+                _check_keys((name for name in names if isinstance(name, str)), checker, where)
 
 
 def _check_keyword(
