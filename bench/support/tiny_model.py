@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FORMAT = 1
+_VOCABULARY = 49152
 _HIDDEN = 128
 _LAYERS = 2
 _ADAPTER_RANK = 8
@@ -31,7 +32,8 @@ def make_tiny_model() -> Path:
     return make_once(folder, partial(_build, make_embedded_model()))
 
 
-def _build(with_tokenizer: Path, folder: Path) -> None:
+def make_random_model(folder: Path, vocabulary: int) -> Path:
+    """Writes a tiny model with random weights and no tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -43,7 +45,7 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=64,
-        vocab_size=49152,
+        vocab_size=vocabulary,
         max_position_embeddings=4096,
         bos_token_id=1,
         eos_token_id=2,
@@ -51,6 +53,11 @@ def _build(with_tokenizer: Path, folder: Path) -> None:
         tie_word_embeddings=True,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def _build(with_tokenizer: Path, folder: Path) -> None:
+    make_random_model(folder, _VOCABULARY)
     for file in with_tokenizer.iterdir():
         if file.name.startswith("tokenizer") or file.name == "chat_template.jinja":
             shutil.copy2(file, folder / file.name)
