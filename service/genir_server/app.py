@@ -31,6 +31,7 @@ from genir_server.observability.logging import configure_logging
 from genir_server.observability.metrics_endpoint import MetricsPortError
 from genir_server.observability.telemetry import Telemetry, TracingUnavailableError
 from genir_server.settings import ServerSettings
+from genir_server.settings.named_values import explain_unreadable
 from genir_server.supervision.engine_launcher import EngineLauncher, start_vllm
 from genir_server.supervision.engine_supervisor import (
     EngineLostError,
@@ -44,12 +45,14 @@ from genir_server.transport.interceptor import CallInterceptor
 from genir_server.transport.open_files import TooFewFilesError, fit_connections, raise_limit
 from genir_server.transport.server import (
     BindError,
+    PortFileError,
     StandardHealth,
     bind,
     build_health_server,
     build_server,
     check_address,
     start,
+    write_port_file,
 )
 from genir_server.transport.servicer import IRServicer
 
@@ -92,7 +95,10 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
             name = "".join(f"{part}: " for part in each["loc"])
             _complain(name + each["msg"].removeprefix("Value error, "))
         return EXIT_SETTINGS
-    except (SettingsError, ReloadError, TooFewFilesError, TracingUnavailableError) as error:
+    except SettingsError as error:
+        _complain(explain_unreadable(str(error)))
+        return EXIT_SETTINGS
+    except (ReloadError, TooFewFilesError, TracingUnavailableError) as error:
         _complain(str(error))
         return EXIT_SETTINGS
     code = uvloop.run(server.check() if settings.check else server.run())
@@ -199,6 +205,9 @@ class ServerProcess:
         except (BindError, MetricsPortError) as error:
             log.error("cannot start", detail=str(error))  # noqa: TRY400 - one line, no traceback.
             return EXIT_ADDRESS
+        except PortFileError as error:
+            log.error("cannot start", detail=str(error))  # noqa: TRY400
+            return EXIT_SETTINGS
         code = await self._serve()
         await health.stop()
         self._access.stop()
@@ -231,6 +240,7 @@ class ServerProcess:
         Raises:
             BindError: an address of gRPC cannot be bound.
             MetricsPortError: the address of the metrics cannot be bound.
+            PortFileError: the file for the port cannot be written.
         """
         settings, host = self._settings, self._settings.host
         server = build_server(settings, self._servicer, health, self._calls)
@@ -252,7 +262,7 @@ class ServerProcess:
             server, self._servicer, self._calls, concurrent_accept=settings.concurrent_accept
         )
         if settings.port_file is not None:
-            settings.port_file.write_text(f"{port}\n")
+            write_port_file(settings.port_file, port)
         self._access.start()
         log.info(
             "listening",

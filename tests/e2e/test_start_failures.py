@@ -92,3 +92,41 @@ def test_a_start_that_takes_too_long_gives_one_line_and_exit_code_4(tmp_path: Pa
         assert "--start-timeout" in failure["detail"]
     finally:
         server.close()
+
+
+def test_unwritable_port_file_gives_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    no_folder = tmp_path / "missing" / "port"
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        ScriptedServer(tmp_path, "--port-file", str(no_folder))
+    (line,) = (
+        line
+        for line in (tmp_path / "server.log").read_text().splitlines()
+        if "listening" not in line
+    )
+    failure = json.loads(line)
+    assert failure["event"] == "cannot start"
+    assert str(no_folder) in failure["detail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["--start-timeout", "inf"], {}, "start_timeout: .*finite number"),
+        (["--start-timeout", "1e30"], {}, "start_timeout: .*1000000"),
+        (["--max-connection-age", "inf"], {}, "max_connection_age: .*finite number"),
+        (["--max-connection-age", "1e7"], {}, "max_connection_age: .*1000000"),
+        (["--max-message-bytes", "99999999999"], {}, "max_message_bytes: .*2147483647"),
+        (["--max-metadata-bytes", "99999999999"], {}, "max_metadata_bytes: .*2147483647"),
+        (["--max-streams-per-connection", "99999999999"], {}, "max_streams_per_connection: "),
+        (["--engine-args", "dtype"], {}, "engine_args: write NAME=VALUE"),
+        (["--lora-adapters", "adapter"], {}, "lora_adapters: write NAME=VALUE"),
+        ([], {"GENIR_ENGINE_ARGS": "{bad"}, "engine_args: write NAME=VALUE, or a JSON object"),
+        ([], {"GENIR_SCHEMA_LIMITS": "nodes=3"}, "schema_limits: write NAME=VALUE, or a JSON"),
+    ],
+)
+def test_unusable_setting_gives_one_line_and_exit_code_2(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    with pytest.raises(RuntimeError, match=f"ended with 2: genir serve: {said}"):
+        ScriptedServer(tmp_path, *arguments, environment=environment)
+    assert len((tmp_path / "server.log").read_text().splitlines()) == 1

@@ -22,6 +22,10 @@ from genir_server.supervision.engine_supervisor import RestartPolicy
 
 MEBIBYTE = 1 << 20
 DEFAULT_PORT = 50051
+_MAX_INT = (1 << 31) - 1
+"""The largest number that gRPC's options hold."""
+_MAX_SECONDS = 1_000_000.0
+"""In milliseconds it still fits into such a number."""
 
 
 class ServerSettings(BaseSettings):
@@ -34,6 +38,8 @@ class ServerSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         env_ignore_empty=True,
+        # gRPC and vLLM count in integers, so infinity is no number for "never".
+        allow_inf_nan=False,
         extra="forbid",
     )
 
@@ -133,6 +139,7 @@ class ServerSettings(BaseSettings):
     start_timeout: float = Field(
         3600.0,
         gt=0,
+        le=_MAX_SECONDS,
         description="Seconds that the engine's first start may take, a download included; then the "
         "server exits with code 4. A restart may take three times as long as the last start.",
     )
@@ -217,10 +224,10 @@ class ServerSettings(BaseSettings):
 
     # Limits of the transport.
     max_message_bytes: int = Field(
-        16 * MEBIBYTE, ge=4096, description="Maximum size of a request message."
+        16 * MEBIBYTE, ge=4096, le=_MAX_INT, description="Maximum size of a request message."
     )
     max_metadata_bytes: int = Field(
-        16 * 1024, ge=1024, description="Maximum size of a call's metadata."
+        16 * 1024, ge=1024, le=_MAX_INT, description="Maximum size of a call's metadata."
     )
     max_connections: int | None = Field(
         None,
@@ -229,7 +236,10 @@ class ServerSettings(BaseSettings):
         "or what the limit of open files allows.",
     )
     max_streams_per_connection: int = Field(
-        1024, ge=1, description="Maximum calls on one connection; more wait in the client."
+        1024,
+        ge=1,
+        le=_MAX_INT,
+        description="Maximum calls on one connection; more wait in the client.",
     )
     concurrent_accept: bool = Field(
         default=True,
@@ -239,6 +249,7 @@ class ServerSettings(BaseSettings):
     max_connection_age: float | None = Field(
         None,
         gt=0,
+        le=_MAX_SECONDS,
         description="Seconds after which a connection takes no new calls, so that the client "
         "reconnects; calls in flight finish. Unset: no limit.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,19 @@ def json_or_text(value: Any) -> Any:  # noqa: ANN401 - any JSON value.
         return json.loads(value)
     except ValueError:
         return value
+
+
+def explain_unreadable(fault: str) -> str:
+    """Says how to write a setting of named values that pydantic-settings could not read.
+
+    >>> explain_unreadable('error parsing value for field "engine_args" from source "x"')
+    'engine_args: write NAME=VALUE, or a JSON object in the environment variable'
+    """
+    found = re.search(r'encountered for (\w+)|for field "(\w+)"', fault)
+    if found is None:
+        return fault
+    name = found[1] or found[2]
+    return f"{name}: write NAME=VALUE, or a JSON object in the environment variable"
 
 
 def read_schema_limits(values: dict[str, Any]) -> dict[str, int | float]:

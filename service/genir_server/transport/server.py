@@ -19,6 +19,8 @@ from genir_server.transport.open_files import DEFAULT_CONNECTIONS, HEALTH_CONNEC
 from genir_server.transport.standard_services import StandardServicesInterceptor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from genir_server.settings import ServerSettings
     from genir_server.supervision.lifecycle import Lifecycle
     from genir_server.transport.interceptor import CallInterceptor
@@ -42,6 +44,10 @@ _IDLE_MS = 10 * 60 * 1000
 
 class BindError(Exception):
     """The address cannot be listened on."""
+
+
+class PortFileError(Exception):
+    """The file for the port cannot be written."""
 
 
 class StandardHealth:
@@ -113,6 +119,18 @@ def build_server(
         server,
     )
     return server
+
+
+def write_port_file(path: Path, port: int) -> None:
+    """Writes the port for whoever started the server.
+
+    Raises:
+        PortFileError: the file cannot be written.
+    """
+    try:
+        path.write_text(f"{port}\n")
+    except OSError as error:
+        raise PortFileError(f"cannot write the port to {path}: {error.strerror}") from error
 
 
 async def start(
