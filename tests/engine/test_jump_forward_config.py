@@ -10,6 +10,7 @@ import pytest
 
 from genir_server.engine.config import EngineConfig
 from genir_server.engine.embedded_model import ensure_embedded_model
+from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.environment import prepare_environment
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ async def test_installed_vllm_fits(jump_forward: ModuleType, mode: Any) -> None:
         (
             EngineConfig(jump_forward="auto", engine_args={"pipeline_parallel_size": "2"}),
             "pipeline parallelism",
+        ),
+        (
+            EngineConfig(jump_forward="auto", engine_args={"data_parallel_size": "2"}),
+            "data-parallel ranks",
         ),
     ],
 )
@@ -131,3 +136,27 @@ async def test_vllm_is_configured_for_jump_forward(
     # The model's own limit stays.
     assert made.model_config.max_model_len == 4096
     assert made.speculative_config.draft_model_config.max_model_len > 4096
+
+
+async def test_on_is_refused_with_data_parallelism(jump_forward: ModuleType) -> None:
+    """`auto` only goes without; see `test_reason_names_the_obstacle`."""
+    from genir_server.engine.vllm.arguments import engine_arguments
+    from genir_server.engine.vllm.preflight import _configuration
+
+    ranks = {"data_parallel_size": "2"}
+    config = EngineConfig(jump_forward="on", engine_args=ranks)
+    arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
+    with pytest.raises(EngineStartError, match=r"data_parallel_size.*leave it at auto"):
+        _configuration(arguments, config, on_cpu=True)
+    assert not jump_forward.refusal(EngineConfig(jump_forward="auto"), arguments)
+
+
+async def test_batch_sizes_are_those_of_vllms_own_server(jump_forward: ModuleType) -> None:
+    """Peers on other nodes, which vLLM starts, have these too."""
+    from genir_server.engine.vllm.arguments import engine_arguments, engine_configuration
+
+    assert jump_forward
+    config = EngineConfig(engine_args={"tensor_parallel_size": "3"})
+    arguments = engine_arguments(config, str(await ensure_embedded_model()), on_cpu=True)
+    scheduler = engine_configuration(arguments, config).scheduler_config
+    assert (scheduler.max_num_seqs, scheduler.max_num_batched_tokens) == (384, 6144)

@@ -29,6 +29,16 @@ MAX_DRAFTS = 12
 longer: a quote, a comma, a key, a colon, a bracket, a quote."""
 
 
+def refusal(config: EngineConfig, arguments: AsyncEngineArgs) -> str:
+    """Why the operator's wish for jump-forward cannot be met or left aside; "" if it can."""
+    if config.jump_forward != "on" or arguments.data_parallel_size == 1:
+        return ""
+    return (
+        "--jump-forward on does not work with the engine argument data_parallel_size: leave it at"
+        " auto"
+    )
+
+
 def off_reason(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool) -> str:
     """Why jump-forward is not used with these arguments; "" if it is used.
 
@@ -59,6 +69,10 @@ def off_reason(config: EngineConfig, arguments: AsyncEngineArgs, *, on_cpu: bool
         (
             arguments.pipeline_parallel_size > 1,
             "it has not been tested with pipeline parallelism",
+        ),
+        (
+            arguments.data_parallel_size > 1,
+            "it would make data-parallel ranks, which step together, differ in their drafts",
         ),
     )
     for applies_here, reason in obstacles:

@@ -95,7 +95,8 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
     from vllm.usage.usage_lib import UsageContext
 
     try:
-        made = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+        # vLLM's defaults depend on this context, and peers on other nodes have those of its server.
+        made = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
     except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(f"vLLM cannot load {arguments.model}: {one_line(error)}") from error
     wanted = config.structured_output_backend

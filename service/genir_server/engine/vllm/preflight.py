@@ -187,10 +187,18 @@ def _read_environment_again() -> None:
 def _configuration(
     arguments: AsyncEngineArgs, config: EngineConfig, *, on_cpu: bool
 ) -> tuple[VllmConfig, str]:
-    """The configuration of vLLM, with jump-forward if possible, and why it is off or ""."""
+    """The configuration of vLLM, with jump-forward if possible, and why it is off or "".
+
+    Raises:
+        EngineStartError: vLLM or jump-forward cannot be configured as the operator wishes.
+
+    """
     from genir_server.engine.jump_forward import config as jump_forward
     from genir_server.engine.vllm.arguments import engine_configuration
 
+    refusal = jump_forward.refusal(config, arguments)
+    if refusal:
+        raise EngineStartError(refusal)
     reason = jump_forward.off_reason(config, arguments, on_cpu=on_cpu)
     if not reason:
         try:
