@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.support.tiny_model import make_tiny_model
 from genir_server.engine.config import EngineConfig
 from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.protocol import EngineStartError
@@ -125,6 +127,19 @@ async def test_every_backend_is_configured_for_compact_json(backend: Any) -> Non
     assert made.scheduler_config.policy == "priority"
     assert made.scheduler_config.max_num_seqs == 7
     assert made.cache_config.enable_prefix_caching
+
+
+async def test_tokenizer_that_cannot_be_loaded_is_named_before_the_model_is(tmp_path: Path) -> None:
+    shutil.copy(make_tiny_model() / "config.json", tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"\x0e neither sentencepiece nor tiktoken")
+    message = await failure(EngineConfig(model=str(tmp_path)))
+    assert f"cannot load the tokenizer of {tmp_path}" in message
+    assert "--engine-args tokenizer=" in message
+
+
+async def test_tokenizer_is_needed() -> None:
+    message = await failure(EngineConfig(engine_args={"skip_tokenizer_init": True}))
+    assert "skip_tokenizer_init cannot be used" in message
 
 
 async def test_engine_that_cannot_be_used_is_shut_down(

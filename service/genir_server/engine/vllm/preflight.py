@@ -142,7 +142,9 @@ def _tokenizer(vllm_config: VllmConfig) -> TokenizerLike:
         tokenizer = cached_tokenizer_from_config(model)
     except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(
-            f"vLLM cannot load the tokenizer of {model.tokenizer}: {one_line(error)}"
+            f"vLLM cannot load the tokenizer of {model.tokenizer} ({one_line(error)}): if the "
+            "model has no tokenizer.json, make one, or name a tokenizer with the same tokens with "
+            "--engine-args tokenizer=FOLDER_OR_NAME"
         ) from error
     if tokenizer is None:
         raise EngineStartError(
