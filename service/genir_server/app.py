@@ -8,7 +8,6 @@ plus the signal's number when a second signal interrupts the drain.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import sys
 import time
@@ -24,7 +23,7 @@ from genir_server.auth.access_control import AccessControl, AccessFiles
 from genir_server.auth.watched_files import ReloadError
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
-from genir_server.engine.config import EngineConfig
+from genir_server.engine.config import EngineConfig, LogSetup
 from genir_server.engine.cpu_fork.fork_server import stop_fork_server
 from genir_server.engine.protocol import EngineStartError
 from genir_server.observability.logging import configure_logging
@@ -331,8 +330,10 @@ def _engine_config(settings: ServerSettings) -> EngineConfig:
         lora_adapters=settings.lora_adapters,
         allow_special_tokens=settings.allow_special_tokens,
         engine_args=settings.engine_args,
-        configure_process_logging=functools.partial(
-            configure_logging, settings.log_format, settings.log_level
+        process_log=LogSetup(
+            configure_logging.__module__,
+            configure_logging.__name__,
+            (settings.log_format, settings.log_level),
         ),
     )
 

@@ -27,6 +27,15 @@ CPU_KV_CACHE_GIB = 2
 
 
 @dataclass(frozen=True, slots=True)
+class LogSetup:
+    """A function of a module and its arguments. Plain data, because other processes call it."""
+
+    module: str
+    function: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineConfig:
     """The engine to start.
 
@@ -49,9 +58,8 @@ class EngineConfig:
             these tokens, not as text.
         engine_args: further arguments of vLLM's ``AsyncEngineArgs``, by name.
         cache_dir: folder for the embedded model; None means the user's cache folder.
-        configure_process_logging: called first in each of the engine's processes, to send their log
-            through the server's pipe. It is pickled, so it must be a function of a module or a
-            `functools.partial` of one. None gives plain lines on standard error.
+        process_log: sets up the log of each of the engine's processes, so that it goes through the
+            server's pipe. None gives plain lines on standard error.
         on_progress: called in the event loop with the progress of the load.
 
     """
@@ -68,7 +76,7 @@ class EngineConfig:
     allow_special_tokens: bool = False
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None
-    configure_process_logging: Callable[[], None] | None = None
+    process_log: LogSetup | None = None
     on_progress: Callable[[LoadProgress], None] | None = None
 
     @property

@@ -168,7 +168,7 @@ _PATCHES = (
         name="engine process hook",
         module="engine/vllm/child_process.py",
         touches=(
-            Touch("vllm.config:VllmConfig", "configuration", fields=("additional_config",)),
+            Touch("vllm.plugins:load_general_plugins", "read", parameters=()),
             Touch(
                 "vllm.v1.engine.core:EngineCore",
                 "configuration",
@@ -177,9 +177,9 @@ _PATCHES = (
             Touch("vllm.v1.structured_output:StructuredOutputManager", "read", fields=("backend",)),
         ),
         tested_with=VLLM,
-        reason="vLLM has no hook for the start of its processes. The object in additional_config "
-        "runs code when it is unpickled there: it sets up the log, ends the process with its "
-        "parent, and adds two utility methods to the engine core.",
+        reason="vLLM's processes do not end with their parent, and do not tell the backend in use. "
+        "A plugin sets up their log, ends them with their parent, and adds utility methods to the "
+        "engine core.",
         upstream=_PULL + "55846",
         remove_when="vLLM ends its processes with their parent and reports the backend in use.",
         setting="none: without it the backend in use cannot be verified.",

@@ -17,6 +17,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genir_server.engine.cpu_fork.forked_core import settle_forked_core
 from genir_server.patch_table.fits import applies, outcomes
 
 if TYPE_CHECKING:
@@ -83,16 +84,32 @@ def fork_engine_core(construct: Callable[[], Engine]) -> Engine:
         return construct()
 
 
+class _ForkedCore(multiprocessing.context.ForkServerProcess):
+    """A process that becomes what a new program would be before it runs anything."""
+
+    def start(self) -> None:
+        """Starts it, with the environment and the CPUs of this moment."""
+        self._environment = dict(os.environ)
+        self._cpus = os.sched_getaffinity(0)
+        super().start()
+
+    def run(self) -> None:
+        """The new process's side."""
+        settle_forked_core(self._environment, self._cpus)
+        super().run()
+
+
+class _Context(multiprocessing.context.ForkServerContext):
+    Process = _ForkedCore
+
+
 @contextmanager
 def _fork_server_context() -> Iterator[None]:
-    """Makes vLLM start its engine cores from the fork server.
-
-    The environment travels with `EngineProcessConfig`.
-    """
+    """Makes vLLM start its engine cores from the fork server."""
     from vllm.v1.engine import utils
 
     usual = utils.get_mp_context
-    utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
+    utils.get_mp_context = _Context
     try:
         yield
     finally:

@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from genir_server.engine.parent_watch import end_with
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
 
 _PRELOAD = "genir_server.engine.cpu_fork.preload"
@@ -21,28 +24,35 @@ def fork_server_pid() -> int | None:
     return None if preload is None else int(preload.FORK_SERVER_PID)
 
 
-def settle_forked_core(cpus: Iterable[int], at_worker_start: Callable[[], object]) -> None:
+def settle_forked_core(environment: Mapping[str, str], cpus: Iterable[int]) -> None:
     """Makes a forked engine core what it would be as a program of its own.
 
-    Also lets it fork its worker, if the fork server is fit for that. Does nothing in a process that
-    was not forked.
+    Also lets it fork its worker, if the fork server is fit for that.
 
     Args:
-        cpus: the CPUs of the process that asked for the engine core.
-        at_worker_start: called in a forked worker before vLLM's own code.
+        environment: the environment of the process that asked for the engine core.
+        cpus: the CPUs of that process.
 
     """
-    preload = _preload()
-    if preload is None:
-        return
+    _adopt_environment(environment)
     with suppress(OSError):
         # OpenMP has bound the fork server to some CPUs, and a fork inherits that.
         os.sched_setaffinity(0, cpus)
     multiprocessing.set_start_method("spawn", force=True)
-    if preload.CAN_FORK_WORKERS:
+    preload = _preload()
+    if preload is not None and preload.CAN_FORK_WORKERS:
         from genir_server.engine.cpu_fork.forked_worker import fork_workers
 
-        fork_workers(preload.START_ENVIRONMENT, preload.BOUND_CPUS, at_worker_start)
+        fork_workers(preload.START_ENVIRONMENT, preload.BOUND_CPUS, partial(end_with, os.getpid()))
+
+
+def _adopt_environment(environment: Mapping[str, str]) -> None:
+    # Changes only what differs: after any change a process can no longer set its title.
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _preload() -> ModuleType | None:

@@ -1,19 +1,19 @@
 """Runs genir's own code inside the processes that vLLM starts for the engine.
 
-vLLM runs the engine core in a process of its own, and on a CPU or several GPUs its workers in
-further ones. It has no hook for the start of a process, but it sends its configuration to each
-process (except a forked worker) by pickle, with a field `additional_config` for other purposes.
-`EngineProcessConfig` travels in that field. Unpickling it in another process
+vLLM runs the engine core in a process of its own, and its workers in further ones, in Ray actors or
+on other machines. Each of them loads the plugins that installed packages declare as
+``vllm.general_plugins``. `register` is genir's. In a process of an engine that genir started, it
 
 - sends the process's log through the server's pipe, and its standard output to standard error,
 - writes the progress of the load where the server finds it (`load_progress`),
 - makes a process that fails to start write the cause where the server finds it (`start_fault`),
-- gives a forked process the environment and the CPUs of the process that started it,
 - ends the process when the process that started it has died, however it died,
-- makes the engine core cache compiled grammars (`patches.grammar_cache`),
-- lets a forked engine core fork its worker (`cpu_fork.forked_core`),
-- adds utility methods to the engine core: `BACKEND_UTILITY`, `JUMP_FORWARD_UTILITY` and
-  `PATCHES_UTILITY`.
+- makes the engine core cache compiled grammars (`patches.grammar_cache`).
+
+What it needs for that is in an environment variable, `environment.VARIABLE`, as plain data. In
+every process that has an engine core, also one that another program started, it adds utility
+methods to the core: `BACKEND_UTILITY`, `JUMP_FORWARD_UTILITY` and `PATCHES_UTILITY`. So a core on
+another machine answers them too.
 
 The first of them is how the structured-output backend is *observed*: it returns the class of the
 object that computes the token masks, in the process that computes them. vLLM's configuration holds
@@ -26,26 +26,30 @@ structured-output manager.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
 import logging
-import multiprocessing
 import os
 import re
-import signal
 import sys
-import threading
-import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
-from genir_server.engine.cpu_fork.forked_core import fork_server_pid, settle_forked_core
+from genir_server.engine.cpu_fork.forked_core import fork_server_pid
+from genir_server.engine.parent_watch import end_with
+from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm.environment import PLUGIN, VARIABLE
 from genir_server.engine.vllm.load_progress import write_progress
 from genir_server.engine.vllm.start_fault import write_start_faults
 from genir_server.patch_table.fits import outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterator
 
     from vllm.v1.engine.core import EngineCore
+
+    from genir_server.engine.config import LogSetup
 
 BACKEND_UTILITY = "genir_structured_output_backend"
 """Utility method of the engine core: the name of the backend in use; "" before its first use."""
@@ -57,111 +61,74 @@ scheduler is in use."""
 PATCHES_UTILITY = "genir_patch_outcomes"
 """Utility method of the engine core: what `patch_table.fits.outcomes` gives there."""
 
-PARENT_CHECK_SECONDS = 0.2
-"""Seconds between two checks that the parent process is alive."""
-
 _entered = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What a new program inherits and a forked process does not: environment and CPUs."""
-
-    environment: Mapping[str, str]
-    cpus: Iterable[int]
-
-
-class EngineProcessConfig(dict[str, Any]):
-    """vLLM's `additional_config`, with the code that an engine process runs first.
+@contextmanager
+def engine_processes(
+    log: LogSetup | None, start_fault: str = "", load_progress: str = ""
+) -> Iterator[None]:
+    """Settings of the engine's processes that are started inside the block.
 
     Args:
-        additional_config: the operator's value of that field.
-        configure_logging: called in each of the engine's processes; None for plain lines.
+        log: sets up the log of each; None for plain lines.
         start_fault: path for the cause of a failed start, see `start_fault`; "" for none.
         load_progress: path for the progress of the load, see `load_progress`; "" for none.
-        server_pid: process id of the process in which unpickling does nothing; None for this one.
+
+    Raises:
+        EngineStartError: vLLM does not find the plugin.
 
     """
-
-    def __init__(
-        self,
-        additional_config: Mapping[str, Any],
-        configure_logging: Callable[[], None] | None,
-        start_fault: str = "",
-        load_progress: str = "",
-        server_pid: int | None = None,
-    ) -> None:
-        super().__init__(additional_config)
-        self.configure_logging = configure_logging
-        self.start_fault = start_fault
-        self.load_progress = load_progress
-        self.server_pid = server_pid or os.getpid()
-
-    def __reduce__(self) -> tuple[Callable[..., EngineProcessConfig], tuple[Any, ...]]:
-        """Makes unpickling, and a deep copy, a call of `_enter`."""
-        paths = (self.start_fault, self.load_progress)
-        arguments = (dict(self), self.configure_logging, paths, self.server_pid)
-        surroundings = _Surroundings(dict(os.environ), os.sched_getaffinity(0))
-        return _enter, (*arguments, surroundings)
+    if not entry_points(group="vllm.general_plugins", name=PLUGIN):
+        raise EngineStartError(
+            "vLLM does not find genir's plugin: install genir again (pip install --no-deps)"
+        )
+    settings = {
+        # Nothing is to happen in this process itself.
+        "server_pid": os.getpid(),
+        "start_fault": start_fault,
+        "load_progress": load_progress,
+        "log": None if log is None else dataclasses.astuple(log),
+    }
+    os.environ[VARIABLE] = json.dumps(settings)
+    try:
+        yield
+    finally:
+        # Another program that this process starts is no process of the engine.
+        del os.environ[VARIABLE]
 
 
-def _enter(
-    additional_config: Mapping[str, Any],
-    configure_logging: Callable[[], None] | None,
-    paths: tuple[str, str],
-    server_pid: int,
-    surroundings: _Surroundings,
-) -> EngineProcessConfig:
-    global _entered  # noqa: PLW0603  # Workers get a second pickle; only the first one counts.
-    if os.getpid() != server_pid and not _entered:
-        _entered = True
-        _adopt_environment(surroundings.environment)
-        # Nothing that a library prints may appear on the standard output of the server's command.
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        (configure_logging or _plain_logging)()
-        start_fault, load_progress = paths
-        if start_fault:
-            write_start_faults(start_fault)
-        if load_progress:
-            write_progress(load_progress)
-        _end_with(fork_server_pid() or os.getppid())
-        _add_utilities()
-        _cache_grammars()
-        settle_forked_core(surroundings.cpus, partial(_end_with, os.getpid()))
-    return EngineProcessConfig(additional_config, configure_logging, *paths, server_pid)
+def register() -> None:
+    """Called by vLLM in each process that loads its plugins, at least once."""
+    global _entered  # noqa: PLW0603  # vLLM may call it again.
+    _add_utilities()
+    settings = json.loads(os.environ.get(VARIABLE, "{}"))
+    if not settings or settings["server_pid"] == os.getpid() or _entered:
+        return
+    _entered = True
+    # Nothing that a library prints may appear on the standard output of the server's command.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _set_up_log(settings["log"])
+    if settings["start_fault"]:
+        write_start_faults(settings["start_fault"])
+    if settings["load_progress"]:
+        write_progress(settings["load_progress"])
+    end_with(fork_server_pid() or os.getppid())
+    _cache_grammars()
+
+
+def _set_up_log(log: tuple[str, str, list[str]] | None) -> None:
+    if log is None:
+        _plain_logging()
+        return
+    module, function, arguments = log
+    getattr(importlib.import_module(module), function)(*arguments)
 
 
 def _plain_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(asctime)s %(processName)s %(message)s"
     )
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent has died."""
-
-    def watch() -> None:
-        # The kernel's parent-death signal depends on the *thread* that started this process.
-        while os.getppid() == parent and not _starter_has_died():
-            time.sleep(PARENT_CHECK_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="genir-parent-watch", daemon=True).start()
-
-
-def _starter_has_died() -> bool:
-    """Whether the process that asked for this one has died; a forked core has another parent."""
-    starter = multiprocessing.parent_process()
-    return starter is not None and not starter.is_alive()
-
-
-def _adopt_environment(environment: Mapping[str, str]) -> None:
-    # Changes only what differs: after any change a process can no longer set its title.
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
 
 
 def _add_utilities() -> None:

@@ -9,6 +9,12 @@ import os
 from genir_server.engine.config import CPU_KV_CACHE_GIB
 from genir_server.engine.protocol import EngineStartError
 
+PLUGIN = "genir"
+"""Name of genir's entry point in the group ``vllm.general_plugins``."""
+
+VARIABLE = "GENIR_ENGINE_PROCESS"
+"""The environment variable with the settings of the engine's processes, as JSON."""
+
 _FEW_CPUS = 2
 
 
@@ -79,4 +85,19 @@ def prepare_environment(*, sized: bool = False, start_timeout: float = 3600.0) -
         defaults |= threads_environment()
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # An operator's own choice of plugins must not leave genir's out.
+    _add_to_list("VLLM_PLUGINS", PLUGIN, only_if_set=True)
+    # Ray actors get a new environment.
+    _add_to_list("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", VARIABLE)
+    # It is set if this server was started by a process of another engine.
+    os.environ.pop(VARIABLE, None)
     return on_cpu
+
+
+def _add_to_list(name: str, item: str, *, only_if_set: bool = False) -> None:
+    value = os.environ.get(name)
+    if value is None and only_if_set:
+        return
+    items = [given for given in (value or "").split(",") if given]
+    if item not in items:
+        os.environ[name] = ",".join([*items, item])

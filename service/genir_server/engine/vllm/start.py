@@ -19,7 +19,7 @@ from genir_server.engine.embedded_model import ensure_embedded_model
 from genir_server.engine.patches.checked_schemas import skip_checked_schemas
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.activity import ActivityRecorder
-from genir_server.engine.vllm.child_process import EngineProcessConfig
+from genir_server.engine.vllm.child_process import engine_processes
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm.environment import installed_vllm
 from genir_server.engine.vllm.load_progress import watched_load
@@ -168,9 +168,6 @@ def _construct(
     vllm_config = plan.vllm_config
     skip_checked_schemas()
     fault = StartFault()
-    vllm_config.additional_config = EngineProcessConfig(
-        vllm_config.additional_config, config.configure_process_logging, fault.path, progress
-    )
     # Prompts are passed as plain token ids on purpose: vLLM then checks the schema in one of its
     # threads and not on the event loop.
     logging.getLogger("vllm.v1.engine.input_processor").addFilter(
@@ -187,10 +184,13 @@ def _construct(
         )
 
     try:
-        # With numa_bind, vLLM starts the engine core through another program.
-        if plan.forking and not vllm_config.parallel_config.numa_bind:
-            return fork_engine_core(construct)
-        return construct()
+        with engine_processes(config.process_log, fault.path, progress):
+            # With numa_bind, vLLM starts the engine core through another program.
+            if plan.forking and not vllm_config.parallel_config.numa_bind:
+                return fork_engine_core(construct)
+            return construct()
+    except EngineStartError:
+        raise
     except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(
             f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
