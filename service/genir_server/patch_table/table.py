@@ -198,7 +198,7 @@ _PATCHES = (
     ),
     Patch(
         name="resource tracker",
-        module="engine/vllm/start.py",
+        module="engine/vllm/preflight.py",
         touches=(Touch("multiprocessing.resource_tracker:ensure_running", "read", parameters=()),),
         tested_with=PYTHON,
         reason="Starting the tracker unblocks SIGINT in the thread that starts it, so it has to "

@@ -104,10 +104,11 @@ def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) 
 
 
 def _layout(vllm_config: VllmConfig) -> Iterable[str]:
+    import torch
     from vllm.platforms import current_platform
 
     parallel = vllm_config.parallel_config
-    yield "CPU" if current_platform.is_cpu() else f"{current_platform.device_count()} GPUs here"
+    yield "CPU" if current_platform.is_cpu() else f"{torch.accelerator.device_count()} GPUs here"
     for name, size in (
         ("tensor parallel", parallel.tensor_parallel_size),
         ("pipeline parallel", parallel.pipeline_parallel_size),
