@@ -197,6 +197,16 @@ _PATCHES = (
         setting="none: it acts only while a start fails.",
     ),
     Patch(
+        name="load progress",
+        module="engine/vllm/load_progress.py",
+        touches=(Touch("tqdm.std:tqdm.display", "replaced", parameters=("self", "msg", "pos")),),
+        tested_with=f"{VLLM}, tqdm 4.70",
+        reason="vLLM shows how far a load has come only as bars on its processes' standard error.",
+        upstream=NOT_FOUND + " (searched for load progress and use_tqdm_on_load)",
+        remove_when="vLLM reports the progress of a load to the process that starts it.",
+        setting="--engine-args use_tqdm_on_load=false.",
+    ),
+    Patch(
         name="resource tracker",
         module="engine/vllm/preflight.py",
         touches=(Touch("multiprocessing.resource_tracker:ensure_running", "read", parameters=()),),

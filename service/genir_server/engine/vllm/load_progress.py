@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genir_server.engine.protocol import LoadProgress, LoadStage
+from genir_server.patch_table.fits import applies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -74,6 +75,8 @@ def read_progress(folder: Path) -> LoadProgress | None:
 
 def write_progress(folder: str) -> None:
     """The engine process's side: writes bars that show a load to `folder`."""
+    if not applies("load progress"):
+        return
     from tqdm.std import tqdm
 
     usual: Callable[..., object] = tqdm.display
