@@ -67,10 +67,7 @@ _FORMS = (
 )
 _UNSATISFIABLE_DEFINITION = re.compile(r"while processing json-schema:///#/\$defs/([\w-]+)")
 # Keywords that narrowing may add where relaxing left out the caller's own.
-_NARROWED_KEYWORDS = frozenset(
-    {"maxLength", "maxItems", "multipleOf", "format", "minimum", "maximum"}
-    | {"exclusiveMinimum", "exclusiveMaximum"}
-)
+_NARROWED_KEYWORDS = frozenset({"maxLength", "maxItems", "format"})
 # Further narrowing applies too, it is only not reported.
 _MAX_NARROWED_NOTICES = 100
 _MAX_COMPILATIONS = 8
@@ -266,23 +263,26 @@ class Pipeline:
         bounds: NarrowingBounds,
     ) -> _Compiled | None:
         """The narrowed form of a relaxed schema; None if nothing is narrowed or it fails."""
-        schema, notices = narrow(relaxed, bounds, oracle)
-        if not notices:
+        form = narrow(relaxed, bounds, oracle)
+        if not form.notices:
             return None
-        text = _text(schema)
+        text = _text(form.schema)
         try:
             matcher, seconds = self._trial.compile(text)
         except GrammarError:
             return None
-        narrowed = {notice.pointer for notice in notices}
+        narrowed = {notice.pointer for notice in form.notices}
         kept = [
             notice
             for notice in relaxed.notices
             # The narrowed schema enforces more strictly what the relaxed one left out.
-            if not (notice.keyword in _NARROWED_KEYWORDS and notice.pointer in narrowed)
+            if not (
+                notice.pointer in form.enforced
+                or (notice.keyword in _NARROWED_KEYWORDS and notice.pointer in narrowed)
+            )
         ]
         return _Compiled(
-            relaxed_text, text, (*kept, *notices[:_MAX_NARROWED_NOTICES]), matcher, seconds
+            relaxed_text, text, (*kept, *form.notices[:_MAX_NARROWED_NOTICES]), matcher, seconds
         )
 
     def _minimal_instance(self, engine_schema: str, verifier: SchemaVerifier) -> str | None:

@@ -34,7 +34,7 @@ BOUNDS = NarrowingBounds(string_characters=5, array_items=2, map_properties=2, i
 def accepts(schema: dict[str, object], text: str, bounds: NarrowingBounds = BOUNDS) -> bool:
     """Whether the narrowed schema lets the engine write a text."""
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    narrowed, _ = narrow(relaxed, bounds, ORACLE)
+    narrowed = narrow(relaxed, bounds, ORACLE).schema
     return writes(narrowed, text)
 
 
@@ -150,7 +150,7 @@ def test_requirements_left_to_the_verifier_stay_possible(
 def test_every_narrowed_keyword_is_reported() -> None:
     schema: dict[str, object] = {"properties": {"a": {"type": "string"}, "b": {}}}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    _, notices = narrow(relaxed, BOUNDS, ORACLE)
+    notices = narrow(relaxed, BOUNDS, ORACLE).notices
     assert {notice.pointer for notice in notices} == {
         "/type",
         "/additionalProperties",
@@ -195,7 +195,7 @@ def test_narrowed_format_ends_where_the_verifier_refuses(name: str, good: str, b
 def test_narrowed_format_is_valid_for_the_verifier(name: str, data: st.DataObject) -> None:
     schema: dict[str, object] = {"type": "string", "format": name}
     relaxed = relax(Document(schema, Draft.DRAFT202012), ORACLE)
-    narrowed, _ = narrow(relaxed, NarrowingBounds(), ORACLE)
+    narrowed = narrow(relaxed, NarrowingBounds(), ORACLE).schema
     assert isinstance(narrowed, dict)
     text = data.draw(st.from_regex(str(narrowed["pattern"]), fullmatch=True))
     # Python's `$` also matches before a final line break, unlike the engine's.
@@ -207,7 +207,8 @@ def test_narrowed_format_is_valid_for_the_verifier(name: str, data: st.DataObjec
 def test_pattern_of_the_caller_is_not_taken_for_a_format() -> None:
     for pattern in ("^.+@.+$", "^[A-Za-z0-9.-]{1,253}$"):
         relaxed = relax(Document({"type": "string", "pattern": pattern}, Draft.DRAFT202012), ORACLE)
-        narrowed, notices = narrow(relaxed, NarrowingBounds(), ORACLE)
+        form = narrow(relaxed, NarrowingBounds(), ORACLE)
+        narrowed, notices = form.schema, form.notices
         assert isinstance(narrowed, dict)
         assert isinstance(relaxed.schema, dict)
         assert narrowed["pattern"] == relaxed.schema["pattern"]
@@ -300,7 +301,7 @@ def test_required_names_without_a_schema_share_one_definition() -> None:
     for _ in range(depth):
         rest = {"type": "object", "required": names, "additionalProperties": rest}
     assert isinstance(rest, dict)
-    narrowed, _ = narrow(relax(Document(rest, Draft.DRAFT202012), ORACLE), SINGLE, ORACLE)
+    narrowed = narrow(relax(Document(rest, Draft.DRAFT202012), ORACLE), SINGLE, ORACLE).schema
     text = json.dumps(narrowed)
     assert text.count("77") == 1
     assert len(text) < 10_000
@@ -402,7 +403,7 @@ def test_tightened_form_allows_only_what_the_relaxed_form_allows(
     if not isinstance(relaxed.schema, dict):
         return
     before = json.loads(json.dumps(relaxed.schema))
-    narrowed, _ = narrow(relaxed, NarrowingBounds().tightened(tightening), ORACLE)
+    narrowed = narrow(relaxed, NarrowingBounds().tightened(tightening), ORACLE).schema
     assert isinstance(narrowed, dict)
     if compile_matcher(TOKENIZER, json.dumps(narrowed)).get_error():
         return
@@ -450,7 +451,7 @@ def test_unusual_forms_of_a_format_are_excluded_with_a_notice(name: str, unusual
     assert [notice.enforcement for notice in relaxed.notices] == [
         Enforcement.CHECKED_AFTER_DECODING
     ]
-    _, notices = narrow(relaxed, NarrowingBounds(), ORACLE)
+    notices = narrow(relaxed, NarrowingBounds(), ORACLE).notices
     assert ("format", Enforcement.NARROWED) in [
         (notice.keyword, notice.enforcement) for notice in notices
     ]

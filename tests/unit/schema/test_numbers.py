@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from genir_server.core.normalize import normal_form, parse_strict
@@ -291,6 +291,13 @@ def number_schemas(draw: st.DrawFn) -> str:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(number_schemas())
+# The engine reads these bounds as their neighbours.
+@example(DRAFT4 % '"type":"number","maximum":2.364968813025445e-57,"minimum":2.364968813025445e-57')
+@example('{"type":"number","maximum":-2.364968813025445e-57,"minimum":-2.364968813025445e-57}')
+@example('{"type":"number","minimum":2.364968813025445e-57,"maximum":2.3649688130254453e-57}')
+@example('{"type":"number","exclusiveMinimum":0,"maximum":1.5e-323}')
+@example('{"type":"number","minimum":1e300,"maximum":1.0000000000000001e300}')
+@example('{"type":"number","minimum":-1.2345678901234567,"maximum":-1.2345678901234565}')
 def test_accepted_number_schema_has_an_answer(text: str) -> None:
     try:
         analysis = analyse(text)

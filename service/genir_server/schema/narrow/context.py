@@ -28,12 +28,16 @@ _MAY_REQUIRE_PROPERTIES = {
 class Oracle(Protocol):
     """Questions that only the libraries can answer."""
 
-    def compiles(self, schema: Schema) -> bool:
+    def compiles(self, schema: Schema | bool) -> bool:
         """Whether the grammar compiler accepts a small schema by itself."""
         ...
 
     def matches(self, pattern: str, text: str) -> bool:
         """Whether a regular expression matches inside a text; True when that is unknown."""
+        ...
+
+    def writes(self, number: float) -> bool:
+        """Whether the engine writes a constant as it is."""
         ...
 
 
@@ -47,6 +51,8 @@ class Narrowing:
         notices: what was narrowed so far, by pointer and keyword.
         definitions: the `$defs` of the schema.
         added: definitions that narrowing adds.
+        enforced: pointers to the caller's keywords about numbers that relaxing left out and
+            narrowing enforces.
 
     """
 
@@ -55,6 +61,7 @@ class Narrowing:
         self.bounds = bounds
         self.oracle = oracle
         self.notices: dict[tuple[str, str], SchemaNotice] = {}
+        self.enforced: set[str] = set()
         definitions = relaxed.schema.get("$defs") if isinstance(relaxed.schema, dict) else None
         self.definitions: Schema = definitions if isinstance(definitions, dict) else {}
         self.added = AddedDefinitions(self.definitions, bounds)
@@ -79,6 +86,18 @@ class Narrowing:
         """Reports a keyword that was added or changed."""
         where = child(pointer, keyword) if keyword else pointer
         self.notices[where, keyword] = SchemaNotice(keyword, where, Enforcement.NARROWED, detail)
+
+    def note_enforced(self, where: str, detail: str) -> None:
+        """Reports that a keyword of the caller, which was left out, is enforced more tightly.
+
+        Args:
+            where: the caller's pointer to the keyword.
+            detail: what was added.
+
+        """
+        pointer, _, keyword = where.rpartition("/")
+        self.note(pointer, keyword, detail)
+        self.enforced.add(where)
 
     def minimum(self, keyword: str) -> int:
         """The largest value of a minimum (such as `minItems`) anywhere in the schema; 0 if none."""

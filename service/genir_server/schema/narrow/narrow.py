@@ -8,6 +8,7 @@ raised to twice the largest minimum anywhere in the schema.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.schema.narrow.containers import bound_array, bound_free_parts, bound_object
@@ -21,6 +22,7 @@ from genir_server.schema.read.vocabulary import (
     OBJECT_KEYWORDS,
     STRING_KEYWORDS,
 )
+from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
     from genir_server.domain.types import SchemaNotice
@@ -36,9 +38,23 @@ _KEYWORDS_BY_TYPE = {
 }
 
 
-def narrow(
-    relaxed: Relaxed, bounds: NarrowingBounds, oracle: Oracle
-) -> tuple[Schema | bool, tuple[SchemaNotice, ...]]:
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """A narrowed engine schema.
+
+    Attributes:
+        schema: the schema.
+        notices: what was narrowed.
+        enforced: pointers to keywords about numbers that relaxing left out and narrowing enforces.
+
+    """
+
+    schema: Schema | bool
+    notices: tuple[SchemaNotice, ...] = ()
+    enforced: frozenset[str] = frozenset()
+
+
+def narrow(relaxed: Relaxed, bounds: NarrowingBounds, oracle: Oracle) -> Narrowed:
     """Narrows the schema of `relaxed` in place.
 
     Args:
@@ -47,11 +63,11 @@ def narrow(
         oracle: answers of the libraries about this schema.
 
     Returns:
-        The narrowed schema, and a notice for each place that was narrowed.
+        The narrowed schema, with a notice for each place that was narrowed.
 
     """
     if relaxed.schema is False:
-        return False, ()
+        return Narrowed(schema=False)
     narrowing = Narrowing(relaxed, bounds, oracle)
     root: Schema = {} if isinstance(relaxed.schema, bool) else relaxed.schema
     parts, shared = find_parts(root, narrowing.definitions)
@@ -59,10 +75,14 @@ def narrow(
         _narrow_part(narrowing, schema, pointer, whole=id(schema) not in shared)
     if not root or set(root) <= {"$defs"}:
         root = {**narrowing.free_value(""), "$defs": narrowing.definitions}
+    for schema, _ in parts:
+        if isinstance(schema, Part):
+            # The same keyword may apply in several places.
+            narrowing.enforced -= schema.left_out
     added = narrowing.added.all()
     if added:
         root = {**root, "$defs": {**narrowing.definitions, **added}}
-    return root, tuple(narrowing.notices.values())
+    return Narrowed(root, tuple(narrowing.notices.values()), frozenset(narrowing.enforced))
 
 
 def _narrow_part(narrowing: Narrowing, schema: Schema, pointer: str, *, whole: bool) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from genir_server.domain.numbers import MAX_INTEGER
 from genir_server.schema.interval import Interval, exact, interval_of
+from genir_server.schema.read.pointer import child
+from genir_server.schema.relax.number_bounds import FEW, writes_exactly
 from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def bound_number(narrowing: Narrowing, schema: Schema, pointer: str, *, standalo
     reaches_zero = interval.high is None or interval.high > 0 or interval.contains(0)
     if divisor is not None and reaches_zero:
         schema["multipleOf"] = divisor
-        narrowing.note(pointer, "multipleOf", "only numbers from 0 up")
+        where = schema.divisor_at if isinstance(schema, Part) else None
+        _note(narrowing, schema, child(pointer, "multipleOf"), where, "only numbers from 0 up")
         if not _has(schema, _LOW):
             schema["minimum"] = 0
     _bound_missing_sides(narrowing, schema, pointer, interval)
@@ -50,12 +53,12 @@ def _bound_missing_sides(
         reachable = interval.high is None or interval.high > -usual
         low = -usual if reachable else -MAX_INTEGER
         schema["minimum"] = low
-        narrowing.note(pointer, "minimum", f"at least {low}")
+        _note(narrowing, schema, child(pointer, "minimum"), interval.low_at, f"at least {low}")
     if not _has(schema, _HIGH):
         reachable = interval.low is None or interval.low < usual
         high = usual if reachable else MAX_INTEGER
         schema["maximum"] = high
-        narrowing.note(pointer, "maximum", f"at most {high}")
+        _note(narrowing, schema, child(pointer, "maximum"), interval.high_at, f"at most {high}")
 
 
 def _list_numbers(narrowing: Narrowing, schema: Schema, pointer: str, interval: Interval) -> bool:
@@ -70,17 +73,26 @@ def _list_numbers(narrowing: Narrowing, schema: Schema, pointer: str, interval: 
     width = exact(high) - exact(low)
     if not 0 <= width < Fraction(_MIN_STEPS, 10**narrowing.bounds.fraction_digits):
         return False
-    numbers = _spread(interval, width)
+
+    def is_possible(number: float) -> bool:
+        divisor = schema.divisor if isinstance(schema, Part) else None
+        is_multiple = divisor is None or (exact(number) / exact(divisor)).denominator == 1
+        return is_multiple and writes_exactly(narrowing.oracle, number)
+
+    numbers = list(filter(is_possible, _spread(interval, width)))
+    if not numbers:
+        numbers = list(filter(is_possible, interval.few_doubles(FEW) or ()))
     if not numbers:
         return False
-    keyword = next(
-        (name for name in (*_LOW, *_HIGH) if name in schema and name.startswith("exclusive")),
-        "minimum",
-    )
     for name in (*_LOW, *_HIGH):
         schema.pop(name, None)
     schema["enum"] = numbers
-    narrowing.note(pointer, keyword, f"one of {len(numbers)} numbers within the bounds")
+    detail = f"one of {len(numbers)} numbers within the bounds"
+    if isinstance(schema, Part):
+        bounds = {interval.low_at, interval.high_at} - {None}
+        narrowing.enforced.update(where for where in bounds if where is not None)
+        schema.left_out -= bounds
+    _note(narrowing, schema, child(pointer, "minimum"), interval.low_at, detail)
     return True
 
 
@@ -117,17 +129,15 @@ def _exclude_bounds(narrowing: Narrowing, schema: Schema, pointer: str, own: Int
     if low is not None and (interval.allows_low_in_engine or (own.low or low) > low):
         above = float((exact(own.low or low) // exact(step) + 1) * exact(step))
         if above > low:
-            keyword = "exclusiveMinimum" if own.low_open else "minimum"
             schema.pop("exclusiveMinimum", None)
             schema["minimum"] = above
-            narrowing.note(pointer, keyword, f"at least {above!r}")
+            _note(narrowing, schema, child(pointer, "minimum"), own.low_at, f"at least {above!r}")
     elif high is not None and (interval.allows_high_in_engine or (own.high or high) < high):
         below = -float((exact(-(own.high or high)) // exact(step) + 1) * exact(step))
         if below < high:
-            keyword = "exclusiveMaximum" if own.high_open else "maximum"
             schema.pop("exclusiveMaximum", None)
             schema["maximum"] = below
-            narrowing.note(pointer, keyword, f"at most {below!r}")
+            _note(narrowing, schema, child(pointer, "maximum"), own.high_at, f"at most {below!r}")
 
 
 def _bound_decimal_places(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
@@ -146,6 +156,17 @@ def _bound_decimal_places(narrowing: Narrowing, schema: Schema, pointer: str) ->
         narrowing.note(
             pointer, "multipleOf", f"at most {digits} decimal places, only numbers from 0 up"
         )
+
+
+def _note(narrowing: Narrowing, schema: Schema, place: str, where: str | None, detail: str) -> None:
+    """Reports a bound at the caller's keyword that it stands for; at `place` if there is none."""
+    if where is None:
+        pointer, _, keyword = place.rpartition("/")
+        narrowing.note(pointer, keyword, detail)
+    else:
+        narrowing.note_enforced(where, detail)
+        if isinstance(schema, Part):
+            schema.left_out -= {where}
 
 
 def _has(schema: Schema, keywords: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax.negation import literal_key
-from genir_server.schema.relax.numbers import whole
+from genir_server.schema.relax.number_bounds import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,6 +13,7 @@ from genir_server.schema.relax.circular import mixed_references, recursive_schem
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.relax.part import Part
 from genir_server.schema.relax.simplify import simplify
+from genir_server.schema.relax.together import combine
 
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
@@ -64,7 +65,8 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     for part, pointer in context.opened:
         opened = context.converted[pointer]
         part.become(opened if isinstance(opened, dict) else {} if opened else {"allOf": [False]})
-    return Relaxed(_assemble(context), _notices(context), tuple(context.refusals))
+    schema = combine(context, _assemble(context))
+    return Relaxed(schema, _notices(context), tuple(context.refusals))
 
 
 def _name_definitions(context: Context) -> None:
@@ -130,7 +132,9 @@ def _joined(schema: Part, extra: list[EngineSchema]) -> EngineSchema:
         alternatives = schema.get("allOf")
         present = alternatives if isinstance(alternatives, list) else []
         schema["allOf"] = [*present, *extra]
-    return schema or True
+    # An empty one may stand for bounds that are still to be reported.
+    leaves_out = schema.divisor is not None or schema.interval is not None
+    return schema if schema or leaves_out else True
 
 
 def _assemble(context: Context) -> dict[str, object] | bool:

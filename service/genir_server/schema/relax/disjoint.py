@@ -96,11 +96,12 @@ def possible_types(schema: dict[str, object]) -> frozenset[str]:
         types = frozenset().union(*(_TYPES.get(name, _ALL) for name in declared))
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
-        types &= {_type_of(value) for value in values}
+        types &= {type_of(value) for value in values}
     return types
 
 
-def _type_of(value: object) -> str:
+def type_of(value: object) -> str:
+    """The type of a JSON value; numbers with a fraction are `fraction`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -214,8 +214,6 @@ def _limit(keyword: str, exclusive: str) -> Callable[[Node, object], Negation]:
             return _UNKNOWN
         if exclusive and isinstance(node.keywords.get(exclusive), bool):
             return _UNKNOWN
-        if abs(cast("float", value)) > MAX_INTEGER:
-            return Negation({"type": "number"}, exact=False)
         return Negation({"type": "number", keyword: value}, exact=True)
 
     return complement

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from genir_server.domain.errors import Reason
 from genir_server.domain.numbers import FIRST_WITH_EXPONENT, MAX_INTEGER, can_be_answered
 from genir_server.domain.types import Enforcement
-from genir_server.schema.errors import SchemaRefusedError, invalid, unsupported
-from genir_server.schema.interval import Interval, exact, interval_of
+from genir_server.schema.errors import unsupported
+from genir_server.schema.interval import exact, interval_of
 from genir_server.schema.read.pointer import child
 from genir_server.schema.read.vocabulary import Draft, known
+from genir_server.schema.relax.number_bounds import (
+    BOUNDS,
+    LITERAL_ADVICE,
+    emptiness,
+    note_emptiness,
+    whole,
+    write_bounds,
+)
+from genir_server.schema.relax.number_facts import NUMBER_TYPES, Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,30 +27,13 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
     from genir_server.schema.relax.part import Part
 
-_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
-_OTHERS = ["null", "boolean", "string", "array", "object"]
-_NUMBER_TYPES = {"number", "integer"}
-# With more, its regular expression for the numbers is nested too deeply.
-_MAX_DECIMAL_PLACES = 60
-_INEXACT = "the engine does not support this bound exactly"
-_ADVICE = "JSON readers round whole numbers from 2^53 on, so use a string"
-_LITERAL_ADVICE = (
-    "JSON readers round whole numbers from 2^53 on, and the engine changes some numbers of more"
-    " than 15 digits, so use a string"
-)
-
-
-def whole(value: object) -> object:
-    """A float without a fraction as an integer, as normal form writes it."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < FIRST_WITH_EXPONENT:
-        return int(value)
-    return value
+OTHERS = ["null", "boolean", "string", "array", "object"]
 
 
 def _bound(keyword: str) -> Callable[..., None]:
     def convert(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
         # All four together, for the first of them.
-        is_first = keyword == next(name for name in node.keywords if name in _BOUNDS)
+        is_first = keyword == next(name for name in node.keywords if name in BOUNDS)
         if is_first and not _lists_values(context, node):
             _bounds(context, node, schema, extra)
 
@@ -53,91 +41,19 @@ def _bound(keyword: str) -> Callable[..., None]:
 
 
 def _bounds(context: Context, node: Node, schema: Part, extra: list[EngineSchema]) -> None:
-    interval = interval_of(node.keywords)
-    refusal = _emptiness(node, interval)
-    if interval.is_too_large and not interval.is_empty:
-        refusal = unsupported(
-            f"No number within the bounds can be answered: {_ADVICE}",
-            child(node.pointer, _strongest(node, interval)),
-        )
-    if refusal is not None:
-        context.refusals.append(refusal)
-        if refusal.reason is Reason.SCHEMA_UNSUPPORTED:
-            context.note(
-                node, _strongest(node, interval), Enforcement.NARROWED, f"no number: {_ADVICE}"
-            )
-        types = _types(node)
-        extra.append(False if types and types <= _NUMBER_TYPES else {"type": _OTHERS})
-        return
-    if _only_integers(node):
-        interval = interval.of_integers()
-    schema.interval = interval
-    if interval.low is not None:
-        low = _supported(interval.low, math.floor)
-        keyword = "exclusiveMinimum" if interval.low_open else "minimum"
-        if low is not None:
-            schema[keyword if low == interval.low else "minimum"] = whole(low)
-        if low != interval.low or interval.allows_low_in_engine:
-            own = _own(node, "exclusiveMinimum", "minimum")
-            context.unchecked(node, own, _INEXACT)
-    if interval.high is not None:
-        high = _supported(interval.high, math.ceil)
-        keyword = "exclusiveMaximum" if interval.high_open else "maximum"
-        if high is not None:
-            schema[keyword if high == interval.high else "maximum"] = whole(high)
-        if high != interval.high or interval.allows_high_in_engine:
-            own = _own(node, "exclusiveMaximum", "maximum")
-            context.unchecked(node, own, _INEXACT)
-
-
-def _supported(bound: float, round_outwards: Callable[[Fraction], int]) -> float | None:
-    """The next bound that the engine supports; None if there is none."""
-    if abs(bound) > MAX_INTEGER:
-        return None
-    scaled = exact(bound) * 10**_MAX_DECIMAL_PLACES
-    if scaled.denominator == 1:
-        return bound
-    return float(Fraction(round_outwards(scaled), 10**_MAX_DECIMAL_PLACES))
-
-
-def _own(node: Node, *keywords: str) -> str:
-    """The caller's keyword for a bound. In draft 4 an exclusive one is a flag of the other."""
-    return next(
-        keyword
-        for keyword in keywords
-        if keyword in node.keywords and not isinstance(node.keywords[keyword], bool)
-    )
-
-
-def _emptiness(node: Node, interval: Interval) -> SchemaRefusedError | None:
-    """The refusal for bounds between which no number is; None if there may be one."""
-    where = child(node.pointer, _strongest(node, interval))
-    if interval.is_empty:
-        return invalid("No value can satisfy the schema: no number is between the bounds", where)
-    within = _clamped(interval)
-    if _only_integers(node) and not within.has_multiple(1):
-        return invalid("No value can satisfy the schema: no integer is between the bounds", where)
     divisor = node.keywords.get("multipleOf")
-    if isinstance(divisor, int | float) and divisor > 0 and not within.has_multiple(divisor):
-        if interval.has_multiple(divisor):
-            return unsupported(f"No multiple within the bounds can be answered: {_ADVICE}", where)
-        return invalid("No value can satisfy the schema: no multiple is between the bounds", where)
-    return None
-
-
-def _clamped(interval: Interval) -> Interval:
-    if interval.low is None or interval.low < -MAX_INTEGER:
-        interval = replace(interval, low=-MAX_INTEGER, low_open=False)
-    if interval.high is None or interval.high > MAX_INTEGER:
-        interval = replace(interval, high=MAX_INTEGER, high_open=False)
-    return interval
-
-
-def _strongest(node: Node, interval: Interval) -> str:
-    """The keyword of the bound that excludes the most."""
-    above = interval.low is not None and interval.low > 0
-    names = ("exclusiveMinimum", "minimum") if above else ("exclusiveMaximum", "maximum")
-    return _own(node, *names, *_BOUNDS)
+    numbers = Numbers(
+        interval_of(node.keywords, node.pointer),
+        _only_integers(node),
+        exact(divisor) if isinstance(divisor, int | float) else None,
+    )
+    refusal = emptiness(context.oracle, numbers, node.pointer)
+    if refusal is None:
+        write_bounds(context.oracle, schema, numbers.tightest)
+        return
+    note_emptiness(context, refusal)
+    types = _types(node)
+    extra.append(False if types and types <= set(NUMBER_TYPES) else {"type": OTHERS})
 
 
 def _types(node: Node) -> set[object]:
@@ -149,13 +65,14 @@ def _multiple_of(context: Context, node: Node, schema: Part, _: list[EngineSchem
     if _lists_values(context, node):
         return
     value = node.keywords["multipleOf"]
+    assert isinstance(value, int | float)  # noqa: S101 - the meta-schema was checked
     low = interval_of(node.keywords).low
+    schema.divisor_at = child(node.pointer, "multipleOf")
     if low is not None and low >= 0:
         schema["multipleOf"] = whole(value)
     else:
         # The engine accepts no negative number as a multiple.
         schema.divisor = value
-        context.unchecked(node, "multipleOf", "the engine does not support negative multiples")
 
 
 def _enum(
@@ -166,12 +83,12 @@ def _enum(
     possible = [value for value in values if _can_be_written(context, value)]
     if len(possible) < len(values):
         count = len(values) - len(possible)
-        detail = f"without {count} of {len(values)} values: {_LITERAL_ADVICE}"
+        detail = f"without {count} of {len(values)} values: {LITERAL_ADVICE}"
         context.note(node, "enum", Enforcement.NARROWED, detail)
     if values and not possible:
         context.refusals.append(
             unsupported(
-                f"No value of enum can be answered: {_LITERAL_ADVICE}", child(node.pointer, "enum")
+                f"No value of enum can be answered: {LITERAL_ADVICE}", child(node.pointer, "enum")
             )
         )
     fitting = [whole(value) for value in possible if _fits(context, node, value)]
@@ -187,12 +104,10 @@ def _const(
     value = node.keywords["const"]
     if not _can_be_written(context, value):
         context.note(
-            node, "const", Enforcement.NARROWED, f"no answer can hold it: {_LITERAL_ADVICE}"
+            node, "const", Enforcement.NARROWED, f"no answer can hold it: {LITERAL_ADVICE}"
         )
         context.refusals.append(
-            unsupported(
-                f"const cannot be answered: {_LITERAL_ADVICE}", child(node.pointer, "const")
-            )
+            unsupported(f"const cannot be answered: {LITERAL_ADVICE}", child(node.pointer, "const"))
         )
         extra.append(False)
     elif not _fits(context, node, value):
@@ -265,6 +180,6 @@ def _fits(context: Context, node: Node, value: object) -> bool:
 CONVERTERS: dict[str, Callable[..., None]] = {
     "const": _const,
     "enum": _enum,
-    **{keyword: _bound(keyword) for keyword in _BOUNDS},
+    **{keyword: _bound(keyword) for keyword in BOUNDS},
     "multipleOf": _multiple_of,
 }

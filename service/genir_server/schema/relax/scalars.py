@@ -12,7 +12,8 @@ from genir_server.schema.relax.formats import (
     STANDARD_FORMATS,
     WIDE_PATTERNS,
 )
-from genir_server.schema.relax.numbers import lists_large_number, whole
+from genir_server.schema.relax.number_bounds import whole
+from genir_server.schema.relax.numbers import lists_large_number
 from genir_server.schema.relax.part import Part
 
 if TYPE_CHECKING:
