@@ -45,6 +45,7 @@ def model(folder: Path | str, mode: str = "auto", kind: str = "llama") -> Any:
         runner_type="generate",
         trust_remote_code=False,
         skip_tokenizer_init=False,
+        is_multimodal_model=False,
         hf_config=SimpleNamespace(model_type=kind),
     )
 
@@ -66,6 +67,10 @@ def test_models_own_template_is_found(chat_template: ModuleType) -> None:
     tokenizer = tokenizer_of(folder)
     found = chat_template.chat_template_of(tokenizer, model(folder))
     assert found.jinja == tokenizer.chat_template
+    configuration = model(folder)
+    assert found.jinja == chat_template.resolve_chat_template(
+        tokenizer, None, None, model_config=configuration
+    )
     assert found.origin == "the model's own"
 
 

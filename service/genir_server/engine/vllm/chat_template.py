@@ -55,15 +55,19 @@ def chat_template_of(tokenizer: TokenizerLike, model: ModelConfig) -> ChatTempla
             "genir does not use: choose another model, or, if this one has a Jinja chat template, "
             "set --engine-args tokenizer_mode=hf"
         )
+    own = getattr(tokenizer, "chat_template", None)
     try:
-        found = resolve_chat_template(tokenizer, None, None, model_config=model)
+        if own and not model.is_multimodal_model:
+            # vLLM would look for a processor first, for half a second, which only others have.
+            found = tokenizer.get_chat_template()
+        else:
+            found = resolve_chat_template(tokenizer, None, None, model_config=model)
     except Exception as error:  # A processor of a model may fail in any way.
         raise EngineStartError(
             f"the chat template of {model.model} cannot be read: {one_line(error)}"
         ) from error
     if not found:
         return ChatTemplate(PLAIN_TEMPLATE, "genir's plain one: the model has none")
-    own = getattr(tokenizer, "chat_template", None)
     return ChatTemplate(
         found, "the model's own" if own else f"vLLM's for {model.hf_config.model_type}"
     )
