@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,11 @@ from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Small Python objects, which `allocated_bytes` leaves out: the cache's own, and the verifier's.
+_BYTES_PER_ENTRY = 2_048
+# An entry in the dictionary of the verifier, which has room for up to three times as many.
+_BYTES_PER_PATTERN = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,21 @@ class _Verifiers:
         """Runs in the worker, after a child has compiled the same schema within its limits."""
         source = Check.decode(body).source
         if self._cache.get(source) is None:
-            before = allocated_bytes()
+            # Before compiling, which adds the text as UTF-8 to a text with other than ASCII.
+            size, before = _size_bytes(source), allocated_bytes()
             verifier = SchemaVerifier.of(source)
-            self._cache.put(source, verifier, max(0, allocated_bytes() - before) + len(source.text))
+            self._cache.put(source, verifier, size + max(0, allocated_bytes() - before))
+
+
+def _size_bytes(source: VerifierSource) -> int:
+    """What an entry holds besides what compiling allocates from the C library.
+
+    A character takes one to four bytes in memory.
+    """
+    size = _BYTES_PER_ENTRY + sys.getsizeof(source.text) + sys.getsizeof(source.patterns)
+    for pair in source.patterns:
+        size += _BYTES_PER_PATTERN + sys.getsizeof(pair) + sum(map(sys.getsizeof, pair))
+    return size
 
 
 def load_handler(settings: Mapping[str, object]) -> Handler:
