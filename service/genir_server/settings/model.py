@@ -224,7 +224,10 @@ class ServerSettings(BaseSettings):
 
     # Limits of the transport.
     max_message_bytes: int = Field(
-        16 * MEBIBYTE, ge=4096, le=_MAX_INT, description="Maximum size of a request message."
+        4 * MEBIBYTE,
+        ge=4096,
+        le=_MAX_INT,
+        description="Maximum size of a request message. Prompt and schema may have 1 MiB each.",
     )
     max_metadata_bytes: int = Field(
         16 * 1024, ge=1024, le=_MAX_INT, description="Maximum size of a call's metadata."
