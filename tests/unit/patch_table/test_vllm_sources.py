@@ -60,7 +60,7 @@ def test_table_covers_patches_imports_calls_and_objects() -> None:
     assert rows >= {
         (f"{backend}:validate_guidance_grammar", 'patch "schema check"'),
         (f"{backend}:GuidanceGrammar", "engine/patches/grammar_cache.py"),
-        ("vllm.usage.usage_lib:UsageContext.ENGINE_CONTEXT", "engine/vllm/arguments.py"),
+        ("vllm.usage.usage_lib:UsageContext.OPENAI_API_SERVER", "engine/vllm/arguments.py"),
         ("vllm.v1.worker.cpu_worker", "engine/cpu_fork/preload.py"),
         ("vllm.v1.engine.async_llm:AsyncLLM.generate", "OBJECTS"),
     }
@@ -95,8 +95,8 @@ def test_table_covers_patches_imports_calls_and_objects() -> None:
             "vllm.exceptions:RetryableRequestError is missing",
         ),
         (
-            ("usage/usage_lib.py", "ENGINE_CONTEXT = ", "ENGINE = "),
-            "UsageContext.ENGINE_CONTEXT is missing",
+            ("usage/usage_lib.py", "OPENAI_API_SERVER = ", "OPENAI = "),
+            "UsageContext.OPENAI_API_SERVER is missing",
         ),
         (
             ("v1/engine/async_llm.py", "        priority: int = 0,\n", ""),
