@@ -186,6 +186,23 @@ _PATCHES = (
         required=True,
     ),
     Patch(
+        name="data-parallel coordinator",
+        module="engine/vllm/coordinator.py",
+        touches=(
+            Touch("vllm.v1.engine.coordinator:get_mp_context", "replaced", parameters=()),
+            Touch(
+                "vllm.v1.engine.coordinator:DPCoordinator.__init__",
+                "read",
+                calls=("get_mp_context",),
+            ),
+        ),
+        tested_with=VLLM,
+        reason="vLLM's coordinator of data-parallel ranks outlives a server that is killed.",
+        upstream=_PULL + "55846",
+        remove_when="vLLM ends its coordinator with the process that started it.",
+        setting="none: it acts only with data parallelism.",
+    ),
+    Patch(
         name="start fault",
         module="engine/vllm/start_fault.py",
         touches=(Touch("traceback:print_exc", "replaced", parameters=("limit", "file", "chain")),),

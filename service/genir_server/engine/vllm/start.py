@@ -20,6 +20,7 @@ from genir_server.engine.patches.checked_schemas import skip_checked_schemas
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.activity import ActivityRecorder
 from genir_server.engine.vllm.child_process import engine_processes
+from genir_server.engine.vllm.coordinator import coordinator_ends_with_server
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm.environment import installed_vllm
 from genir_server.engine.vllm.load_progress import watched_load
@@ -175,13 +176,14 @@ def _construct(
     )
 
     def construct() -> AsyncLLM:
-        return AsyncLLM(
-            vllm_config=vllm_config,
-            executor_class=Executor.get_class(vllm_config),
-            log_stats=False,
-            log_requests=False,
-            stat_loggers=[activity.factory],
-        )
+        with coordinator_ends_with_server():
+            return AsyncLLM(
+                vllm_config=vllm_config,
+                executor_class=Executor.get_class(vllm_config),
+                log_stats=False,
+                log_requests=False,
+                stat_loggers=[activity.factory],
+            )
 
     try:
         with engine_processes(config.process_log, fault.path, progress):
