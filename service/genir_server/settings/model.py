@@ -182,13 +182,13 @@ class ServerSettings(BaseSettings):
         None,
         ge=1,
         description="Maximum generate calls in the engine; others are queued. Unset: one less than "
-        "vLLM's `max_num_seqs`.",
+        "vLLM's `max_num_seqs`, times the data-parallel ranks.",
     )
     max_running_tokens: int | None = Field(
         None,
         ge=1,
         description="Maximum tokens of the calls in the engine, prompt plus max_tokens. Unset: "
-        "twice the capacity of the KV cache.",
+        "twice the capacity of the KV caches of all ranks.",
     )
     max_waiting_tokens: int | None = Field(
         None,
