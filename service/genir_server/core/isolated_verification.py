@@ -12,7 +12,7 @@ from genir_server.core.verification_worker import Check, decode_verdict
 from genir_server.core.verify import Verdict
 from genir_server.domain.errors import Reason
 from genir_server.domain.types import Violation
-from genir_server.schema.isolation.job import WorkerConfiguration
+from genir_server.schema.isolation.job import Failure, WorkerConfiguration
 from genir_server.schema.isolation.pool import PoolLimits, WorkerPool
 from genir_server.schema.verify.verifier import MAX_VIOLATIONS
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from genir_server.schema.types import VerifierSource
 
 _WORKER = "genir_server.core.verification_worker"
-_TOO_LONG = Verdict(
-    reason=Reason.VALIDATION_FAILED,
-    violations=(Violation("", "", "", "checking the value against the schema takes too long"),),
-)
+_EXHAUSTED = {
+    Failure.CPU_TIME: "checking the value against the schema takes too long",
+    Failure.MEMORY: "checking the value against the schema takes too much memory",
+    Failure.STACK: "checking the value against the schema runs out of stack: value and schema "
+    "together nest too deep",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,11 @@ class IsolatedVerification:
         """The verdict on a text, with up to 50 violations.
 
         Listing all violations may take long where finding one does not. So the first is found
-        first, and it is the only one if the list takes too long.
+        first, and it is the only one if the list cannot be had.
+
+        A check that runs out of processor time, memory or stack counts as invalid, and the
+        violation says what ran out: another value, or a simpler schema, may pass. A process that
+        ends for another reason says nothing about the value. It is a fault of the server.
 
         Args:
             raw: the finished text.
@@ -107,15 +113,28 @@ class IsolatedVerification:
         Raises:
             GenirError: OVERLOADED; the machine is too busy, or too many slow checks of this caller
                 are waiting. DRAINING; the server is shutting down.
+            RuntimeError: the process that checks crashed, so nothing is known about the text. The
+                caller gets INTERNAL.
         """
-        verdict = await self._verdict(Check(raw, finish_reason, source, 1), caller)
-        if verdict is None:
-            return _TOO_LONG
+        first = Check(raw, finish_reason, source, 1)
+        result = await self._pool.run(first.encode(), caller)
+        if result.failure is not None:
+            return _failed(result.failure)
+        verdict = decode_verdict(result.body)
         if not verdict.violations:
             return verdict
-        check = Check(raw, finish_reason, source, MAX_VIOLATIONS)
-        return await self._verdict(check, caller) or verdict
+        every = Check(raw, finish_reason, source, MAX_VIOLATIONS)
+        result = await self._pool.run(every.encode(), caller)
+        return verdict if result.failure is not None else decode_verdict(result.body)
 
-    async def _verdict(self, check: Check, caller: str) -> Verdict | None:
-        result = await self._pool.run(check.encode(), caller)
-        return decode_verdict(result.body) if result.failure is None else None
+
+def _failed(failure: Failure) -> Verdict:
+    """The verdict on a text whose check did not end.
+
+    Raises:
+        RuntimeError: the process crashed.
+    """
+    if failure not in _EXHAUSTED:
+        raise RuntimeError("the process that checks values crashed")
+    violation = Violation("", "", "", _EXHAUSTED[failure])
+    return Verdict(reason=Reason.VALIDATION_FAILED, violations=(violation,))

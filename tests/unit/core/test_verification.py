@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,8 @@ from genir_server.core.verification_worker import Check, decode_verdict, encode_
 from genir_server.core.verify import Verdict, Verification, max_check_seconds, max_normalize_seconds
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import FinishReason, Violation
+from genir_server.schema.isolation.job import Failure, JobResult
+from genir_server.schema.isolation.pool import WorkerPool
 from genir_server.schema.preparer import Preparer
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.types import VerifierSource
@@ -236,6 +239,48 @@ async def test_endless_check_is_stopped_and_counts_as_a_violation(
     # The next check is not affected.
     (violation,) = (await isolated_verdict(isolated, EXPLOSIVE, {})).violations
     assert violation.keyword == "anyOf"
+
+
+async def test_check_that_runs_out_of_stack_counts_as_a_violation(
+    isolated: IsolatedVerification,
+) -> None:
+    names = [f"n{number}" for number in range(1_500)]
+    definitions: dict[str, object] = {
+        name: {"$ref": f"#/$defs/{following}"}
+        for name, following in zip(names, [*names[1:], "last"], strict=True)
+    }
+    definitions["last"] = {"additionalProperties": {"$ref": "#/$defs/n0"}}
+    schema = json.dumps({"$ref": "#/$defs/n0", "$defs": definitions})
+    failed = await isolated_verdict(isolated, schema, nested(250))
+    assert failed.reason is Reason.VALIDATION_FAILED
+    assert "stack" in failed.violations[0].message
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (Failure.CPU_TIME, "too long"),
+        (Failure.MEMORY, "too much memory"),
+        (Failure.STACK, "out of stack"),
+    ],
+)
+async def test_violation_says_what_ran_out(
+    monkeypatch: pytest.MonkeyPatch, failure: Failure, words: str
+) -> None:
+    verdict = await isolated_verdict(failing(monkeypatch, failure), "{}", 1)
+    assert verdict.reason is Reason.VALIDATION_FAILED
+    assert words in verdict.violations[0].message
+
+
+async def test_crash_says_nothing_about_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="crashed"):
+        await isolated_verdict(failing(monkeypatch, Failure.CRASH), "{}", 1)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, failure: Failure) -> IsolatedVerification:
+    run = AsyncMock(return_value=JobResult(b"", failure, 0))
+    monkeypatch.setattr(WorkerPool, "run", run)
+    return IsolatedVerification()
 
 
 async def test_value_with_too_many_violations_to_list_gets_the_first(

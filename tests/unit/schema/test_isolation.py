@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -99,7 +100,22 @@ def exhaust_time() -> bytes:
 
 
 def crash() -> bytes:
+    raise RuntimeError
+
+
+def die() -> bytes:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return b""
+
+
+def exhaust_stack() -> bytes:
     raise RecursionError
+
+
+def exhaust_native_stack() -> bytes:
+    faulthandler.disable()
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return b""
 
 
 def sleep() -> bytes:
@@ -124,14 +140,19 @@ def test_each_failure_is_reported_with_its_cause() -> None:
     work: dict[bytes, Callable[[], bytes]] = {
         Failure.MEMORY.encode(): exhaust_memory,
         Failure.CPU_TIME.encode(): exhaust_time,
+        Failure.STACK.encode(): exhaust_stack,
+        b"native stack": exhaust_native_stack,
         Failure.CRASH.encode(): crash,
+        b"killed": die,
         Failure.WALL_TIME.encode(): sleep,
         b"large": lambda: b"x" * 1_000_000,
     }
     children = children_for(lambda body: work[body]())
-    for failure in (Failure.MEMORY, Failure.CPU_TIME, Failure.CRASH):
+    for failure in (Failure.MEMORY, Failure.CPU_TIME, Failure.STACK, Failure.CRASH):
         result = children.run(job(failure.encode(), cpu_seconds=0.3))
         assert (result.failure, result.body) == (failure, b"")
+    assert children.run(job(b"native stack")).failure is Failure.STACK
+    assert children.run(job(b"killed")).failure is Failure.CRASH
     late = children.run(job(Failure.WALL_TIME.encode(), wall_seconds=0.1))
     assert (late.failure, late.body) == (Failure.WALL_TIME, b"")
     large = children.run(job(b"large"))

@@ -211,7 +211,7 @@ async def test_worker_that_does_not_start_reports_its_standard_error() -> None:
 def test_every_failure_is_refused_with_its_limit() -> None:
     limits = SchemaLimits(probe_seconds=0.5, probe_bytes=1 << 20)
     metadata = {}
-    for failure in (Failure.CPU_TIME, Failure.MEMORY, Failure.CRASH):
+    for failure in (Failure.CPU_TIME, Failure.MEMORY, Failure.STACK, Failure.CRASH):
         refusal = refusal_of(failure, limits)
         assert refusal.reason is Reason.SCHEMA_TOO_COMPLEX
         assert refusal.metadata["max"] in refusal.message
@@ -230,6 +230,7 @@ def test_every_failure_is_refused_with_its_limit() -> None:
             "value": "more than 1048576",
         },
         # The value is unknown, and the stack cannot be larger than the memory.
+        Failure.STACK: {"pointer": "", "limit": "worker", "max": "1048576"},
         Failure.CRASH: {"pointer": "", "limit": "worker", "max": "1048576"},
     }
 

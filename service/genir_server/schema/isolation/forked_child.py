@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 1 << 16
 _OUT_OF_MEMORY_MESSAGES = (b"memory allocation", b"MemoryError", b"out of memory")
+_OUT_OF_STACK_SIGNALS = (-signal.SIGSEGV, -signal.SIGBUS)
 _MAX_STDERR_BYTES = 4_096
 # A child's answer begins with the length of its body and its peak memory.
 _ANSWER_HEADER = struct.Struct(">QQ")
@@ -236,6 +237,9 @@ def _failure(exit_code: int, stderr: bytes) -> Failure:
         return Failure.CPU_TIME
     if any(message in stderr for message in _OUT_OF_MEMORY_MESSAGES):
         return Failure.MEMORY
+    # Native code that runs out of stack dies of a signal, Python raises.
+    if exit_code in _OUT_OF_STACK_SIGNALS or stderr.endswith(b"RecursionError"):
+        return Failure.STACK
     return Failure.CRASH
 
 

@@ -19,8 +19,10 @@ class Failure(StrEnum):
     WALL_TIME = "wall_time"
     """Its time by the clock passed first: the machine is overloaded."""
     MEMORY = "memory"
+    STACK = "stack"
+    """The process ran out of stack, or died of an access to memory that it does not have."""
     CRASH = "crash"
-    """The process died, in most cases because it ran out of stack."""
+    """The process died of something else: a fault in the handler, or a signal from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Handler:
 
     Attributes:
         handle: turns the body of a job into the body of its result. MemoryError counts as
-            `Failure.MEMORY`, any other exception as `Failure.CRASH`.
+            `Failure.MEMORY`, RecursionError as `Failure.STACK`, any other exception as
+            `Failure.CRASH`.
         warm_up: harmless work that touches the memory most jobs need; None for none.
         remember: called in the worker itself with the body of a job that a child has done within
             its limits, so that later children inherit what the worker makes of it; None for none.
