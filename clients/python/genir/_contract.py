@@ -144,14 +144,19 @@ def ir_json(message: Message) -> object:
     """The value of the message's ``ir_json``.
 
     Raises:
-        BrokenContractError: it is not JSON of which every reader makes the same value.
+        BrokenContractError: it is not in normal form, or not JSON of which every reader makes the
+            same value.
 
     """
-    return json_value(f"{message.DESCRIPTOR.name}.ir_json", getattr(message, "ir_json", ""))
+    try:
+        return _strict_json.read_normal_form(getattr(message, "ir_json", ""))
+    except ValueError as error:
+        msg = f"{_name(message, 'ir_json')} {error}"
+        raise BrokenContractError(msg) from None
 
 
-def json_value(name: str, text: str) -> object:
-    """The value of a JSON text.
+def streamed_value(text: str) -> object:
+    """The value of the text that an attempt streamed, which need not be in normal form.
 
     Raises:
         BrokenContractError: it is not JSON of which every reader makes the same value.
@@ -160,7 +165,7 @@ def json_value(name: str, text: str) -> object:
     try:
         return _strict_json.read(text)
     except ValueError as error:
-        msg = f"{name} {error}"
+        msg = f"the streamed text {error}"
         raise BrokenContractError(msg) from None
 
 

@@ -155,7 +155,7 @@ class StreamReader(Generic[T]):
     def _complete(self, message: ir_service_pb2.GenerateIRResponse) -> Completed[T]:
         value = _contract.ir_json(message)
         self._check_result(message)
-        if not _strict_json.same(value, _contract.json_value("the streamed text", self.raw_output)):
+        if not _strict_json.same(value, _contract.streamed_value(self.raw_output)):
             msg = "the streamed text and ir_json are different values"
             raise BrokenContractError(msg)
         result = _decode.ir_result(message, self._read(value, message.ir_json))

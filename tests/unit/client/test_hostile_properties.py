@@ -201,9 +201,12 @@ def test_any_answer_through_grpc(messages: list[bytes], failure: Failure) -> Non
                 call()
 
 
+MAX_INTEGER = 2**53 - 1
 JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.text(max_size=5))
-    | st.floats(allow_nan=False, allow_infinity=False),
+    st.one_of(st.none(), st.booleans(), st.integers(-MAX_INTEGER, MAX_INTEGER), st.text(max_size=5))
+    | st.floats(allow_nan=False, allow_infinity=False).filter(
+        lambda number: not MAX_INTEGER < abs(number) < 1e21
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=8,
 )
