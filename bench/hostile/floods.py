@@ -23,6 +23,7 @@ CALL_LIMITS = frozenset({"OVERLOADED"})
 SECONDS = 10.0
 SLOW_VALUES = 24
 BOMBS = 40
+LARGE_MESSAGES = 300
 MORE_CONNECTIONS_THAN_ALLOWED = 1_200
 _BOMB_REFUSALS = frozenset({"RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "INVALID_ARGUMENT"})
 
@@ -115,18 +116,22 @@ async def _cancelled_calls(attacker: Attacker) -> list[Hit]:
     return await _all_the_time(16, give_up)
 
 
-async def _bombs(attacker: Attacker) -> list[Hit]:
-    """Messages that are small on the wire and large when they are unpacked."""
-    arguments = (attacker.target, ATTACKERS_TOKEN, str(BOMBS))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.hostile.bombs", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    codes = output.decode().split()
-    return [
-        _hit(f"bomb {number}", code, documented=code in _BOMB_REFUSALS)
-        for number, code in enumerate(codes)
-    ]
+def _bombs(kind: str, count: int) -> Callable[[Attacker], Awaitable[list[Hit]]]:
+    """Messages of a kind that `bombs` sends."""
+
+    async def run(attacker: Attacker) -> list[Hit]:
+        arguments = (kind, attacker.target, ATTACKERS_TOKEN, str(count))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.hostile.bombs", *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        codes = output.decode().split()
+        return [
+            _hit(f"{kind} {number}", code, documented=code in _BOMB_REFUSALS)
+            for number, code in enumerate(codes)
+        ]
+
+    return run
 
 
 async def _connections(attacker: Attacker) -> list[Hit]:
@@ -172,7 +177,9 @@ FLOODS = (
     Flood("schema checks", _checks),
     Flood("warm-ups", _warm_ups),
     Flood("cancelled calls", _cancelled_calls),
-    Flood("compressed bombs", _bombs),
+    Flood("compressed bombs", _bombs("compressed", BOMBS)),
+    Flood("messages of many fields", _bombs("fields", LARGE_MESSAGES)),
+    Flood("messages of one long text", _bombs("text", LARGE_MESSAGES)),
     Flood("connections", _connections),
 )
 """Every attack by many calls."""
