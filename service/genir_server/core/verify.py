@@ -24,7 +24,7 @@ MAX_INLINE_SECONDS = 0.002
 """Longest step, by its upper bound, in the event loop's thread: to normalize, or to check."""
 
 # To read a text and write its normal form: for each key and value, and for each character.
-_NORMALIZE_NODE_SECONDS = 5e-6
+_NORMALIZE_NODE_SECONDS = 7e-6
 _NORMALIZE_CHARACTER_SECONDS = 50e-9
 # Numbers from 1e21 and below 1e-6 are written with an exponent in normal form. Comparing them
 # takes up to a hundred times as long as the cost of a schema says.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from genir_server.admission import Admission, AdmissionLimits
 from genir_server.domain.limits import RequestLimits
@@ -16,6 +17,7 @@ from genir_server.engine.protocol import (
     LoadStage,
     RankActivity,
 )
+from genir_server.supervision import engine_launcher
 from genir_server.supervision.engine_launcher import (
     EngineLauncher,
     SchemaOptions,
@@ -65,8 +67,10 @@ def test_other_or_unknown_backend_of_one_rank_is_refused(other: str) -> None:
 
 
 async def test_progress_of_a_load_is_shown_until_the_start_ends(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr(engine_launcher, "log", log)
     lifecycle = Lifecycle()
     seen: list[tuple[LoadProgress | None, str]] = []
 
@@ -95,5 +99,5 @@ async def test_progress_of_a_load_is_shown_until_the_start_ends(
     ]
     assert lifecycle.load_progress is None
     # The second one comes too soon after the first for another line.
-    lines = [line for line in capsys.readouterr().out.splitlines() if "loading" in line]
+    lines = [call for call in log.calls if call.args == ("loading",)]
     assert len(lines) == 3
