@@ -7,9 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import psutil
-
 from bench.support.health_watch import ReadinessWatch
+from bench.support.server_process import still_running
 from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, NO_RETRIES
 from genir import GenirError, IRClient
@@ -33,7 +32,7 @@ def lose_engine(server: TinyServer, process: str, number: signal.Signals) -> dic
     with IRClient(server.target) as client:
         client.wait_ready(READY_SECONDS)
     back = time.monotonic()
-    _, left = psutil.wait_procs(engine, timeout=5)
+    left = still_running(engine, 5)
     return {
         "process": process,
         "signal": number.name,
@@ -69,7 +68,7 @@ def drain(server: TinyServer) -> dict[str, object]:
         finished = time.monotonic()
     code = server.wait(60)
     exited = time.monotonic()
-    _, left = psutil.wait_procs(processes, timeout=5)
+    left = still_running(processes, 5)
     return {
         "calls": DRAINED_CALLS,
         "lost": lost,

@@ -147,3 +147,20 @@ class ServerProcess:
                 return int(text)
             time.sleep(0.05)
         raise TimeoutError(f"no port after {PORT_SECONDS} s: {self.log}")
+
+
+def still_running(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """The processes that have not ended after so many seconds."""
+    deadline = time.monotonic() + seconds
+    return [each for each in processes if not _ends(each, max(0.0, deadline - time.monotonic()))]
+
+
+def _ends(process: psutil.Process, seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        return False
+    except (ProcessLookupError, FileNotFoundError):
+        # Newer kernels answer ENOENT for a process that has just been reaped.
+        pass
+    return True

@@ -9,17 +9,18 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.support.server_process import READY_SECONDS
+from bench.support.server_process import READY_SECONDS, still_running
 from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, SHORT, TinyServer
 from genir import IRClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psutil
 
 STALL_SECONDS = 10.0
 SEQUENCES_PER_RANK = 3
@@ -78,7 +79,7 @@ def assert_replaced(server: TinyServer, engine: list[psutil.Process]) -> None:
         health = client.health(deep=True)
         assert [rank.structured_output_backend for rank in health.engines] == ["guidance"] * 2
         assert isinstance(json.loads(client.generate("Again?", schema=SHORT).ir_json)["ok"], bool)
-    _, left = psutil.wait_procs(engine, timeout=10)
+    left = still_running(engine, 10)
     assert not left
 
 
@@ -102,7 +103,7 @@ def test_canary_proves_the_backend_of_every_rank(client: IRClient) -> None:
 def test_calls_use_the_places_of_all_ranks(server: TinyServer, client: IRClient) -> None:
     # One place less than the ranks have is for health checks.
     places = 2 * SEQUENCES_PER_RANK - 1
-    with streams(server.target, places, **LONG):
+    with streams(server.target, places, **{**LONG, "max_tokens": 1_000}):
         deadline = time.monotonic() + NOTICE_SECONDS
         while (health := client.health()).activity.running < places:
             assert time.monotonic() < deadline, health.activity
@@ -152,5 +153,5 @@ def test_killed_server_leaves_no_process(server: TinyServer) -> None:
     everything = server.descendants()
     assert coordinator(server) in everything
     server.process.kill()
-    _, left = psutil.wait_procs(everything, timeout=10)
+    left = still_running(everything, 10)
     assert not left

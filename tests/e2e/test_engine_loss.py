@@ -9,12 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
 from bench.support.health_watch import ReadinessWatch
-from bench.support.server_process import READY_SECONDS
+from bench.support.server_process import READY_SECONDS, still_running
 from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer
 from genir import IRClient, UnavailableError
@@ -22,6 +21,8 @@ from genir.types import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psutil
 
 STALL_SECONDS = 6.0
 LONG: dict[str, Any] = {
@@ -60,7 +61,7 @@ def assert_engine_replaced(server: TinyServer, engine: list[psutil.Process]) -> 
         assert server.health_status("liveness") == SERVING
         client.wait_ready(READY_SECONDS)
         assert isinstance(json.loads(client.generate("Again?", schema=SHORT).ir_json)["ok"], bool)
-    _, left = psutil.wait_procs(engine, timeout=5)
+    left = still_running(engine, 5)
     assert not left
     assert server.health_status("readiness") == SERVING
 
@@ -135,5 +136,5 @@ def test_killed_server_leaves_no_engine_process(server: TinyServer) -> None:
     everything = server.descendants()
     assert set(engine_of(server)) < set(everything)
     server.process.kill()
-    _, left = psutil.wait_procs(everything, timeout=10)
+    left = still_running(everything, 10)
     assert not left

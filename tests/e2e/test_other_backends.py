@@ -13,11 +13,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
 from bench.support.health_watch import HealthWatch
+from bench.support.server_process import still_running
 from bench.support.streams import streams
 from bench.support.tiny_model import make_tiny_adapter
 from bench.support.tiny_server import TinyServer, text_schema
@@ -181,7 +181,7 @@ def test_second_signal_ends_the_server_at_once(xgrammar: TinyServer) -> None:
         xgrammar.send(signal.SIGTERM)
         assert xgrammar.wait(5) == 128 + signal.SIGTERM
     assert not any(stream.completed for stream in running)
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    alive = still_running(processes, 5)
     assert not alive
 
 
@@ -205,6 +205,6 @@ def test_server_exits_on_engine_death_if_configured(auto: TinyServer) -> None:
         assert stream.error is not None
         assert stream.error.reason == "ENGINE_DEAD"
         assert stream.ended_at - killed_at < MAX_NOTICE_SECONDS
-    _, left = psutil.wait_procs(everything, timeout=5)
+    left = still_running(everything, 5)
     assert not left
     assert [line for line in auto.log.splitlines() if '"cannot go on"' in line]

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from bench.support.health_watch import ReadinessWatch
+from bench.support.server_process import still_running
 from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer, text_schema
 from genir import IRClient, UnavailableError
 from genir.types import Phase
@@ -237,7 +238,7 @@ def test_sigterm_drains_fifty_calls_and_a_stream(server: TinyServer) -> None:
         answers.append(list(stream)[-1].completed)
     assert all(len(json.loads(answer.ir_json)["text"]) >= 350 for answer in answers)
     assert server.wait(60) == 0
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    alive = still_running(processes, 5)
     assert not alive
 
 

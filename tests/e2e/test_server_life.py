@@ -7,12 +7,11 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jsonschema import Draft202012Validator
 
-from bench.support.server_process import ServerProcess
+from bench.support.server_process import ServerProcess, still_running
 from bench.support.tiny_server import NO_RETRIES, TinyServer, text_schema
 from genir import IRClient, UnavailableError
 from genir.schemas import builtin_ir_schema
@@ -140,7 +139,7 @@ def test_ctrl_c_drains_the_stream_in_flight(server: TinyServer) -> None:
         assert isinstance(last, Completed)
         assert len(json.loads(last.result.ir_json)["text"]) >= 1500
     assert server.wait(60) == 0
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    alive = still_running(processes, 5)
     assert not alive, f"left behind: {alive}"
 
 

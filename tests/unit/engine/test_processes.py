@@ -134,9 +134,30 @@ def test_zombie_that_nobody_reaps_has_ended(
     assert core.pid is not None
     processes = EngineProcesses([core.pid])
     # As for a process that another one has to reap.
-    monkeypatch.setattr(psutil, "wait_procs", lambda alive, **_: ([], alive))
+
+    def never(process: psutil.Process, seconds: float) -> int:
+        time.sleep(seconds)
+        raise psutil.TimeoutExpired(seconds, process.pid)
+
+    monkeypatch.setattr(psutil.Process, "wait", never)
     processes.kill()
     assert processes.wait(30)
+
+
+def test_process_that_was_just_reaped_has_ended(
+    core: BaseProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer kernels say then that there is no such file, which psutil passes on."""
+    assert core.pid is not None
+    processes = EngineProcesses([core.pid])
+
+    def reaped(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(psutil.Process, "wait", reaped)
+    assert processes.wait(0)
+    monkeypatch.setattr(os, "pidfd_open", reaped)
+    assert EngineProcesses([core.pid]).lost()
 
 
 def test_unknown_process_id_is_ignored() -> None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 TOKENIZER = load_tokenizer(None)
 # What the dialect has beyond the flag `u`: escapes of signs, closing brackets, hyphens beside \w.
 BEYOND_FLAG_U = re.compile(r"\\[^A-Za-z0-9^$\\.*+?()\[\]{}|/]|[\]}]|\[.*-", re.DOTALL)
-
+# A known fault of regress: where case is ignored, a class with \W has s, k, U+017F and U+212A, too.
+# Node says that it has none of them.
+CLASS_WITH_NO_WORD = re.compile(r"\[(?:[^\]\\]|\\.)*\\W", re.DOTALL)
+FOLDED_WORDS = re.compile("[sSkK\u017f\u212a]")
 
 REFERENCE = RegressProcess()
 
@@ -82,10 +85,27 @@ def engine_matches(translation: Translation, text: str) -> bool | None:
 @settings(max_examples=600, deadline=None)
 @given(PATTERNS, st.lists(TEXTS, min_size=1, max_size=5))
 def test_verifier_matches_as_ecma_262_says(pattern: str, texts: list[str]) -> None:
+    assume(
+        not (
+            "(?i:" in pattern
+            and CLASS_WITH_NO_WORD.search(pattern)
+            and FOLDED_WORDS.search("".join(texts))
+        )
+    )
     expected, translation = reference(pattern, texts), translated(pattern)
     assume(expected is not None and translation is not None)
     assert translation is not None
     assert [verifier_matches(translation, text) for text in texts] == expected
+
+
+@pytest.mark.parametrize("text", list("sSkK\u017f\u212a"))
+def test_class_of_no_word_characters_where_case_is_ignored(text: str) -> None:
+    pattern = r"(?i:[\W_])"
+    translation = translated(pattern)
+    assert translation is not None
+    assert not verifier_matches(translation, text)
+    # Once this fails, regress is mended, and the property above needs no assumption.
+    assert reference(pattern, [text]) == [True]
 
 
 @settings(max_examples=400, deadline=None)

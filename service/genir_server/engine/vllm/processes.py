@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _VLLM_NAME = "VLLM::"
 _POLL_SECONDS = 0.1
+# Newer kernels answer ENOENT for a process that has just been reaped, which psutil passes on.
+_GONE = (ProcessLookupError, FileNotFoundError)
 """Seconds between two checks of a process that has no pidfd, or that ends."""
 
 END_SECONDS = 3.0
@@ -106,10 +108,10 @@ class EngineProcesses:
         deadline = time.monotonic() + seconds
         alive = list(self._processes)
         # psutil takes a zombie that nobody reaps for alive, so it is asked often.
-        while alive := [each for each in psutil.wait_procs(alive, timeout=0)[1] if _runs(each)]:
+        while alive := [each for each in alive if not _ends(each, 0) and _runs(each)]:
             if time.monotonic() >= deadline:
                 break
-            psutil.wait_procs(alive, timeout=_POLL_SECONDS)
+            _ends(alive[0], _POLL_SECONDS)
         self._lost = True
         while self._pidfds:
             pidfd = self._pidfds.pop()
@@ -120,7 +122,7 @@ class EngineProcesses:
     def _watch(self, process: psutil.Process) -> None:
         try:
             pidfd = os.pidfd_open(process.pid)
-        except ProcessLookupError:
+        except _GONE:
             self._lost = True
             return
         except OSError:
@@ -141,6 +143,17 @@ def _is_needed(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.name().startswith(_VLLM_NAME))
     return False
+
+
+def _ends(process: psutil.Process, seconds: float) -> bool:
+    """Whether a process ends within so many seconds; reaps a child of this one."""
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        return False
+    except _GONE:
+        pass
+    return True
 
 
 def _runs(process: psutil.Process) -> bool:
