@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.prompts,
         tuple(given.tests),
     )
-    said = " ".join(options.engine_arguments())
+    said = " ".join(options.server_arguments())
     report = [f"# genir: report\n\n`genir serve {said}`"]
     failed = []
     for name in given.parts:

@@ -26,15 +26,11 @@ class Options:
     prompts: int
     tests: tuple[str, ...]
 
-    def engine_arguments(self) -> list[str]:
-        """The model and its engine, in the words that server and bench share."""
+    def server_arguments(self) -> list[str]:
+        """Arguments of ``genir serve``, which `bench.performance` takes as well."""
         arguments = ["--max-model-len", str(self.max_model_len)]
         if self.model is not None:
             arguments += ["--model", self.model]
         for pair in self.engine_args:
             arguments += ["--engine-args", pair]
         return arguments
-
-    def server_arguments(self) -> list[str]:
-        """Arguments of ``genir serve``."""
-        return self.engine_arguments()

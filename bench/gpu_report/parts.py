@@ -68,8 +68,9 @@ def front_ends(options: Options, folder: Path) -> str:
     """Genir and vLLM's HTTP server with this model, one after the other."""
     command = ["-m", "bench.performance", "--out", str(folder / "front_ends.json")]
     command += ["--parts", "front_ends", "--front-ends", "genir", "vLLM HTTP", "--one-at-a-time"]
-    command += ["--scope", options.scope, *options.engine_arguments()]
-    return _run(command)
+    command += ["--scope", options.scope, *options.server_arguments()]
+    # Its first line is its command, which has a temporary folder.
+    return _run(command).partition("\n\n")[2]
 
 
 def backends(options: Options, folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
 import json
 import platform
 import sys
@@ -21,7 +22,7 @@ import psutil
 
 from bench.performance import report, scopes
 from bench.performance.backends import compare_backends
-from bench.performance.compare import compare, compare_apart, short
+from bench.performance.compare import apart, compare, short
 from bench.performance.replay.sweep import sweep
 from bench.performance.schema_cost import measure_schema_cost
 from bench.performance.subjects import genir, http, in_process, smg
@@ -125,15 +126,18 @@ async def _measure(
         save(result)
     if "front_ends" in parts:
         cases = prompt_cases(setting.model, scope.prompts)
-        measure = compare_apart if arguments.one_at_a_time else compare
-        result["front_ends"] = await measure(
-            [Remote(name, setting) for name in names],
-            cases,
+        compared = functools.partial(
+            compare,
+            cases=cases,
             concurrencies=scope.concurrencies,
             rounds=scope.rounds,
             calls=scope.calls,
             wake=short(cases[0]),
             say=say,
+        )
+        remotes = [Remote(name, setting) for name in names]
+        result["front_ends"] = await (
+            apart(remotes, compared) if arguments.one_at_a_time else compared(remotes)
         )
         save(result)
     if "schema_cost" in parts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from bench.performance.subjects.base import Load
     from bench.performance.subjects.remote import Remote
@@ -126,17 +126,11 @@ async def compare(
     }
 
 
-async def compare_apart(
+async def apart(
     front_ends: Sequence[Remote],
-    cases: list[Case],
-    *,
-    concurrencies: Sequence[int],
-    rounds: int,
-    calls: Callable[[int], int],
-    wake: Case,
-    say: Callable[[str], None],
+    measure: Callable[[Sequence[Remote]], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """As `compare`, but starts, measures and stops one front end after the other.
+    """Measures one front end after the other, and joins the results of `compare`.
 
     For models of which the memory holds one engine. Whatever changes in the machine meanwhile is
     part of the difference.
@@ -144,15 +138,7 @@ async def compare_apart(
     starts: dict[str, Any] = {}
     measured: list[Any] = []
     for front_end in front_ends:
-        alone = await compare(
-            [front_end],
-            cases,
-            concurrencies=concurrencies,
-            rounds=rounds,
-            calls=calls,
-            wake=wake,
-            say=say,
-        )
+        alone = await measure([front_end])
         starts |= alone["starts"]
         measured += alone["measured"]
     return {"starts": starts, "measured": measured, "same_text": {}}

@@ -35,7 +35,8 @@ def markdown(result: dict[str, Any]) -> str:
         parts += ["### Front ends", front_end_table(compared["measured"])]
         parts += ["### What a front end adds", added_table(compared["measured"])]
         parts += ["### Start and memory", start_table(compared)]
-        parts += ["Same value as most, calls made alone at temperature 0: " + _shares(compared)]
+        if compared["same_text"]:
+            parts += ["Same value as most, calls made alone at temperature 0: " + _shares(compared)]
     if "replay_core" in result:
         replayed = result["replay_core"]["measured"]
         parts += ["### AsyncLLM with a replayed engine core (a bench tool)"]

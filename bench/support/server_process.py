@@ -93,7 +93,7 @@ class ServerProcess:
 
         Args:
             token: a caller's token, if the server wants one.
-            seconds: how long to wait at most.
+            seconds: maximum wait.
 
         Returns:
             Seconds since the process was started.

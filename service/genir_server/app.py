@@ -205,7 +205,7 @@ class ServerProcess:
             log.error("cannot start", detail=str(error))  # noqa: TRY400 - one line, no traceback.
             return EXIT_ADDRESS
         except PortFileError as error:
-            log.error("cannot start", detail=str(error))  # noqa: TRY400
+            log.error("cannot start", detail=str(error))  # noqa: TRY400 - as above.
             return EXIT_SETTINGS
         code = await self._serve()
         await health.stop()
@@ -346,6 +346,6 @@ def _exit_code(supervising: asyncio.Task[None]) -> int:
         log.error("cannot start", detail=str(error))  # noqa: TRY400 - one line, no traceback.
         return EXIT_ENGINE
     except EngineLostError as error:
-        log.error("cannot go on", detail=str(error))  # noqa: TRY400
+        log.error("cannot go on", detail=str(error))  # noqa: TRY400 - as above.
         return EXIT_ENGINE_LOST
     raise AssertionError("a supervisor ends without an error only while the server stops")

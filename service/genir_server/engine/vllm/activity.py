@@ -55,6 +55,7 @@ class ActivityRecorder:
     def __init__(self) -> None:
         self.ranks: dict[int, RankRecorder] = {}
 
+    # The shape is vLLM's.
     def factory(self, vllm_config: VllmConfig, engine_index: int = 0) -> RankRecorder:  # noqa: ARG002
         """The recorder of a rank, which vLLM asks for once for each."""
         return self.ranks.setdefault(engine_index, RankRecorder())

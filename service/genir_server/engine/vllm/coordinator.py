@@ -1,7 +1,7 @@
 """Ends the coordinator of data-parallel ranks with the server, however the server ended.
 
-vLLM starts the coordinator in a process of its own, to which it does not send its configuration. A
-server that is killed would leave it behind.
+vLLM starts the coordinator in a process of its own, which loads no plugins. A server that is killed
+would leave it behind.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Part(dict[str, object]):
         self.left_out: frozenset[str] = frozenset()
 
     def become(self, other: dict[str, object]) -> None:
-        """Takes over the keywords of another object, and what was left out of it."""
+        """Copies the keywords of another object, and what was left out of it."""
         self.clear()
         self.update(other)
         if isinstance(other, Part):
