@@ -1,0 +1,1 @@
+"""Ends a half-written value within a budget of tokens."""
