@@ -66,7 +66,8 @@ def compile_matcher(tokenizer: llguidance.LLTokenizer, schema: str) -> llguidanc
 
 
 @cache
-def _byte_tokenizer() -> llguidance.LLTokenizer:
+def byte_tokenizer() -> llguidance.LLTokenizer:
+    """A tokenizer whose tokens are single bytes, with the byte as the token's number."""
     return load_tokenizer(None)
 
 
@@ -111,6 +112,6 @@ class GrammarOracle:
         small = isinstance(exponent, int) and abs(exponent) <= _EXACT_EXPONENT
         if small and len(digits) <= _EXACT_DIGITS:
             return True
-        matcher = compile_matcher(_byte_tokenizer(), json.dumps({"const": number}))
+        matcher = compile_matcher(byte_tokenizer(), json.dumps({"const": number}))
         written = bytes(matcher.compute_ff_bytes())
         return bool(written) and float(written) == number
