@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from bench.support.server_process import READY_SECONDS, still_running
 from bench.support.streams import streams
 from bench.support.tiny_server import ENDLESS, SHORT, TinyServer
 from genir import IRClient
+from tests.support.cpu_binding import bound_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +30,6 @@ LONG: dict[str, Any] = {
 }
 NOTICE_SECONDS = 20.0
 """Several times what is promised: two ranks and the tests share few processors."""
-
-
-def bound_cpus(number: int) -> str:
-    """One processor for each of so many processes, as vLLM wants it on a CPU."""
-    cpus = sorted(os.sched_getaffinity(0))
-    return "|".join(str(cpus[each % len(cpus)]) for each in range(number))
 
 
 @pytest.fixture(scope="module")
