@@ -38,7 +38,8 @@ class BlockingCaller:
 
     async def generate(self, prompt: Any, **arguments: Any) -> IRResult[Any]:
         def call() -> IRResult[Any]:
-            return self._client.generate(prompt, **arguments)
+            result: IRResult[Any] = self._client.generate(prompt, **arguments)
+            return result
 
         return await asyncio.to_thread(call)
 
@@ -79,7 +80,8 @@ class AsyncioCaller:
         self._client = client
 
     async def generate(self, prompt: Any, **arguments: Any) -> IRResult[Any]:
-        return await self._client.generate(prompt, **arguments)
+        result: IRResult[Any] = await self._client.generate(prompt, **arguments)
+        return result
 
     async def events(self, prompt: Any, **arguments: Any) -> list[StreamEvent[Any]]:
         async with self._client.stream(prompt, **arguments) as stream:

@@ -36,6 +36,7 @@ from genir.errors import (
     UnavailableError,
     ValidationFailedError,
 )
+from genir.ir import IR
 from genir.types import (
     Accepted,
     Attempt,
@@ -77,6 +78,7 @@ from genir.types import (
 logging.getLogger("genir").addHandler(logging.NullHandler())
 
 __all__ = [
+    "IR",
     "Accepted",
     "AsyncIRClient",
     "AsyncIRStream",

@@ -10,7 +10,7 @@ from genir.types import Message, PromptFormat, Role, SchemaInPrompt
 from genir.v1 import generation_pb2, ir_service_pb2
 
 if TYPE_CHECKING:
-    from genir._schema import PlainSchema, SchemaArgument, SchemaModel
+    from genir._schema import ListedSchema, SchemaArgument
 
 Prompt = str | Sequence[Message | Mapping[str, str]]
 """One user message, or a conversation of `Message`s or mappings with the keys role and content."""
@@ -128,9 +128,7 @@ def check_schema_request(
     return request
 
 
-def warmup_request(
-    schemas: Sequence[PlainSchema | type[SchemaModel]], *, force: bool
-) -> ir_service_pb2.WarmupRequest:
+def warmup_request(schemas: Sequence[ListedSchema], *, force: bool) -> ir_service_pb2.WarmupRequest:
     """The message of a warm-up.
 
     Raises:

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from typing_extensions import TypeForm
+
     from genir._methods import UnaryMethod
     from genir._request import GenerationOptions, Prompt
-    from genir._schema import ModelT, PlainSchema, SchemaModel
+    from genir._schema import AnySchema, ListedSchema, PlainSchema, TypedSchema
     from genir._settings import StreamCall
+    from genir.ir import IR
     from genir.types import IRResult, SchemaCheck, ServerHealth, StreamEvent, WarmupResult
 
 T = TypeVar("T")
@@ -146,11 +149,11 @@ class AsyncIRClient(ClientSettings):
         self,
         prompt: Prompt,
         *,
-        schema: type[ModelT],
+        schema: None = None,
         schema_digest: None = None,
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> IRResult[ModelT]: ...
+    ) -> IRResult[IR]: ...
     @overload
     async def generate(
         self,
@@ -161,11 +164,31 @@ class AsyncIRClient(ClientSettings):
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
     ) -> IRResult[Any]: ...
+    @overload
     async def generate(
         self,
         prompt: Prompt,
         *,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: TypedSchema[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[T]: ...
+    @overload
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: TypeForm[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[T]: ...
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: AnySchema = None,
         schema_digest: str | None = None,
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
@@ -175,8 +198,9 @@ class AsyncIRClient(ClientSettings):
         Args:
             prompt: one user message, or a conversation as a sequence of `Message`s or mappings
                 with the keys role and content.
-            schema: JSON Schema as text, mapping, `pathlib.Path` of a file, or pydantic model class,
-                whose instance is then the result's `value`. Default: the built-in IR schema.
+            schema: JSON Schema as text, mapping or `pathlib.Path` of a file; or a Python type that
+                pydantic knows, or its `TypeAdapter`, of which the result's `value` then is.
+                Default: the built-in IR schema, whose type is `genir.IR`.
             schema_digest: digest of a schema that the server has cached, instead of `schema`.
             timeout: deadline in seconds, retries included. Default: the client's.
             options: see `GenerationOptions`.
@@ -203,12 +227,12 @@ class AsyncIRClient(ClientSettings):
         self,
         prompt: Prompt,
         *,
-        schema: type[ModelT],
+        schema: None = None,
         schema_digest: None = None,
         timeout: float | None = None,
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> AsyncIRStream[ModelT]: ...
+    ) -> AsyncIRStream[IR]: ...
     @overload
     def stream(
         self,
@@ -220,11 +244,33 @@ class AsyncIRClient(ClientSettings):
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
     ) -> AsyncIRStream[Any]: ...
+    @overload
     def stream(
         self,
         prompt: Prompt,
         *,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: TypedSchema[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        tokens_per_delta: int | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> AsyncIRStream[T]: ...
+    @overload
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: TypeForm[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        tokens_per_delta: int | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> AsyncIRStream[T]: ...
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: AnySchema = None,
         schema_digest: str | None = None,
         timeout: float | None = None,
         tokens_per_delta: int | None = None,
@@ -245,7 +291,7 @@ class AsyncIRClient(ClientSettings):
 
     async def check_schema(
         self,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: AnySchema = None,
         *,
         schema_digest: str | None = None,
         include_engine_schema: bool = False,
@@ -287,7 +333,7 @@ class AsyncIRClient(ClientSettings):
         self,
         *,
         force: bool = False,
-        schemas: Sequence[PlainSchema | type[SchemaModel]] = (),
+        schemas: Sequence[ListedSchema] = (),
         timeout: float | None = None,
     ) -> WarmupResult:
         """Waits for the engine and warms it up.

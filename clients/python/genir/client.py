@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from typing_extensions import TypeForm
+
     from genir._methods import UnaryMethod
     from genir._request import GenerationOptions, Prompt
-    from genir._schema import ModelT, PlainSchema, SchemaModel
+    from genir._schema import AnySchema, ListedSchema, PlainSchema, TypedSchema
     from genir._settings import StreamCall
+    from genir.ir import IR
     from genir.types import IRResult, SchemaCheck, ServerHealth, StreamEvent, WarmupResult
 
 T = TypeVar("T")
@@ -149,11 +152,11 @@ class IRClient(ClientSettings):
         self,
         prompt: Prompt,
         *,
-        schema: type[ModelT],
+        schema: None = None,
         schema_digest: None = None,
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> IRResult[ModelT]: ...
+    ) -> IRResult[IR]: ...
     @overload
     def generate(
         self,
@@ -164,11 +167,31 @@ class IRClient(ClientSettings):
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
     ) -> IRResult[Any]: ...
+    @overload
     def generate(
         self,
         prompt: Prompt,
         *,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: TypedSchema[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[T]: ...
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: TypeForm[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRResult[T]: ...
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        schema: AnySchema = None,
         schema_digest: str | None = None,
         timeout: float | None = None,
         **options: Unpack[GenerationOptions],
@@ -178,8 +201,9 @@ class IRClient(ClientSettings):
         Args:
             prompt: one user message, or a conversation as a sequence of `Message`s or mappings
                 with the keys role and content.
-            schema: JSON Schema as text, mapping, `pathlib.Path` of a file, or pydantic model class,
-                whose instance is then the result's `value`. Default: the built-in IR schema.
+            schema: JSON Schema as text, mapping or `pathlib.Path` of a file; or a Python type that
+                pydantic knows, or its `TypeAdapter`, of which the result's `value` then is.
+                Default: the built-in IR schema, whose type is `genir.IR`.
             schema_digest: digest of a schema that the server has cached, instead of `schema`.
             timeout: deadline in seconds, retries included. Default: the client's.
             options: see `GenerationOptions`.
@@ -206,12 +230,12 @@ class IRClient(ClientSettings):
         self,
         prompt: Prompt,
         *,
-        schema: type[ModelT],
+        schema: None = None,
         schema_digest: None = None,
         timeout: float | None = None,
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> IRStream[ModelT]: ...
+    ) -> IRStream[IR]: ...
     @overload
     def stream(
         self,
@@ -223,11 +247,33 @@ class IRClient(ClientSettings):
         tokens_per_delta: int | None = None,
         **options: Unpack[GenerationOptions],
     ) -> IRStream[Any]: ...
+    @overload
     def stream(
         self,
         prompt: Prompt,
         *,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: TypedSchema[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        tokens_per_delta: int | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRStream[T]: ...
+    @overload
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: TypeForm[T],
+        schema_digest: None = None,
+        timeout: float | None = None,
+        tokens_per_delta: int | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> IRStream[T]: ...
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        schema: AnySchema = None,
         schema_digest: str | None = None,
         timeout: float | None = None,
         tokens_per_delta: int | None = None,
@@ -248,7 +294,7 @@ class IRClient(ClientSettings):
 
     def check_schema(
         self,
-        schema: PlainSchema | type[SchemaModel] = None,
+        schema: AnySchema = None,
         *,
         schema_digest: str | None = None,
         include_engine_schema: bool = False,
@@ -290,7 +336,7 @@ class IRClient(ClientSettings):
         self,
         *,
         force: bool = False,
-        schemas: Sequence[PlainSchema | type[SchemaModel]] = (),
+        schemas: Sequence[ListedSchema] = (),
         timeout: float | None = None,
     ) -> WarmupResult:
         """Waits for the engine and warms it up.

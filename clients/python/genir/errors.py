@@ -257,8 +257,8 @@ class InvalidResponseError(ServerFaultError):
 
 
 class ModelRefusedError(GenirError):
-    """The IR is valid against the schema, but the model class rejects it.
+    """The IR is valid against the schema, but the Python type that was the schema rejects it.
 
-    This happens when the class has validators that its JSON Schema cannot express. `raw_output`
-    holds the IR; the class's own exception is ``__cause__``.
+    This happens when the type has validators that JSON Schema cannot express. `raw_output` holds
+    the IR; pydantic's exception is ``__cause__``.
     """

@@ -199,8 +199,8 @@ class IRResult(Generic[T]):
     """One IR and how it was generated.
 
     Attributes:
-        value: the parsed IR: plain dicts, lists, strings and numbers, or an instance of the model
-            class that was the schema.
+        value: the parsed IR: plain dicts, lists, strings and numbers, or a value of the type
+            that was the schema.
         ir_json: the IR in RFC 8785 normal form.
         request_id: the caller's request id, or the one that the server made.
         model: name of the model that wrote the IR.

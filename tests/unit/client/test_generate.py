@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
 import grpc
 import pydantic
 import pytest
+from pydantic import TypeAdapter
 
 from genir import (
+    IR,
     Accepted,
     AsyncIRClient,
     Attempt,
@@ -25,6 +28,7 @@ from genir import (
     ErrorReason,
     FieldViolation,
     FinishReason,
+    GenerationOptions,
     GenirError,
     IRClient,
     IRResult,
@@ -59,8 +63,19 @@ from tests.support.contract_server import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Unpack
 
     from tests.support.client_adapters import Caller
+
+
+class Other(pydantic.BaseModel):
+    z: int
+
+
+@dataclass
+class Line:
+    x: int
+    y: int
 
 
 class Point(pydantic.BaseModel):
@@ -209,11 +224,38 @@ async def test_static_type_of_value_follows_the_schema(server: ContractServer) -
     server.script(success('{"x":1,"y":2}'))
     with IRClient(server.target) as client:
         assert_type(client.generate("a point", schema=Point), IRResult[Point])
-        assert_type(client.generate("a point").value, Any)
+        assert_type(client.generate("a point", schema_digest=digest_of("{}")).value, Any)
+        assert_type(client.generate("a point", schema={"type": "object"}).value, Any)
+        assert_type(client.generate("a point", schema="{}").value, Any)
         assert_type(client.stream("a point", schema=Point).result().value, Point)
+        assert_type(client.generate("points", schema=Point | Other), IRResult[Point | Other])
+        assert_type(client.generate("a", schema=TypeAdapter(Point)), IRResult[Point])
+        assert_type(client.stream("a", schema=Line).result().value, Line)
     async with AsyncIRClient(server.target) as asyncio_client:
         result = assert_type(await asyncio_client.generate("a", schema=Point), IRResult[Point])
         assert result.value.x == 1
+        assert_type((await asyncio_client.generate("a", schema=Line)).value, Line)
+
+
+def wrapper(client: IRClient, prompt: str, **options: Unpack[GenerationOptions]) -> IRResult[IR]:
+    """Code of a caller that passes options on, as type checkers see it."""
+    return client.generate(prompt, **options)
+
+
+def typed_wrapper(
+    client: IRClient, schema: type[Point], **options: Unpack[GenerationOptions]
+) -> IRResult[Point]:
+    return client.generate("a point", schema=schema, **options)
+
+
+def test_wrapper_passes_options_on(server: ContractServer) -> None:
+    with IRClient(server.target) as client:
+        wrapper(client, "hello", max_tokens=9, temperature=0)
+        server.script(success('{"x":1,"y":2}'))
+        assert typed_wrapper(client, Point, seed=3).value == Point(x=1, y=2)
+    request = server.calls[0].request
+    assert isinstance(request, ir_service_pb2.StreamIRRequest)
+    assert (request.spec.max_tokens, request.spec.temperature) == (9, 0)
 
 
 def failure(**fields: object) -> status_pb2.GenerationFailure:

@@ -1,0 +1,281 @@
+"""JSON Schemas that say what pydantic checks, so that no valid IR is refused by its type.
+
+pydantic's own JSON Schemas allow more than its types do: a tagged union without its tag, any
+string for a Decimal, a date in the year 0. Where JSON Schema cannot say exactly what a type
+accepts, the schema here allows less.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ByteSize, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from genir import _numbers, _patterns, _temporal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
+    from pydantic_core import core_schema
+
+    from genir._schema import SchemaAdapter
+
+_NESTED = ("items", "additionalProperties", "contains", "propertyNames", "not")
+_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs")
+_OPENING = frozenset({"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf"})
+
+
+def checked_schema(given: object, adapter: SchemaAdapter[Any]) -> dict[str, Any]:
+    """The JSON Schema of a type.
+
+    Args:
+        given: the type, or its adapter. A model class that makes its own schema is asked for it.
+        adapter: the adapter of the type.
+
+    Raises:
+        PydanticErrorMixin: pydantic has none.
+
+    """
+    if isinstance(given, type) and issubclass(given, BaseModel):
+        own = getattr(given.model_json_schema, "__func__", None)
+        if own is not getattr(BaseModel.model_json_schema, "__func__", None):
+            return given.model_json_schema()
+    if isinstance(adapter, TypeAdapter):
+        return adapter.json_schema(schema_generator=CheckedJsonSchema)
+    return adapter.json_schema()
+
+
+class CheckedJsonSchema(GenerateJsonSchema):
+    """Makes JSON Schemas for input, in which pydantic's types say what they check."""
+
+    # A default is an annotation: one that JSON cannot express is left out.
+    ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
+
+    def generate(
+        self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation"
+    ) -> JsonSchemaValue:
+        """The JSON Schema of a type."""
+        made = super().generate(schema, mode)
+        definitions = made.get("$defs", {})
+        for each in _subschemas(made):
+            _check_format(each)
+            tag = each.pop("discriminator", None)
+            if isinstance(tag, dict):
+                for choice in each.get("oneOf", ()):
+                    _require(choice, str(tag.get("propertyName")), definitions)
+        return made
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """The JSON Schema of a model."""
+        return _closed(super().model_schema(schema))
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """The JSON Schema of a dataclass."""
+        return _closed(super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """The JSON Schema of a TypedDict."""
+        return _closed(super().typed_dict_schema(schema))
+
+    def model_field_schema(self, schema: core_schema.ModelField) -> JsonSchemaValue:
+        """The JSON Schema of a model's field."""
+        self._check_alias(schema)
+        return super().model_field_schema(schema)
+
+    def dataclass_field_schema(self, schema: core_schema.DataclassField) -> JsonSchemaValue:
+        """The JSON Schema of a dataclass's field."""
+        self._check_alias(schema)
+        return super().dataclass_field_schema(schema)
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        """The JSON Schema of a string. Lengths and pattern are those of the stripped text."""
+        made = super().str_schema(schema)
+        strips = schema.get("strip_whitespace", self._config.str_strip_whitespace)
+        if strips and (made.get("minLength") or "pattern" in made):
+            _add_pattern(made, _patterns.NO_SPACE_AROUND)
+        return made
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        """The JSON Schema of bytes. Lengths count bytes."""
+        low, high = schema.get("min_length") or 0, schema.get("max_length")
+        encoding = self._config.val_json_bytes
+        if encoding == "base64":
+            pattern = _patterns.base64("_-", low, high)
+            return {"type": "string", "format": "base64url", "pattern": pattern}
+        if encoding == "hex":
+            most = "" if high is None else str(high)
+            return {"type": "string", "pattern": f"^(?:[0-9a-f]{{2}}){{{low},{most}}}$"}
+        made = super().bytes_schema(schema)
+        if high is not None:
+            made["pattern"] = _patterns.PRINTABLE_ASCII
+        return made
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        """The JSON Schema of a Decimal."""
+        return _numbers.decimal(schema)
+
+    def fraction_schema(self, schema: core_schema.FractionSchema) -> JsonSchemaValue:
+        """The JSON Schema of a Fraction."""
+        return _numbers.bounded({"type": "number"}, schema)
+
+    def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
+        """The JSON Schema of a complex number."""
+        return super().complex_schema(schema) | {"pattern": _patterns.COMPLEX}
+
+    def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
+        """The JSON Schema of a date."""
+        return _temporal.date_schema(schema)
+
+    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
+        """The JSON Schema of a time of day."""
+        return _temporal.time_schema(schema)
+
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
+        """The JSON Schema of a datetime."""
+        return _temporal.datetime_schema(schema)
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
+        """The JSON Schema of a timedelta."""
+        return _temporal.timedelta_schema(schema)
+
+    def uuid_schema(self, schema: core_schema.UuidSchema) -> JsonSchemaValue:
+        """The JSON Schema of a UUID."""
+        made = super().uuid_schema(schema)
+        version = schema.get("version")
+        return made if version is None else made | {"pattern": _patterns.uuid(version)}
+
+    def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
+        """The JSON Schema of a URL."""
+        pattern = _patterns.url(schema.get("allowed_schemes") or [])
+        return super().url_schema(schema) | {"pattern": pattern}
+
+    def multi_host_url_schema(self, schema: core_schema.MultiHostUrlSchema) -> JsonSchemaValue:
+        """The JSON Schema of a URL that may name several hosts."""
+        pattern = _patterns.url(schema.get("allowed_schemes") or [])
+        return super().multi_host_url_schema(schema) | {"pattern": pattern}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """The JSON Schema of a dict."""
+        return self._with_keys(super().dict_schema(schema), schema)
+
+    def counter_schema(self, schema: core_schema.CounterSchema) -> JsonSchemaValue:
+        """The JSON Schema of a Counter."""
+        return self._with_keys(super().counter_schema(schema), schema)
+
+    def ordered_dict_schema(self, schema: core_schema.OrderedDictSchema) -> JsonSchemaValue:
+        """The JSON Schema of an OrderedDict."""
+        return self._with_keys(super().ordered_dict_schema(schema), schema)
+
+    def frozendict_schema(self, schema: core_schema.FrozenDictSchema) -> JsonSchemaValue:
+        """The JSON Schema of a frozendict."""
+        return self._with_keys(super().frozendict_schema(schema), schema)
+
+    def _check_alias(self, field: core_schema.ModelField | core_schema.DataclassField) -> None:
+        alias = field.get("validation_alias")
+        if not isinstance(alias, list) or self._config.validate_by_name:
+            return
+        if not any(isinstance(path, list) and len(path) == 1 for path in alias):
+            self.handle_invalid_for_json_schema(field, "a field that only an AliasPath names")
+
+    def _with_keys(self, made: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        """Says which keys a dict may have. pydantic leaves most of that out."""
+        if "keys_schema" not in schema:
+            return made
+        keys = self.generate_inner(schema["keys_schema"])
+        try:
+            keys = self.resolve_ref_schema(keys)
+        except RuntimeError:  # A recursive definition is no type of keys.
+            return made
+        values = made.get("additionalProperties", True)
+        if "patternProperties" in made:
+            return made | {"additionalProperties": False}
+        names = keys.get("enum", [keys["const"]] if "const" in keys else None)
+        if keys.get("type") == "boolean":
+            names = ["true", "false"]
+        pattern = _key_pattern(keys)
+        if names is not None and all(isinstance(name, str) for name in names):
+            made["properties"] = dict.fromkeys(names, values)
+        elif pattern is not None:
+            made["patternProperties"] = {pattern: values}
+        else:
+            return made
+        made.pop("propertyNames", None)
+        return made | {"additionalProperties": False}
+
+
+def _key_pattern(keys: JsonSchemaValue) -> str | None:
+    match keys:
+        case {"type": "integer"}:
+            return _patterns.KEY_INTEGER
+        case {"type": "number"}:
+            return _patterns.KEY_NUMBER
+        case {"format": "date"}:
+            return f"^{_patterns.DATE}$"
+        case {"pattern": str(pattern)}:
+            return pattern
+        case {"type": "string", "minLength": _} | {"type": "string", "maxLength": _}:
+            low, high = keys.get("minLength", 0), keys.get("maxLength", "")
+            return rf"^[\s\S]{{{low},{high}}}$"
+    return None
+
+
+def _closed(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Allows no other keys where the class ignores them.
+
+    They would be lost. One that is another name of a field would even be read.
+    """
+    if schema.get("type") == "object" and "properties" in schema and not schema.keys() & _OPENING:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def _subschemas(schema: JsonSchemaValue) -> Iterator[JsonSchemaValue]:
+    pending: list[Any] = [schema]
+    while pending:
+        each = pending.pop()
+        if not isinstance(each, dict):
+            continue
+        yield each
+        pending.extend(each.get(key) for key in _NESTED)
+        for key in _LISTED:
+            pending.extend(each.get(key) or ())
+        for key in _NAMED:
+            pending.extend((each.get(key) or {}).values())
+
+
+def _check_format(schema: JsonSchemaValue) -> None:
+    if schema.get("type") != "string":
+        return
+    if schema.get("pattern") == ByteSize.byte_string_pattern:
+        schema["pattern"] = _patterns.BYTE_SIZE
+    name = schema.get("format")
+    if name == "zoneinfo":
+        if zones := _temporal.time_zones():
+            schema["enum"] = zones
+    elif name in ("base64", "base64url") and "pattern" not in schema:
+        letters = "+/" if name == "base64" else "_-"
+        # Lengths are those of the bytes.
+        low, high = schema.pop("minLength", 0), schema.pop("maxLength", None)
+        schema["pattern"] = _patterns.base64(letters, low, high)
+    elif name in _patterns.FORMATS:
+        _add_pattern(schema, _patterns.FORMATS[str(name)])
+
+
+def _add_pattern(schema: JsonSchemaValue, pattern: str) -> None:
+    if "pattern" in schema:
+        schema.setdefault("allOf", []).append({"pattern": pattern})
+    else:
+        schema["pattern"] = pattern
+
+
+def _require(schema: JsonSchemaValue, tag: str, definitions: dict[str, Any]) -> None:
+    """Requires the tag of a union in a choice, or in the choices of a union inside."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    target = definitions.get(name, schema)
+    for choice in (*target.get("oneOf", ()), *target.get("anyOf", ())):
+        _require(choice, tag, definitions)
+    if tag in target.get("properties", {}) and tag not in target.get("required", ()):
+        target["required"] = [tag, *target.get("required", ())]

@@ -1,0 +1,230 @@
+"""Schemas of pydantic types allow what the type accepts, and not what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+import uuid
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import jsonschema_rs
+import pydantic
+import pytest
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, TypeAdapter
+from typing_extensions import TypedDict
+
+from genir._patterns import between, integers
+from genir._schema import schema_argument
+from tests.support.typical_types import TYPES
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"] = "cat"
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    size: Literal["big", "small"] = "small"
+
+
+class SmallDog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    size: Literal["small"] = "small"
+
+
+class BigDog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    size: Literal["big"] = "big"
+
+
+class ByName(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    count: int = Field(default=0, alias="theCount")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    count: int = 0
+
+
+class Film(TypedDict, total=False):
+    title: str
+
+
+class Blob(BaseModel):
+    model_config = ConfigDict(val_json_bytes="base64")
+    data: bytes = Field(min_length=3, max_length=8)
+
+
+class Hex(BaseModel):
+    model_config = ConfigDict(val_json_bytes="hex")
+    data: bytes = Field(max_length=2)
+
+
+class Stripped(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True)
+    name: str = Field(min_length=2)
+
+
+class Tone(Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+YEAR = datetime.now(UTC).year
+Nested = Annotated[SmallDog | BigDog, Discriminator("size")]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
+Money = Annotated[Decimal, Field(gt=0, decimal_places=2)]
+
+CASES: list[tuple[Any, list[Any], list[Any]]] = [
+    (Annotated[Cat | Dog, Discriminator("kind")], [{"kind": "cat"}], [{}, {"size": "big"}]),
+    (
+        list[Annotated[Cat | Nested, Discriminator("kind")]],
+        [[{"kind": "dog", "size": "big"}]],
+        [[{"kind": "dog"}], [{"size": "big"}]],
+    ),
+    (ByName, [{"theCount": 1}, {}], [{"count": "one"}]),
+    (Decimal, [1, 1.5, -3], ["abc", ""]),
+    (Money, [0.01, 12, 99.5], [0, -1, 0.001, "1.234", "-1"]),
+    (
+        Annotated[Decimal, Field(max_digits=4, decimal_places=2)],
+        ["12.34", "-1"],
+        ["123.4", "1.234"],
+    ),
+    (Annotated[Decimal, Field(max_digits=4)], ["12.34", "7"], ["12345", "x"]),
+    (Annotated[Decimal, Field(ge=-2, le=2, decimal_places=1)], [-2, 0.5], [2.5, 0.25, "9"]),
+    (Annotated[Decimal, Field(multiple_of=0.05, ge=0)], [0.15, 3], [0.03, "0.01"]),
+    (Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=18)], [1.5, 12345678], [-1]),
+    (
+        datetime,
+        ["2024-02-29T23:59:59Z", "0001-01-01T00:00:00.123456+23:59"],
+        ["0000-01-01T00:00:00Z", "2023-02-29T00:00:00Z", "2016-12-31T23:59:60Z"],
+    ),
+    (
+        pydantic.NaiveDatetime,
+        ["2024-02-29T23:59:59", "2024-01-01T00:00:00.5"],
+        ["2024-02-29T23:59:59Z", "2023-02-29T00:00:00"],
+    ),
+    (pydantic.AwareDatetime, ["2024-02-29T23:59:59Z"], ["2024-02-29T23:59:59"]),
+    (pydantic.PastDatetime, [f"{YEAR - 1}-06-01T00:00:00Z"], [f"{YEAR + 1}-06-01T00:00:00Z"]),
+    (pydantic.FutureDatetime, [f"{YEAR + 1}-06-01T00:00:00Z"], [f"{YEAR - 1}-06-01T00:00:00Z"]),
+    (
+        Annotated[datetime, Field(ge=datetime(2024, 3, 1, 8, 30, 0, 500000, tzinfo=UTC))],
+        ["2024-03-01T08:30:01Z", "2031-01-01T00:00:00Z"],
+        ["2024-03-01T08:30:00Z"],
+    ),
+    (date, ["0001-01-01", "2000-02-29", "9999-12-31"], ["0000-01-01", "1900-02-29", "2024-04-31"]),
+    (pydantic.PastDate, [f"{YEAR - 1}-12-31", "0001-01-01"], [f"{YEAR + 1}-01-01"]),
+    (pydantic.FutureDate, [f"{YEAR + 1}-02-01"], [f"{YEAR - 1}-02-01"]),
+    (
+        Annotated[date, Field(gt=date(2024, 2, 28), le=date(2024, 3, 2))],
+        ["2024-02-29", "2024-03-02"],
+        ["2024-02-28", "2024-03-03", "2023-03-01"],
+    ),
+    (time, ["00:00:00Z", "23:59:59.999999+01:00"], ["23:59:60Z", "24:00:00Z"]),
+    (
+        Annotated[time, Field(gt=time(9), le=time(17, 30))],
+        ["09:00:01Z", "17:30:00Z"],
+        ["09:00:00Z", "17:30:01Z", "08:59:59Z"],
+    ),
+    (timedelta, ["P1D", "PT5M", "P3W", "P1DT2H"], ["P99999999999D", "P", ""]),
+    (
+        Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=2))],
+        ["PT1S", "PT7200S"],
+        ["PT0S", "PT7201S", "P1D"],
+    ),
+    (Annotated[timedelta, Field(lt=timedelta(seconds=-5))], ["-PT6S"], ["-PT5S", "PT6S"]),
+    (pydantic.UUID4, [str(uuid.uuid4())], [str(uuid.uuid1())]),
+    (uuid.UUID, [str(uuid.uuid1())], ["x"]),
+    (ipaddress.IPv4Network, ["10.0.0.0/8", "10.1.2.3/32"], ["10.1.2.3/24", "x"]),
+    (ipaddress.IPv6Network, ["2001:db8:1::/48"], ["2001:db8::1/32", "x"]),
+    (ipaddress.IPv4Interface, ["10.1.2.3/24"], ["10.1.2.3/33", "x"]),
+    (ipaddress.IPv6Interface, ["::1/128"], ["::1/129"]),
+    (pydantic.IPvAnyAddress, ["10.0.0.1", "::1"], ["x"]),
+    (pydantic.IPvAnyNetwork, ["10.0.0.0/8"], ["10.0.0.1/8"]),
+    (
+        Blob,
+        [{"data": base64.urlsafe_b64encode(b"abc").decode()}],
+        [{"data": "????"}, {"data": "YQ=="}],
+    ),
+    (Hex, [{"data": "00ff"}], [{"data": "0"}, {"data": "001122"}]),
+    (Annotated[bytes, Field(max_length=3)], ["abc"], ["äää"]),
+    (pydantic.Base64Bytes, ["YWJj", "YQ=="], ["YQ"]),
+    (Title, ["abc", "a c"], ["   ", " ab", "\u0085ab"]),
+    (Stripped, [{"name": "ab"}], [{"name": " a"}]),
+    (pydantic.HttpUrl, ["https://example.com/a?b=c"], ["ftp://example.com", "https://", "x:y"]),
+    (pydantic.AnyUrl, ["ftp://example.com/", "mailto:a@b.org"], ["http://[", "http://1.2.3.999/"]),
+    (pydantic.PostgresDsn, ["postgresql://db.example.com:5432/a"], ["mysql://db.example.com/a"]),
+    (pydantic.EmailStr, ["jane.doe@example.com"], ["jane@host.test", "a@b", '"a b"@example.com']),
+    (ZoneInfo, ["Europe/Berlin"], ["Mars/Olympus"]),
+    (pydantic.ByteSize, ["12KiB", "3.5MB", 7], ["12 parsecs", -1]),
+    (re.Pattern[str], ["^[a-z]+$"], ["(", "*"]),
+    (dict[int, bool], [{"-12": True}, {}], [{"a": True}, {"01x": True}]),
+    (dict[Tone, bool], [{"low": True}], [{"mid": True}]),
+    (dict[Literal["x", "y"], int], [{"x": 1}], [{"z": 1}]),
+    (dict[date, int], [{"2024-02-29": 1}], [{"2023-02-29": 1}]),
+    (dict[Annotated[str, Field(max_length=2)], int], [{"ab": 1}], [{"abc": 1}]),
+    (dict[Annotated[str, Field(pattern="^a")], int], [{"ab": 1}], [{"b": 1}]),
+    (dict[bool, int], [{"true": 1}], [{"maybe": 1}]),
+]
+
+
+@pytest.mark.parametrize(("kind", "accepted", "refused"), CASES, ids=lambda each: repr(each)[:60])
+def test_schema_says_what_the_type_checks(
+    kind: Any, accepted: list[Any], refused: list[Any]
+) -> None:
+    text = schema_argument(kind, None).json_schema
+    assert text is not None
+    schema = json.loads(text)
+    valid = jsonschema_rs.validator_for(schema, validate_formats=True).is_valid
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    for each in accepted:
+        assert valid(each), (each, schema)
+        adapter.validate_json(json.dumps(each))
+    for each in refused:
+        assert not valid(each), (each, schema)
+        with pytest.raises(ValueError, match="validation error"):
+            adapter.validate_json(json.dumps(each))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [(ByName, "count"), (Cat, "lives"), (Film, "year"), (Dog, "breed")]
+)
+def test_keys_that_a_class_would_ignore_are_not_allowed(kind: Any, key: str) -> None:
+    schema = json.loads(schema_argument(kind, None).json_schema or "")
+    assert not jsonschema_rs.is_valid(schema, {"kind": "cat", key: 1})
+    assert jsonschema_rs.is_valid(schema, {})
+
+
+def test_keys_that_a_class_keeps_are_allowed() -> None:
+    schema = json.loads(schema_argument(Open, None).json_schema or "")
+    assert jsonschema_rs.is_valid(schema, {"other": 1})
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_schema_of_a_typical_type_is_valid_and_small(name: str) -> None:
+    text = schema_argument(TYPES[name], None).json_schema
+    assert text is not None
+    jsonschema_rs.validator_for(json.loads(text))
+    assert "discriminator" not in text
+    assert len(text) < 16_000
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (7, 7), (0, 1234), (98, 10_002), (5, 50)])
+def test_pattern_of_integers_is_exact(low: int, high: int) -> None:
+    pattern = re.compile(integers(low, high))
+    assert all(bool(pattern.fullmatch(str(n))) == (low <= n <= high) for n in range(12_000))
+    assert not pattern.fullmatch("07")
+
+
+def test_pattern_of_a_range_of_dates_is_exact() -> None:
+    low, high = date(2023, 11, 5), date(2025, 2, 17)
+    pattern = re.compile(between(low.isoformat(), high.isoformat()))
+    days = (date(2022, 1, 1) + timedelta(days=n) for n in range(2000))
+    assert all(bool(pattern.fullmatch(str(day))) == (low <= day <= high) for day in days)
