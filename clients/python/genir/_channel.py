@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     ChannelOption = tuple[str, int | str]
 
+DEFAULT_PORT = 50051
 _LOOPBACK = re.compile(r"(ipv[46]:)?(127(\.\d{1,3}){3}|localhost|\[::1\]):")
+# What stands before the addresses of a target that has ports. Others, such as unix:, have none.
+_PREFIX = re.compile(
+    r"(?:dns:(?://[^/]*/)?|ipv[46]:|(?![a-z0-9+.-]+:/|unix:|unix-abstract:|vsock:))"
+)
+_RESOLVERS = frozenset({"dns", "unix", "xds", "passthrough", "google-c2p"})
+_IPV6 = 6
+_MAX_PORT = 65_535
 _SERVICE = "genir.v1.IRService"
 _MAX_RECEIVE_BYTES = 64 * 1024 * 1024
 _MAX_METADATA_BYTES = 32 * 1024
@@ -30,17 +38,20 @@ def split_target(target: str | Sequence[str]) -> str | Sequence[str]:
 def grpc_target(target: str | Sequence[str]) -> str:
     """The target in gRPC's notation.
 
-    A single target stays as it is: ``host:port``, ``dns:///name:port``, ``unix:///path``. Several
-    targets must be numeric addresses of one family, because gRPC does not resolve a list of names.
+    A single target stays as it is, with `DEFAULT_PORT` if it has none: ``host:port``,
+    ``dns:///name:port``, ``unix:///path``. Several targets must be numeric addresses of one family,
+    because gRPC does not resolve a list of names.
 
     Raises:
-        ValueError: there is no target, or gRPC cannot express the list.
+        ValueError: there is no target, one is a URL or has no valid port, or gRPC cannot express
+            the list.
 
     """
-    targets = [target] if isinstance(target, str) else list(target)
+    targets = [each.strip() for each in ([target] if isinstance(target, str) else target)]
     if not targets or not all(targets):
         msg = "a target is missing, such as 127.0.0.1:50051"
         raise ValueError(msg)
+    targets = [_with_port(each) for each in targets]
     if len(targets) == 1:
         return targets[0]
     versions = {_address_version(each) for each in targets}
@@ -48,6 +59,41 @@ def grpc_target(target: str | Sequence[str]) -> str:
         msg = "several targets must be all IPv4 or all IPv6 addresses"
         raise ValueError(msg)
     return f"ipv{versions.pop()}:{','.join(targets)}"
+
+
+def _with_port(target: str) -> str:
+    scheme, separator, _ = target.partition("://")
+    if separator and scheme.lower() not in _RESOLVERS:
+        secure = scheme.lower() in ("https", "grpcs")
+        msg = f"the target {target!r} is a URL, and must be HOST:PORT: leave out {scheme}://" + (
+            " and use TLS: credentials=tls_credentials(), or --tls" if secure else ""
+        )
+        raise ValueError(msg)
+    prefix = _PREFIX.match(target)
+    if prefix is None:
+        return target
+    authority, addresses = prefix[0], target[prefix.end() :].split(",")
+    return authority + ",".join(map(_address, addresses))
+
+
+def _address(text: str) -> str:
+    """An address with a port: its own, or the default."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        if ipaddress.ip_address(bare).version == _IPV6:
+            return f"[{bare}]:{DEFAULT_PORT}"
+    except ValueError:
+        pass
+    host, separator, port = text.rpartition(":")
+    if not separator:
+        host, port = text, str(DEFAULT_PORT)
+    if not host or "/" in text or not port.isascii() or not port.isdecimal():
+        msg = f"the target {text!r} must be HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}"
+        raise ValueError(msg)
+    if not 0 < int(port) <= _MAX_PORT:
+        msg = f"the port of the target {text!r} must be 1 to {_MAX_PORT}"
+        raise ValueError(msg)
+    return f"{host}:{port}"
 
 
 def _address_version(target: str) -> int:

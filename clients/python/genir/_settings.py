@@ -6,7 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from genir._channel import grpc_target, is_local, options_of_channel, split_target
+from genir._channel import (
+    DEFAULT_PORT,
+    grpc_target,
+    is_local,
+    options_of_channel,
+    split_target,
+)
 from genir._contract import digest_of_schema
 from genir._known_schemas import KnownSchemas, SentSchema
 from genir._request import GenerationOptions, Prompt, generation_spec
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_TARGET = "127.0.0.1:50051"
+DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 TARGET_VARIABLE = "GENIR_TARGET"
 TOKEN_VARIABLE = "GENIR_TOKEN"  # noqa: S105 - the name of a variable.
 DEFAULT_TIMEOUT = 120.0
@@ -99,8 +105,8 @@ class ClientSettings:
 
     Args:
         target: ``host:port`` or any other gRPC target; or several numeric addresses, as a sequence
-            or separated by commas, which share the calls. Default: the environment variable
-            GENIR_TARGET, else 127.0.0.1:50051.
+            or separated by commas, which share the calls. Without a port it is 50051. Default: the
+            environment variable GENIR_TARGET, else 127.0.0.1:50051.
         timeout: default deadline of a call in seconds, retries included. Default 120.
         retry: how often to retry a call. Default: `RetryPolicy()`.
         credentials: channel credentials, such as those of `tls_credentials()`. Default: none; the
