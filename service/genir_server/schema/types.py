@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from genir_server.domain.types import SchemaNotice, Violation
     from genir_server.schema.read.vocabulary import Draft
 
+# Tokens that a plan leaves beyond the smallest closing text, for what the model chooses.
+_MIN_RESERVE = 4
+_MAX_RESERVE = 48
+
 
 class Verifier(Protocol):
     """Checks values against the caller's own schema. Never fetches anything."""
@@ -91,6 +95,40 @@ class PreparedSchema:
     max_mask_seconds: float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
     shown_tokens: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingPlan:
+    """How a half-written value ends.
+
+    Attributes:
+        kept_bytes: how much of the written text is kept.
+        appended: what comes after it in any case: closing brackets, and a comma if more is needed.
+        closing_schema: the schema under which generation continues, as JSON; None if the value is
+            complete, or if the only end is `smallest`.
+        residual: the text that its grammar consumes before the first new token.
+        smallest: the smallest closing text, after `appended`; empty if the value is complete.
+        used_tokens: tokens of what is kept and appended.
+        total_tokens: tokens of the whole value with the smallest closing text.
+        closed_early: pointers to the values that had not ended in what is kept, outermost first.
+
+    """
+
+    kept_bytes: int
+    appended: str
+    closing_schema: str | None
+    residual: str
+    smallest: str
+    used_tokens: int
+    total_tokens: int
+    closed_early: tuple[str, ...]
+
+    @property
+    def reserve(self) -> int:
+        """Tokens beyond the smallest value that leave the model a choice."""
+        if self.closing_schema is None:
+            return 0
+        return min(_MAX_RESERVE, _MIN_RESERVE + (self.total_tokens - self.used_tokens) // 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""The smallest text that ends a half-written value: it ends the value even if no model does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from genir_server.schema.grammar.guidance import compile_matcher
+from genir_server.schema.grammar.minimal_instance import normal_integer
+from genir_server.schema.grammar.small_text import write_rest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import llguidance
+
+    from genir_server.schema.closing.closing_schema import ClosingSchema
+
+_VARIATIONS = 3
+
+
+def matcher_for(
+    tokenizer: llguidance.LLTokenizer, closing: ClosingSchema
+) -> llguidance.LLMatcher | None:
+    """A matcher for a closing schema that has consumed the residual; None if it does not.
+
+    Args:
+        tokenizer: one of single bytes.
+        closing: the closing schema.
+
+    """
+    try:
+        matcher = compile_matcher(tokenizer, closing.text)
+    except ValueError:
+        return None
+    if matcher.is_error() or not matcher.consume_tokens(list(closing.residual)):
+        return None
+    return matcher
+
+
+def smallest_text(
+    text: bytes,
+    closing: Sequence[tuple[bytes, llguidance.LLMatcher]],
+    engine: llguidance.LLMatcher,
+    *,
+    names: Sequence[bytes],
+    is_valid: Callable[[object], bool],
+    deadline: float,
+) -> tuple[str, bool] | None:
+    """The smallest text found after which a text is a valid value; None if none is found.
+
+    Args:
+        text: the text.
+        closing: residuals with the matchers of closing schemas that have consumed them, preferred
+            ones first.
+        engine: the matcher of the engine schema that has consumed the text. It is asked where
+            closing schemas give nothing.
+        names: names of required members, as JSON with the colon.
+        is_valid: whether a parsed value is valid for the caller's schema.
+        deadline: processor time of this thread at which the search stops.
+
+    Returns:
+        The text, and whether a closing schema gave it.
+
+    """
+    for variation in range(_VARIATIONS):
+        for begun, matcher in (*closing, (text, engine)):
+            rest = write_rest(
+                matcher.deep_copy(),
+                begun,
+                deadline,
+                variation,
+                names if matcher is engine else (),
+            )
+            if rest is not None and _is_value(text, rest, is_valid):
+                return rest, matcher is not engine
+    return None
+
+
+def _is_value(text: bytes, rest: str, is_valid: Callable[[object], bool]) -> bool:
+    try:
+        value = json.loads(text.decode() + rest, parse_int=normal_integer)
+    except ValueError:
+        return False
+    return is_valid(value)
