@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from genir_server.domain.types import Message
     from genir_server.engine.protocol import Engine
-    from genir_server.schema.types import SchemaPreparer
+    from genir_server.schema.types import ClosingPlan, SchemaPreparer
 
 SINGLE_KEYS = '{"title":"with single keys"}'
 """Stands for an engine schema that allows no duplicate keys."""
@@ -192,6 +192,9 @@ class Schemas:
             return schema
         narrowed = SchemaNotice("", "", Enforcement.NARROWED)
         return replace(schema, engine_schema=form, notices=(narrowed,))
+
+    async def plan_closing(self, *_: object, **__: object) -> ClosingPlan | None:
+        return None
 
     def known(self, digest: str) -> PreparedSchema | None:
         return next((s for s in self._by_text.values() if s.digest == digest), None)

@@ -9,24 +9,35 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from genir_server.domain.errors import Reason
+from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.grammar_tokenizer import GrammarTokenizer
+from genir_server.domain.numbers import can_be_answered
 from genir_server.domain.types import Tightening
 from genir_server.schema.analysis import encode_reply
+from genir_server.schema.closing.message import ClosingRequest, decode_plan, encode_plan
 from genir_server.schema.errors import SchemaRefusedError, too_complex
 from genir_server.schema.isolation.job import Failure, Handler, WorkerConfiguration
 from genir_server.schema.isolation.pool import PoolLimits, WorkerPool
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
+from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.types import VerifierSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import llguidance
+
     from genir_server.schema.isolation.job import JobResult
     from genir_server.schema.isolation.pool import PoolCounters
     from genir_server.schema.pipeline import Pipeline
+    from genir_server.schema.types import ClosingPlan
 
 # Python code that recurses deeper than this on a caller's schema is refused, not crashed.
 _MAX_RECURSION = 2_000
+# The first line of a job: this, or how the schema to analyse is tightened.
+_CLOSING = b"closing"
+# Searching stops after this, and gives the best plan so far, before the limit ends the process.
+_CLOSING_TIME_SHARE = 0.5
 _WARM_UP_SCHEMA = json.dumps(
     {
         "type": "object",
@@ -132,6 +143,23 @@ class IsolatedPipeline:
             raise refusal_of(result.failure, self._limits)
         return result
 
+    async def plan_closing(self, request: ClosingRequest, caller: str = "") -> ClosingPlan | None:
+        """Plans how a half-written value ends.
+
+        Args:
+            request: what is planned.
+            caller: who waits for it; callers that wait for a worker get one round-robin.
+
+        Returns:
+            The plan; None if there is none, or if finding it takes too much time or memory.
+
+        """
+        try:
+            result = await self._pool.run(_CLOSING + b"\n" + request.encode(), caller)
+        except GenirError:
+            return None
+        return None if result.failure is not None else decode_plan(result.body)
+
 
 def refusal_of(failure: Failure, limits: SchemaLimits) -> SchemaRefusedError:
     """The refusal of a schema whose worker process failed."""
@@ -184,16 +212,53 @@ def load_handler(settings: Mapping[str, object]) -> Handler:
 
     sys.setrecursionlimit(_MAX_RECURSION)
     file = settings["tokenizer"]
+    tokenizer = load_tokenizer(None if file is None else _read(cast("int", file)))
+    limits = SchemaLimits(**cast("dict[str, Any]", settings["limits"]))
     pipeline = Pipeline(
-        load_tokenizer(None if file is None else _read(cast("int", file))),
-        SchemaLimits(**cast("dict[str, Any]", settings["limits"])),
+        tokenizer,
+        limits,
         NarrowingBounds(**cast("dict[str, Any]", settings["bounds"])),
         for_xgrammar=bool(settings["for_xgrammar"]),
     )
-    return Handler(
-        handle=lambda body: analyse_in_worker(pipeline, body),
-        warm_up=lambda: encode_reply(pipeline.analyse(_WARM_UP_SCHEMA)),
-    )
+
+    def handle(body: bytes) -> bytes:
+        kind, _, request = body.partition(b"\n")
+        if kind == _CLOSING:
+            seconds = _CLOSING_TIME_SHARE * limits.probe_seconds
+            return plan_closing_in_worker(tokenizer, request, seconds)
+        return analyse_in_worker(pipeline, body)
+
+    def warm_up() -> None:
+        analysis = pipeline.analyse(_WARM_UP_SCHEMA)
+        encode_reply(analysis)
+        source = VerifierSource(_WARM_UP_SCHEMA, Draft.DRAFT202012)
+        request = ClosingRequest(analysis.engine_schema, source, b'{"name":"a', [10], 99)
+        plan_closing_in_worker(tokenizer, request.encode(), limits.probe_seconds)
+
+    return Handler(handle=handle, warm_up=warm_up)
+
+
+def plan_closing_in_worker(tokenizer: llguidance.LLTokenizer, body: bytes, seconds: float) -> bytes:
+    """Plans how the value of a job ends."""
+    from genir_server.schema.closing.plan import plan_closing
+    from genir_server.schema.verify.verifier import SchemaVerifier
+
+    request = ClosingRequest.decode(body)
+    verifier = SchemaVerifier.of(request.source)
+    try:
+        plan = plan_closing(
+            request.engine_schema,
+            request.written,
+            request.token_ends,
+            request.max_tokens,
+            tokenizer=tokenizer,
+            is_valid=lambda value: can_be_answered(value) and verifier.is_valid(value),
+            minimal_instance=request.minimal_instance,
+            seconds=seconds,
+        )
+    except RecursionError:
+        plan = None
+    return encode_plan(plan)
 
 
 def analyse_in_worker(pipeline: Pipeline, body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.types import Tightening
 from genir_server.schema.analysis import decode_reply
 from genir_server.schema.cache import ByteBoundedCache, CacheCounters
+from genir_server.schema.closing.message import ClosingRequest
 from genir_server.schema.errors import SchemaRefusedError, invalid, too_complex
 from genir_server.schema.isolated_pipeline import IsolatedPipeline
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
@@ -24,10 +25,11 @@ from genir_server.schema.types import PreparedSchema, SchemaStatistics, Verifier
 from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.schema.isolation.pool import PoolCounters
+    from genir_server.schema.types import ClosingPlan
 
 DEFAULT_CACHE_BYTES = 256 << 20
 """Bound on the size of all cached schemas and refusals, in bytes."""
@@ -184,6 +186,37 @@ class Preparer:
                 result.reason, result.message, fields=result.fields, metadata=dict(result.metadata)
             )
         return result
+
+    async def plan_closing(
+        self,
+        schema: PreparedSchema,
+        written: bytes,
+        token_ends: Sequence[int],
+        max_tokens: int,
+        caller: str = "",
+    ) -> ClosingPlan | None:
+        """How a half-written value ends within a budget. Does not block the event loop.
+
+        Args:
+            schema: the schema under which the text was written.
+            written: the text.
+            token_ends: where each of its tokens ends, in bytes.
+            max_tokens: the budget of the whole value, in tokens.
+            caller: whose value it is; callers that wait for a worker get one round-robin.
+
+        Returns:
+            The plan; None if no end was found, or not in time.
+
+        """
+        request = ClosingRequest(
+            schema.engine_schema,
+            schema.source,
+            written,
+            token_ends,
+            max_tokens,
+            schema.minimal_instance,
+        )
+        return await self._pipeline.plan_closing(request, caller)
 
     def _digest(self, text: str) -> str:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from genir_server.domain.types import Tightening
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from genir_server.domain.errors import Reason
     from genir_server.domain.types import SchemaNotice, Violation
@@ -167,6 +167,29 @@ class SchemaPreparer(Protocol):
         Raises:
             GenirError: SCHEMA_INVALID, SCHEMA_UNSUPPORTED or SCHEMA_TOO_COMPLEX, with a
                 FieldViolation for ``spec.json_schema``; OVERLOADED or DRAINING.
+
+        """
+        ...
+
+    async def plan_closing(
+        self,
+        schema: PreparedSchema,
+        written: bytes,
+        token_ends: Sequence[int],
+        max_tokens: int,
+        caller: str = "",
+    ) -> ClosingPlan | None:
+        """How a half-written value ends within a budget. Does not block the event loop.
+
+        Args:
+            schema: the schema under which the text was written.
+            written: the text.
+            token_ends: where each of its tokens ends, in bytes.
+            max_tokens: the budget of the whole value, in tokens.
+            caller: whose value it is; callers that wait for a worker get one round-robin.
+
+        Returns:
+            The plan; None if no end was found, or not in time.
 
         """
         ...
