@@ -74,6 +74,7 @@ def test_log_names_the_applied_patches(server: TinyServer) -> None:
     (applied,) = re.findall("patches applied: ([^;]*); not applied: ", server.log)
     assert "concurrent accept" in applied
     assert "grammar cache" in applied
+    assert "forced texts" in applied
 
 
 def test_killed_engine_ends_every_call_and_is_replaced(server: TinyServer) -> None:

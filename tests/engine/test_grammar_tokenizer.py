@@ -7,7 +7,6 @@ import json
 import shutil
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mistral_common
@@ -16,12 +15,17 @@ import pytest
 from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.domain.types import Message, Role
 from genir_server.engine.embedded_model import make_embedded_model
+from genir_server.engine.patches.forced_texts import (
+    force_texts_as_they_stand,
+    guidance_tokenizer,
+)
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.environment import prepare_environment
 from genir_server.engine.vllm.tokenizer import ChatTokenizer
 from genir_server.schema.grammar.guidance import load_tokenizer
 from genir_server.schema.limits import SchemaLimits
 from genir_server.schema.preparer import Preparer
+from tests.support.forced_texts import written
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -32,6 +36,8 @@ SHIPPED = Path(mistral_common.__file__).parent / "data"
 TEKKEN = "tekken_240911.json"
 SENTENCEPIECE = "mistral_instruct_tokenizer_241114.model.v7"
 TEXTS = ('{"name": "Häuschen 猫", "sizes": [1, 2.50]}', "a  b\n\n c", "")
+FORMATS = ("tokenizer.json", "tiktoken.model", "tekken.json")
+CHANGED_BY_SOME = ("e\u0301", "\u212b", "▁", " ▁ ", "  x ", "<INST>", "<0x0A>", "\ufb01")
 SCHEMA = '{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}'
 
 
@@ -78,22 +84,16 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def model(vocabulary: int = 0) -> Any:
-    return SimpleNamespace(get_vocab_size=lambda: vocabulary)
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "tiktoken.model", "tekken.json"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_workers_read_every_format_as_the_engine_does(
     module: ModuleType, tokenizers: dict[str, Any], name: str
 ) -> None:
-    from vllm.v1.structured_output.backend_guidance import GuidanceBackend
-
     tokenizer = tokenizers[name]
-    taken = module.grammar_tokenizer(tokenizer, model())
+    taken = module.grammar_tokenizer(tokenizer, 0)
     sent = GrammarTokenizer.decode(taken.encode())
     assert sent == taken
     ours = load_tokenizer(sent)
-    engines = GuidanceBackend._build_ll_tokenizer(tokenizer, 0)
+    engines = guidance_tokenizer(tokenizer, 0)
     assert ours.vocab_size == engines.vocab_size
     assert ours.eos_token == engines.eos_token
     assert all(
@@ -106,18 +106,44 @@ def test_workers_read_every_format_as_the_engine_does(
     ]
 
 
+def names_in(tokenizer: Any) -> list[str]:
+    """Names of special tokens, as a caller may write them."""
+    from vllm.tokenizers.mistral import MistralTokenizer
+
+    if isinstance(tokenizer, MistralTokenizer):
+        inner = tokenizer.tokenizer
+        return [inner.id_to_piece(number) for number in range(40)]
+    return [str(name) for name in tokenizer.get_added_vocab()]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_of_special_tokens_are_written_as_they_stand(
+    module: ModuleType, tokenizers: dict[str, Any], name: str
+) -> None:
+    tokenizer = tokenizers[name]
+    names = names_in(tokenizer)
+    assert names
+    ours = load_tokenizer(module.grammar_tokenizer(tokenizer, 0))
+    engines = guidance_tokenizer(tokenizer, 0)
+    for text in (*names, *CHANGED_BY_SOME):
+        value = f"{text} a{text}"
+        expected = json.dumps(value, ensure_ascii=False)
+        assert written(ours, {"const": value}) == (expected, set())
+        assert written(engines, {"const": value}) == (expected, set())
+
+
 def test_padding_of_the_vocabulary_is_kept(module: ModuleType, tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["tokenizer.json"]
-    taken = module.grammar_tokenizer(tokenizer, model(len(tokenizer) + 100))
+    taken = module.grammar_tokenizer(tokenizer, len(tokenizer) + 100)
     assert load_tokenizer(taken).vocab_size == len(tokenizer) + 100
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "tiktoken.model", "tekken.json"])
+@pytest.mark.parametrize("name", FORMATS)
 async def test_schemas_are_prepared_with_every_format(
     module: ModuleType, tokenizers: dict[str, Any], name: str
 ) -> None:
     preparer = Preparer(
-        module.grammar_tokenizer(tokenizers[name], model()),
+        module.grammar_tokenizer(tokenizers[name], 0),
         SchemaLimits(probe_seconds=30.0, compile_seconds=30.0, probe_wall_seconds=120.0),
     )
     try:
@@ -133,7 +159,7 @@ def test_mistrals_sentencepiece_is_refused_with_what_to_change(
     module: ModuleType, tokenizers: dict[str, Any]
 ) -> None:
     with pytest.raises(EngineStartError, match=r"sentencepiece: .* tokenizer_mode=hf"):
-        module.grammar_tokenizer(tokenizers["tokenizer.model.v7"], model())
+        module.grammar_tokenizer(tokenizers["tokenizer.model.v7"], 0)
 
 
 def test_tokenizer_in_python_is_refused_with_what_to_change(module: ModuleType) -> None:
@@ -141,7 +167,7 @@ def test_tokenizer_in_python_is_refused_with_what_to_change(module: ModuleType) 
         """What models bring along that need trust_remote_code."""
 
     with pytest.raises(EngineStartError, match=r"\(TikTokenTokenizer\).* --engine-args tokenizer="):
-        module.grammar_tokenizer(TikTokenTokenizer(), model())
+        module.grammar_tokenizer(TikTokenTokenizer(), 0)
 
 
 async def test_mistrals_own_code_renders_conversations(tokenizers: dict[str, Any]) -> None:
@@ -160,3 +186,28 @@ async def test_mistrals_own_code_renders_conversations(tokenizers: dict[str, Any
             await chat.render_chat([Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")])
     finally:
         chat.close()
+
+
+def test_engine_core_makes_the_same_tokenizer(
+    module: ModuleType, tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = module.GuidanceBackend
+    # Restores it after the test.
+    monkeypatch.setattr(backend, "_build_ll_tokenizer", backend._build_ll_tokenizer)
+    made = backend._build_ll_tokenizer(tokenizers["tokenizer.json"], 0)
+    assert made.tokenize_str("<|im_end|>") == [made.eos_token], "the patch is not needed any more"
+    force_texts_as_they_stand()
+    made = backend._build_ll_tokenizer(tokenizers["tokenizer.json"], 0)
+    assert made.eos_token not in made.tokenize_str("<|im_end|>")
+
+
+def test_changed_vllm_keeps_its_tokenizer(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def other(anything: object) -> None:
+        """A function with another signature."""
+
+    monkeypatch.setattr(module.GuidanceBackend, "_build_ll_tokenizer", other)
+    force_texts_as_they_stand()
+    assert module.GuidanceBackend._build_ll_tokenizer is other
+    assert "the name of a special token fail: vllm." in caplog.text

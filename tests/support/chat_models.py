@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,19 @@ def trained(kind: str) -> str:
         )
         tokenizer.decoder = decoders.Replace("▁", " ")
         trainer = trainers.BpeTrainer(vocab_size=300, show_progress=False)
+    elif kind == "byte fallback":
+        tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True))
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
+        trainer = trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=[f"<0x{byte:02X}>" for byte in range(256)],
+            show_progress=False,
+        )
     else:
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.NFKC()
@@ -117,6 +131,9 @@ def trained(kind: str) -> str:
             show_progress=False,
         )
     tokenizer.train_from_iterator(CORPUS, trainer)
+    if kind == "byte fallback":
+        # Bytes are words of the vocabulary, not added tokens.
+        return json.dumps({**json.loads(tokenizer.to_str()), "added_tokens": []})
     return str(tokenizer.to_str())
 
 

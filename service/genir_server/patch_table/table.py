@@ -312,6 +312,30 @@ _PATCHES = (
         setting="none: it changes no result.",
     ),
     Patch(
+        name="forced texts",
+        module="engine/patches/forced_texts.py",
+        touches=(
+            Touch(
+                "vllm.v1.structured_output.backend_guidance:GuidanceBackend._build_ll_tokenizer",
+                "replaced",
+                parameters=("tokenizer", "vocab_size"),
+            ),
+            Touch(
+                "vllm.v1.structured_output.backend_guidance:GuidanceBackend.__post_init__",
+                "read",
+                calls=("_build_ll_tokenizer",),
+            ),
+            # Its constructor has no signature that can be read; a test compares its tokens.
+            Touch("llguidance:LLTokenizer", "read", fields=("tokenize_bytes",)),
+        ),
+        tested_with=f"{VLLM}, llguidance 1.7.6",
+        reason="llguidance tokenizes a forced text with the model's tokenizer, which may read the "
+        "name of a special token in it or normalize it. The grammar then fails at this token.",
+        upstream="https://github.com/guidance-ai/llguidance/pull/377",
+        remove_when="llguidance forces no tokens that write another text.",
+        setting="none: without it such schemas fail.",
+    ),
+    Patch(
         name="jump-forward",
         module="engine/jump_forward/config.py",
         touches=(

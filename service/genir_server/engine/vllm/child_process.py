@@ -8,7 +8,8 @@ on other machines. Each of them loads the plugins that installed packages declar
 - writes the progress of the load where the server finds it (`load_progress`),
 - makes a process that fails to start write the cause where the server finds it (`start_fault`),
 - ends the process when the process that started it has died, however it died,
-- makes the engine core cache compiled grammars (`patches.grammar_cache`).
+- makes the engine core force texts as they stand (`patches.forced_texts`) and cache compiled
+  grammars (`patches.grammar_cache`).
 
 What it needs for that is in an environment variable, `environment.VARIABLE`, as plain data. In
 every process that has an engine core, also one that another program started, it adds utility
@@ -114,7 +115,7 @@ def register() -> None:
     if settings["load_progress"]:
         write_progress(settings["load_progress"])
     end_with(fork_server_pid() or os.getppid())
-    _cache_grammars()
+    _patch_grammars()
 
 
 def _set_up_log(log: tuple[str, str, list[str]] | None) -> None:
@@ -139,10 +140,12 @@ def _add_utilities() -> None:
         setattr(core.EngineCore, PATCHES_UTILITY, _patch_outcomes)
 
 
-def _cache_grammars() -> None:
+def _patch_grammars() -> None:
     if "vllm.v1.structured_output.backend_guidance" in sys.modules:
+        from genir_server.engine.patches.forced_texts import force_texts_as_they_stand
         from genir_server.engine.patches.grammar_cache import cache_compiled_grammars
 
+        force_texts_as_they_stand()
         cache_compiled_grammars()
 
 

@@ -14,20 +14,24 @@ from vllm.v1.structured_output.backend_guidance import GuidanceBackend
 
 from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.vllm.faithful_tokenizer import faithful
 
 if TYPE_CHECKING:
-    from vllm.config import ModelConfig
     from vllm.tokenizers import TokenizerLike
     from vllm.tokenizers.mistral import MistralTokenizer
 
 
-def grammar_tokenizer(tokenizer: TokenizerLike, model: ModelConfig) -> GrammarTokenizer:
+_ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<\uff5cend▁of▁sentence\uff5c>", "<eos>")
+"""Names by which llguidance knows the token that ends a text, if the tokenizer does not say."""
+
+
+def grammar_tokenizer(tokenizer: TokenizerLike, vocabulary: int) -> GrammarTokenizer:
     """The tokenizer that llguidance makes of a model's own, here and in the engine core.
 
     Args:
         tokenizer: vLLM's, which comes from a ``tokenizer.json``, from files that transformers
             converts to it (``tokenizer.model``, ``tiktoken.model``), or from ``tekken.json``.
-        model: vLLM's configuration of the model.
+        vocabulary: numbers that the model may give a token.
 
     Raises:
         EngineStartError: it is of a kind that llguidance does not read.
@@ -41,10 +45,14 @@ def grammar_tokenizer(tokenizer: TokenizerLike, model: ModelConfig) -> GrammarTo
     backend = copy.copy(tokenizer.backend_tokenizer)
     backend.no_padding()
     backend.no_truncation()
+    end = tokenizer.eos_token_id
+    if end is None:
+        numbers = (backend.token_to_id(name) for name in _ENDS)
+        end = next((number for number in numbers if number is not None), None)
     return GrammarTokenizer(
-        hugging_face=backend.to_str(),
-        vocabulary=max(model.get_vocab_size(), len(tokenizer)),
-        end_token=tokenizer.eos_token_id,
+        hugging_face=faithful(backend.to_str()),
+        vocabulary=max(vocabulary, len(tokenizer)),
+        end_token=end,
     )
 
 

@@ -113,7 +113,7 @@ def make_plan(config: EngineConfig, model_path: str) -> Plan:
     vllm_config, reason = _configuration(arguments, config, on_cpu=on_cpu)
     resources = check_resources(vllm_config, config.engine_args)
     tokenizer = _tokenizer(vllm_config)
-    taken = grammar_tokenizer(tokenizer, vllm_config.model_config)
+    taken = grammar_tokenizer(tokenizer, vllm_config.model_config.get_vocab_size())
     template = chat_template_of(tokenizer, vllm_config.model_config)
     # It copies the tokenizer, which takes seconds for a vocabulary of 260,000 tokens.
     chat = ChatTokenizer(
