@@ -8,29 +8,32 @@ plus the signal's number when a second signal interrupts the drain.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
 
 from genir_server.admission import Admission
 from genir_server.auth.access_control import AccessControl, AccessFiles
 from genir_server.auth.watched_files import ReloadError
+from genir_server.command import (
+    EXIT_ADDRESS,
+    EXIT_ENGINE,
+    EXIT_ENGINE_LOST,
+    EXIT_OK,
+    EXIT_SETTINGS,
+    EXIT_SIGNAL,
+    complain,
+    engine_config,
+    exit_process,
+    read_settings,
+)
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
-from genir_server.engine.config import EngineConfig, LogSetup
-from genir_server.engine.cpu_fork.fork_server import stop_fork_server
 from genir_server.engine.protocol import EngineStartError
-from genir_server.observability.logging import configure_logging
 from genir_server.observability.metrics_endpoint import MetricsPortError
 from genir_server.observability.telemetry import Telemetry, TracingUnavailableError
-from genir_server.settings import ServerSettings
-from genir_server.settings.named_values import explain_unreadable
 from genir_server.supervision.engine_launcher import EngineLauncher, start_vllm
 from genir_server.supervision.engine_supervisor import (
     EngineLostError,
@@ -60,14 +63,8 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from genir_server.settings import ServerSettings
     from genir_server.supervision.engine_launcher import EngineStarter
-
-EXIT_OK = 0
-EXIT_SETTINGS = 2
-EXIT_ADDRESS = 3
-EXIT_ENGINE = 4
-EXIT_ENGINE_LOST = 5
-EXIT_SIGNAL = 128
 
 _ENGINE_SHUTDOWN_SECONDS = 15.0
 _LOST_CALL_SECONDS = 0.5
@@ -84,42 +81,25 @@ def run(argv: list[str], start_engine: EngineStarter = start_vllm) -> int:
         argv: the command line after ``genir serve``.
         start_engine: starts an engine.
     """
+    settings = read_settings("genir serve", argv)
+    if settings is None:
+        return EXIT_SETTINGS
     try:
-        settings = CliApp.run(ServerSettings, cli_args=argv)
-        # What a check finds is printed.
-        configure_logging(settings.log_format, "error" if settings.check else settings.log_level)
         server = ServerProcess(fit_connections(settings, raise_limit()), start_engine)
-    except ValidationError as error:
-        for each in error.errors():
-            name = "".join(f"{part}: " for part in each["loc"])
-            _complain(name + each["msg"].removeprefix("Value error, "))
-        return EXIT_SETTINGS
-    except SettingsError as error:
-        _complain(explain_unreadable(str(error)))
-        return EXIT_SETTINGS
     except (ReloadError, TooFewFilesError, TracingUnavailableError) as error:
         _complain(str(error))
         return EXIT_SETTINGS
     code = uvloop.run(server.check() if settings.check else server.run())
-    _exit_process(code)
+    exit_process(code)
     return code
 
 
 def _complain(message: str) -> None:
-    print(f"genir serve: {message}", file=sys.stderr)  # noqa: T201 - the user sees it, not the log.
-
-
-def _exit_process(code: int) -> None:
-    """Ends the process at once, and the fork server, which would outlive it for a while."""
-    stop_fork_server()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A thread that loads a model cannot be stopped and would keep the process alive.
-    os._exit(code)
+    complain("genir serve", message)
 
 
 def _exit_by_signal(number: signal.Signals) -> None:
-    _exit_process(EXIT_SIGNAL + number)
+    exit_process(EXIT_SIGNAL + number)
 
 
 class ServerProcess:
@@ -147,7 +127,7 @@ class ServerProcess:
             )
         )
         limits = RequestLimits(max_input_bytes=settings.max_input_bytes)
-        config = _engine_config(settings)
+        config = engine_config(settings)
         self._telemetry = Telemetry(
             self._lifecycle,
             self._admission,
@@ -315,27 +295,6 @@ class ServerProcess:
                 await self._launcher.close()
         except TimeoutError:
             log.warning("the engine did not stop in time")
-
-
-def _engine_config(settings: ServerSettings) -> EngineConfig:
-    return EngineConfig(
-        model=settings.model,
-        served_model_name=settings.served_model_name,
-        structured_output_backend=settings.structured_output_backend,
-        jump_forward=settings.jump_forward,
-        prompt_lookup=settings.prompt_lookup,
-        fork_engine=settings.fork_engine,
-        start_timeout=settings.start_timeout,
-        max_model_len=settings.max_model_len,
-        lora_adapters=settings.lora_adapters,
-        allow_special_tokens=settings.allow_special_tokens,
-        engine_args=settings.engine_args,
-        process_log=LogSetup(
-            configure_logging.__module__,
-            configure_logging.__name__,
-            (settings.log_format, settings.log_level),
-        ),
-    )
 
 
 def _exit_code(supervising: asyncio.Task[None]) -> int:

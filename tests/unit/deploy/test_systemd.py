@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genir_server import app
+from genir_server import app, command
 from genir_server.settings import ServerSettings
 from genir_server.supervision.shutdown import CUT_OFF_GRACE_SECONDS
 
@@ -44,7 +44,7 @@ def test_stop_outlasts_the_drain_which_outlasts_a_call() -> None:
 def test_reload_and_restart_fit_signals_and_exit_codes() -> None:
     assert values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
     (codes,) = values("RestartPreventExitStatus")
-    assert {int(code) for code in codes.split()} == {app.EXIT_SETTINGS, app.EXIT_ADDRESS}
+    assert {int(code) for code in codes.split()} == {command.EXIT_SETTINGS, command.EXIT_ADDRESS}
     assert values("Restart") == ["on-failure"]
 
 
