@@ -54,6 +54,7 @@ class EngineConfig:
         fork_engine: whether, on a CPU, the engine's processes are forked from a fork server; see
             `genir_server.engine.cpu_fork`.
         start_timeout: seconds after which vLLM itself gives up a start.
+        headless: whether this is a peer, on another node, of the engine of a server.
         allow_special_tokens: whether the names of special tokens in callers' texts are read as
             these tokens, not as text.
         engine_args: further arguments of vLLM's ``AsyncEngineArgs``, by name.
@@ -73,6 +74,7 @@ class EngineConfig:
     prompt_lookup: bool = True
     fork_engine: bool = True
     start_timeout: float = 3600.0
+    headless: bool = False
     allow_special_tokens: bool = False
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: Path | None = None

@@ -413,18 +413,23 @@ def test_version_with_a_target_prints_the_servers_versions(server: ContractServe
     assert "server genir 0.9.1\nserver vllm 0.32.0\n" in both.stdout
 
 
-def test_serve_passes_its_arguments_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "named"), [("serve", "genir_server.__main__"), ("node", "genir_server.node")]
+)
+def test_command_passes_its_arguments_to_the_server(
+    monkeypatch: pytest.MonkeyPatch, command: str, named: str
+) -> None:
     handed: list[list[str]] = []
 
     def fake_main(argv: list[str]) -> int:
         handed.append(argv)
         return 42
 
-    module = types.ModuleType("genir_server.__main__")
+    module = types.ModuleType(named)
     module.main = fake_main  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "genir_server", types.ModuleType("genir_server"))
-    monkeypatch.setitem(sys.modules, "genir_server.__main__", module)
-    assert run("serve", "--port", "1", "-x", "--help", "more").exit_code == 42
+    monkeypatch.setitem(sys.modules, named, module)
+    assert run(command, "--port", "1", "-x", "--help", "more").exit_code == 42
     assert handed == [["--port", "1", "-x", "--help", "more"]]
 
 

@@ -10,7 +10,7 @@ from genir.cli.check_schema import check_schema
 from genir.cli.console import exit_on_error, report
 from genir.cli.exit_codes import exit_code_table
 from genir.cli.generate import generate
-from genir.cli.serve import serve
+from genir.cli.serve import node, serve
 from genir.cli.server_state import health, warmup
 from genir.cli.token import token
 
@@ -24,10 +24,11 @@ app = typer.Typer(
 )
 
 # The server parses its own arguments, --help included.
-app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)(serve)
+for command in (serve, node):
+    app.command(
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        add_help_option=False,
+    )(command)
 app.command()(generate)
 app.command()(check_schema)
 app.command()(health)

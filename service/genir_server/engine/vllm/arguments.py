@@ -18,6 +18,7 @@ from genir_server.engine.model_name import is_folder
 from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.adapters import adapter_arguments, check_adapters
+from genir_server.engine.vllm.place import check_place
 from genir_server.engine.vllm.start_fault import one_line
 
 if TYPE_CHECKING:
@@ -89,16 +90,20 @@ def engine_configuration(arguments: AsyncEngineArgs, config: EngineConfig) -> Vl
 
     Raises:
         EngineStartError: vLLM refuses the arguments, cannot read the model, would use another
-            backend or scheduling policy, or an adapter does not fit.
+            backend or scheduling policy, an adapter does not fit, or the command is the wrong one
+            for this node.
 
     """
     from vllm.usage.usage_lib import UsageContext
 
     try:
         # vLLM's defaults depend on this context, and peers on other nodes have those of its server.
-        made = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
+        made = arguments.create_engine_config(
+            UsageContext.OPENAI_API_SERVER, headless=config.headless
+        )
     except Exception as error:  # vLLM documents no exception types.
         raise EngineStartError(f"vLLM cannot load {arguments.model}: {one_line(error)}") from error
+    check_place(made, headless=config.headless)
     wanted = config.structured_output_backend
     if made.structured_outputs_config.backend != wanted:
         raise EngineStartError(

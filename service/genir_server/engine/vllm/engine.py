@@ -245,12 +245,17 @@ class VllmEngine:
         return found
 
     async def answer(self) -> None:
-        """Waits for an answer of every engine core, which one gives between two steps."""
+        """Waits for an answer of every engine core, which one gives between two steps.
+
+        Workers on other nodes answer too: no process of this node notices that they have ended.
+        """
         llm = self._llm
         if llm is None or self.dead:
             raise EngineDeadError("the engine is not running")
         try:
             await llm.engine_core.call_utility_all_async(BACKEND_UTILITY)
+            if llm.vllm_config.parallel_config.nnodes_within_dp > 1:
+                await llm.collective_rpc("check_health")
         except Exception as error:
             if self.dead:
                 raise EngineDeadError("the engine died") from error

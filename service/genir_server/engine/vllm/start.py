@@ -63,7 +63,7 @@ async def start_vllm_engine(
         EngineStartError: the engine cannot start; one line says what to change.
 
     """
-    plan = await _plan(config)
+    plan = await plan_of(config)
     await planned(plan.grammar_tokenizer)
     activity = ActivityRecorder()
     async with watched_load(config.on_progress) as progress:
@@ -110,7 +110,7 @@ async def check_vllm_engine(
 
     """
     # Nothing will be forked.
-    plan = await _plan(replace(config, fork_engine=False))
+    plan = await plan_of(replace(config, fork_engine=False))
     await planned(plan.grammar_tokenizer)
     from genir_server.engine.vllm.findings import findings
 
@@ -120,7 +120,16 @@ async def check_vllm_engine(
         plan.chat.close()
 
 
-async def _plan(config: EngineConfig) -> Plan:
+async def plan_of(config: EngineConfig) -> Plan:
+    """What `make_plan` gives, without blocking the event loop.
+
+    Args:
+        config: the operator's choices.
+
+    Raises:
+        EngineStartError: the engine could not start; one line says what to change.
+
+    """
     model_path = config.model
     if model_path is None:
         # Unpacking is slow, so a missing vLLM is reported first.
