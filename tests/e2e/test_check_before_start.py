@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 200.0
+MANY = 64
+"""More than the memory nodes of any machine that runs these tests."""
 
 
 def check(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, list[str]]:
@@ -65,6 +67,11 @@ def test_findings_are_printed(tmp_path: Path) -> None:
         (("--model", "/no/such/model"), 4, "the model folder /no/such/model does not exist"),
         (("--lora-adapters", "mine=/no/such"), 4, "the LoRA adapter mine is not at /no/such"),
         (("--max-model-len", "0"), 2, "max_model_len"),
+        (
+            ("--engine-args", f"tensor_parallel_size={MANY}"),
+            4,
+            f"tensor_parallel_size={MANY} has {MANY} processes on this machine",
+        ),
     ],
 )
 def test_fault_ends_the_check_with_the_code_of_a_start(

@@ -103,6 +103,7 @@ def make_plan(config: EngineConfig, model_path: str) -> Plan:
 
         from genir_server.engine.vllm.arguments import engine_arguments
         from genir_server.engine.vllm.chat_template import chat_template_of
+        from genir_server.engine.vllm.devices import check_devices
         from genir_server.engine.vllm.grammar_tokenizer import grammar_tokenizer
         from genir_server.engine.vllm.resources import check_resources
         from genir_server.engine.vllm.tokenizer import ChatTokenizer
@@ -110,6 +111,7 @@ def make_plan(config: EngineConfig, model_path: str) -> Plan:
     _check_required_patches()
     _read_environment_again()
     arguments = engine_arguments(config, model_path, on_cpu=on_cpu)
+    check_devices(arguments)
     vllm_config, reason = _configuration(arguments, config, on_cpu=on_cpu)
     resources = check_resources(vllm_config, config.engine_args)
     tokenizer = _tokenizer(vllm_config)

@@ -66,7 +66,7 @@ def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) 
     """Finds out what is needed, and refuses what cannot fit.
 
     Args:
-        vllm_config: vLLM's configuration, which has compared the layout with the devices.
+        vllm_config: vLLM's configuration.
         engine_args: the operator's engine arguments.
 
     Raises:
