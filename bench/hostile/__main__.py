@@ -32,6 +32,8 @@ from bench.support.server_process import ServerProcess
 from bench.support.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
     from bench.hostile.cases import Case
 
 WARM_SECONDS = 5.0
@@ -49,7 +51,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
     parser.add_argument("--model", default="tiny", help="tiny, embedded, or a model's folder")
-    parser.add_argument("--only", default="", help="names that contain this, or: floods")
+    parser.add_argument(
+        "--only", default="", help="cases and phases whose names contain this, or: floods"
+    )
     parser.add_argument("--quiet-seconds", type=float, default=30.0, help="phases without attack")
     parser.add_argument("--flood", type=int, default=2_000, help="schemas of the flood")
     options = parser.parse_args()
@@ -70,12 +74,8 @@ def main() -> int:
 
 
 async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
-    cases = [case for case in CASES if options.only in case.name]
-    again = [_varied(case, "again") for case in cases]
-    slow = [_slow(number) for number in range(SLOW_AT_ONCE)] if not options.only else []
-    large = [_large()] * (0 if options.only else LARGE_TIMES)
-    flood = [_small(number) for number in range(options.flood if not options.only else 0)]
     phases: list[Phase] = []
+    memory: dict[str, Mapping[str, float]] = {}
     traffic = Traffic(server.target)
     async with Attacker(server.target) as attacker, traffic.running():
         await attacker.volley(
@@ -84,25 +84,17 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
         await asyncio.sleep(WARM_SECONDS)
         before = observe(server.process.pid)
 
-        async def phase(name: str, attack: object) -> None:
+        async def phase(name: str, attack: Awaitable[object]) -> None:
             traffic.experience = seen = Experience()
-            hits = await attack  # type: ignore[misc]
-            phases.append(Phase(name, seen, hits or []))
-            print(f"{name}: {figures(phases[-1])}", file=sys.stderr, flush=True)
+            hits = await attack
+            phases.append(Phase(name, seen, hits if isinstance(hits, list) else []))
+            memory[name] = observe(server.process.pid).memory
+            report = {**figures(phases[-1]), "memory": memory[name]}
+            print(f"{name}: {report}", file=sys.stderr, flush=True)
 
         await phase("no attack", asyncio.sleep(options.quiet_seconds))
-        await phase("one by one", attacker.volley(cases, 1))
-        for name, volley, at_once in (
-            ("eight at once", again, 8),
-            ("slow ones at once", slow, SLOW_AT_ONCE),
-            ("a large grammar again", large, 8),
-            ("flood", flood, FLOOD_AT_ONCE),
-        ):
-            if volley:
-                await phase(name, attacker.volley(volley, at_once, also=_BUSY))
-        for other in FLOODS:
-            if options.only in other.name or options.only == "floods":
-                await phase(other.name, other.run(attacker))
+        for name, attack in _attacks(options):
+            await phase(name, attack(attacker))
         await asyncio.sleep(REST_SECONDS)
         await phase("no attack again", asyncio.sleep(options.quiet_seconds))
         alive = server.process.poll() is None
@@ -115,6 +107,7 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
             "phases": {phase.name: figures(phase) for phase in phases},
             "memory_before": dict(before.memory),
             "memory_after": dict(after.memory),
+            "memory": {name: dict(each) for name, each in memory.items()},
             "broken_promises": broken,
             "missed_aims": missed,
             "hits": {phase.name: [hit.as_json() for hit in phase.hits] for phase in phases},
@@ -124,6 +117,34 @@ async def _run(server: ServerProcess, options: argparse.Namespace) -> int:
     for title, lines in (("Broken promises", broken), ("Missed aims", missed)):
         print(f"\n{title}: {len(lines)}", *lines, sep="\n- ")
     return 1 if broken else 0
+
+
+def _attacks(
+    options: argparse.Namespace,
+) -> Iterator[tuple[str, Callable[[Attacker], Awaitable[object]]]]:
+    """The phases to run, in order: those whose name, or whose cases, `options.only` selects."""
+
+    def volley(
+        cases: Sequence[Case], at_once: int, also: frozenset[str] = _BUSY
+    ) -> Callable[[Attacker], Awaitable[object]]:
+        return lambda attacker: attacker.volley(cases, at_once, also=also)
+
+    only = options.only
+    cases = [case for case in CASES if only in case.name]
+    if cases:
+        yield "one by one", volley(cases, 1, frozenset())
+        yield "eight at once", volley([_varied(case, "again") for case in cases], 8)
+    volleys = {
+        "slow ones at once": ([_slow(number) for number in range(SLOW_AT_ONCE)], SLOW_AT_ONCE),
+        "a large grammar again": ([_large()] * LARGE_TIMES, 8),
+        "flood": ([_small(number) for number in range(options.flood)], FLOOD_AT_ONCE),
+    }
+    for name, (many, at_once) in volleys.items():
+        if only in name:
+            yield name, volley(many, at_once)
+    for flood in FLOODS:
+        if only in flood.name or only == "floods":
+            yield flood.name, flood.run
 
 
 def _varied(case: Case, label: str) -> Case:

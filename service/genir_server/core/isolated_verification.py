@@ -108,7 +108,7 @@ class IsolatedVerification:
             raw: the finished text.
             finish_reason: why the engine stopped.
             source: what the verifier is compiled from.
-            caller: whose call it is; callers that wait for a worker get one round-robin.
+            caller: whose call it is; callers that wait share the workers fairly.
 
         Raises:
             GenirError: OVERLOADED; the machine is too busy, or too many slow checks of this caller

@@ -1,12 +1,13 @@
 """Shares the threads that render and tokenize among callers.
 
-A prompt of a megabyte takes a tokenizer about a second. So callers get their turns round-robin, and
-large prompts take one turn at a time, which leaves a thread to small ones.
+A prompt of a megabyte takes a tokenizer about a second. So callers get fair shares of the
+threads' time, and large prompts take one turn at a time, which leaves a thread to small ones.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from genir_server.domain.fair_queue import FairQueue
@@ -42,7 +43,7 @@ class PromptQueue:
 
         Args:
             work: renders and tokenizes.
-            caller: whose work it is; callers that wait get their turns round-robin.
+            caller: whose work it is; callers that wait get fair shares of the time.
             characters: the size of the text.
         """
         queue = self._large if characters > LARGE_CHARACTERS else self._small
@@ -53,12 +54,17 @@ class PromptQueue:
             raise
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(lambda done: self._ended(queue, done))
+        began = time.monotonic()
+        task.add_done_callback(
+            lambda done: self._ended(queue, done, caller, time.monotonic() - began)
+        )
         return await asyncio.shield(task)
 
-    def _ended(self, queue: FairQueue[None], task: asyncio.Task[_T]) -> None:
+    def _ended(
+        self, queue: FairQueue[None], task: asyncio.Task[_T], caller: str, seconds: float
+    ) -> None:
         self._running.discard(task)
-        queue.put(None)
+        queue.put(None, caller, seconds)
         if not task.cancelled():
             # The caller may have gone away; then nobody else asks for the fault.
             task.exception()

@@ -65,7 +65,7 @@ class Verification:
 
     A check that is certain to be quick runs in the event loop's thread, one in each iteration of
     the loop. All others, and the listing of violations, run in worker processes with limits,
-    which callers get round-robin.
+    which callers share fairly.
 
     Args:
         isolated: the worker processes.

@@ -128,7 +128,7 @@ class IsolatedPipeline:
 
         Args:
             text: the schema.
-            caller: who sent it; callers that wait for a worker get one round-robin.
+            caller: who sent it; callers that wait share the workers fairly.
             tightening: what the engine schema rules out beyond the usual.
 
         Raises:

@@ -31,6 +31,42 @@ async def test_callers_are_served_round_robin() -> None:
     assert order == ["a", "b", "c", "a", "b", "a", "a"]
 
 
+async def test_caller_with_long_jobs_waits_for_those_with_short_ones() -> None:
+    queue: FairQueue[int] = FairQueue()
+    order: list[str] = []
+
+    async def use(caller: str, seconds: float) -> None:
+        item = await queue.get(caller)
+        order.append(caller)
+        await asyncio.sleep(0)
+        queue.put(item, caller, seconds)
+
+    tasks = [asyncio.create_task(use("slow", 1.0)) for _ in range(4)]
+    tasks += [asyncio.create_task(use("quick", 0.3)) for _ in range(6)]
+    await asyncio.sleep(0)
+    queue.put(1)
+    await asyncio.gather(*tasks)
+    # The quick one has several turns for each of the slow one.
+    assert [name[0] for name in order] == [*"sqqqqsqqss"]
+
+
+async def test_caller_that_comes_later_has_no_credit_for_its_absence() -> None:
+    queue: FairQueue[int] = FairQueue()
+    first = [asyncio.create_task(queue.get("first")) for _ in range(4)]
+    await asyncio.sleep(0)
+    queue.put(1)
+    queue.put(await first[0], "first", 9.0)
+    late = [asyncio.create_task(queue.get("late")) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.put(await first[1], "first", 1.0)
+    assert await late[0] == 1
+    queue.put(1, "late", 2.0)
+    # Nine seconds alone do not count against the first.
+    assert await first[2] == 1
+    for task in (*first, *late):
+        task.cancel()
+
+
 async def test_free_item_is_taken_without_waiting() -> None:
     queue: FairQueue[int] = FairQueue()
     queue.put(1)

@@ -9,6 +9,7 @@ starts, the job is not cut short at `quick_seconds`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,11 +69,20 @@ class PoolCounters:
     replaced: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A caller's use of a worker, which goes back to its queue."""
+
+    caller: str
+    queue: FairQueue[WorkerProcess | None]
+    worker: WorkerProcess
+
+
 class WorkerPool:
     """Worker processes that share jobs, and one extra worker for slow jobs.
 
     Workers start when they are first needed, or all at once by `start`. Callers that wait for a
-    worker get one round-robin.
+    worker get fair shares of its time; see `FairQueue`.
 
     Args:
         configuration: what the workers do.
@@ -139,7 +149,7 @@ class WorkerPool:
 
         Args:
             body: the input.
-            caller: who sent it; callers that wait for a worker get one round-robin.
+            caller: who sent it; callers that wait for a worker get fair shares of its time.
 
         Returns:
             The result. Its failure is never `Failure.WALL_TIME`.
@@ -151,11 +161,11 @@ class WorkerPool:
         """
         limits = self._limits
         deadline = asyncio.get_running_loop().time() + limits.wall_seconds
-        worker = await self._take_in_time(self._quick, caller, deadline)
+        turn = await self._take_in_time(self._quick, caller, deadline)
         seconds = limits.cpu_seconds
         if not self._quick.free:
             seconds = min(seconds, limits.quick_seconds)
-        result = await self._run(self._quick, worker, body, seconds, deadline)
+        result = await self._run(turn, body, seconds, deadline)
         if result.failure is Failure.CPU_TIME and seconds < limits.cpu_seconds:
             result = await self._run_slow(body, caller, deadline)
         self.counters.jobs += 1
@@ -180,8 +190,8 @@ class WorkerPool:
         self.counters.slow += 1
         self._slow_jobs[caller] += 1
         try:
-            worker = await self._take_in_time(self._slow, caller, deadline)
-            return await self._run(self._slow, worker, body, self._limits.cpu_seconds, deadline)
+            turn = await self._take_in_time(self._slow, caller, deadline)
+            return await self._run(turn, body, self._limits.cpu_seconds, deadline)
         finally:
             self._slow_jobs[caller] -= 1
             if not self._slow_jobs[caller]:
@@ -189,11 +199,11 @@ class WorkerPool:
 
     async def _take_in_time(
         self, queue: FairQueue[WorkerProcess | None], caller: str, deadline: float
-    ) -> WorkerProcess:
+    ) -> _Turn:
         """The next free worker of a queue, until `deadline` (the event loop's clock)."""
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._take(queue, caller)
+                return _Turn(caller, queue, await self._take(queue, caller))
         except TimeoutError:
             raise self._overloaded() from None
 
@@ -213,33 +223,27 @@ class WorkerPool:
                 raise self._overloaded()
 
     async def _run(
-        self,
-        queue: FairQueue[WorkerProcess | None],
-        worker: WorkerProcess,
-        body: bytes,
-        cpu_seconds: float,
-        deadline: float,
+        self, turn: _Turn, body: bytes, cpu_seconds: float, deadline: float
     ) -> JobResult:
-        """Runs a job on a worker of a queue until `deadline` (the event loop's clock)."""
+        """Runs a job until `deadline` (the event loop's clock)."""
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         job = Job(body, cpu_seconds, left)
-        task = asyncio.get_running_loop().create_task(self._run_and_return(queue, worker, job))
+        task = asyncio.get_running_loop().create_task(self._run_and_return(turn, job))
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
-    async def _run_and_return(
-        self, queue: FairQueue[WorkerProcess | None], worker: WorkerProcess, job: Job
-    ) -> JobResult:
+    async def _run_and_return(self, turn: _Turn, job: Job) -> JobResult:
         """Runs a job. Its worker goes back to its queue, or is replaced if it is broken."""
+        began = time.monotonic()
         try:
             async with asyncio.timeout(job.wall_seconds + _SILENCE_SECONDS):
-                result = await worker.run(job)
+                result = await turn.worker.run(job)
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-            worker.kill()
-            self._replace(queue, worker)
+            turn.worker.kill()
+            self._replace(turn.queue, turn.worker)
             raise self._overloaded() from None
-        queue.put(worker)
+        turn.queue.put(turn.worker, turn.caller, time.monotonic() - began)
         return result
 
     def _forget(self, task: asyncio.Task[JobResult]) -> None:
