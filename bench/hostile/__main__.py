@@ -52,7 +52,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="file for the result as JSON")
     parser.add_argument("--model", default="tiny", help="tiny, embedded, or a model's folder")
     parser.add_argument(
-        "--only", default="", help="cases and phases whose names contain this, or: floods"
+        "--only",
+        default="",
+        help="cases and phases whose names contain this, or one of several with commas between "
+        "them; floods for all floods",
     )
     parser.add_argument("--quiet-seconds", type=float, default=30.0, help="phases without attack")
     parser.add_argument("--flood", type=int, default=2_000, help="schemas of the flood")
@@ -129,8 +132,12 @@ def _attacks(
     ) -> Callable[[Attacker], Awaitable[object]]:
         return lambda attacker: attacker.volley(cases, at_once, also=also)
 
-    only = options.only
-    cases = [case for case in CASES if only in case.name]
+    wanted = options.only.split(",")
+
+    def selected(name: str) -> bool:
+        return any(each in name for each in wanted)
+
+    cases = [case for case in CASES if selected(case.name)]
     if cases:
         yield "one by one", volley(cases, 1, frozenset())
         yield "eight at once", volley([_varied(case, "again") for case in cases], 8)
@@ -140,10 +147,10 @@ def _attacks(
         "flood": ([_small(number) for number in range(options.flood)], FLOOD_AT_ONCE),
     }
     for name, (many, at_once) in volleys.items():
-        if only in name:
+        if selected(name):
             yield name, volley(many, at_once)
     for flood in FLOODS:
-        if only in flood.name or only == "floods":
+        if selected(flood.name) or "floods" in wanted:
             yield flood.name, flood.run
 
 

@@ -31,8 +31,8 @@ class PromptQueue:
         self._small: FairQueue[None] = FairQueue()
         self._large: FairQueue[None] = FairQueue()
         for _ in range(SMALL_TURNS):
-            self._small.put(None)
-        self._large.put(None)
+            self._small.add(None)
+        self._large.add(None)
         self._running: set[asyncio.Task[object]] = set()
 
     async def run(self, work: Coroutine[None, None, _T], caller: str, characters: int) -> _T:

@@ -96,7 +96,7 @@ class SchemaChecker:
         self._engine = engine
         self._workers: FairQueue[None] = FairQueue()
         for _ in range(max(1, concurrency)):
-            self._workers.put(None)
+            self._workers.add(None)
         self._under_way: Counter[str] = Counter()
         self._extra_is_free = True
         self._calls = SharedPlaces(
@@ -190,7 +190,7 @@ class SchemaChecker:
             try:
                 yield
             finally:
-                self._workers.put(None)
+                self._workers.put(None, caller)
         finally:
             if extra:
                 self._extra_is_free = True

@@ -16,12 +16,12 @@ async def served(queue: FairQueue[int], callers: list[str], items: int = 1) -> l
         item = await queue.get(caller)
         order.append(caller)
         await asyncio.sleep(0)
-        queue.put(item)
+        queue.put(item, caller)
 
     tasks = [asyncio.create_task(use(caller)) for caller in callers]
     await asyncio.sleep(0)
     for item in range(items):
-        queue.put(item)
+        queue.add(item)
     await asyncio.gather(*tasks)
     return order
 
@@ -44,7 +44,7 @@ async def test_caller_with_long_jobs_waits_for_those_with_short_ones() -> None:
     tasks = [asyncio.create_task(use("slow", 1.0)) for _ in range(4)]
     tasks += [asyncio.create_task(use("quick", 0.3)) for _ in range(6)]
     await asyncio.sleep(0)
-    queue.put(1)
+    queue.add(1)
     await asyncio.gather(*tasks)
     # The quick one has several turns for each of the slow one.
     assert [name[0] for name in order] == [*"sqqqqsqqss"]
@@ -54,7 +54,7 @@ async def test_caller_that_comes_later_has_no_credit_for_its_absence() -> None:
     queue: FairQueue[int] = FairQueue()
     first = [asyncio.create_task(queue.get("first")) for _ in range(4)]
     await asyncio.sleep(0)
-    queue.put(1)
+    queue.add(1)
     queue.put(await first[0], "first", 9.0)
     late = [asyncio.create_task(queue.get("late")) for _ in range(3)]
     await asyncio.sleep(0)
@@ -67,10 +67,38 @@ async def test_caller_that_comes_later_has_no_credit_for_its_absence() -> None:
         task.cancel()
 
 
+async def test_last_item_is_kept_for_another_caller_than_the_one_that_has_one() -> None:
+    queue: FairQueue[int] = FairQueue(reserve=True)
+    queue.add(1)
+    queue.add(2)
+    assert await queue.get("other") == 1
+    queue.put(1, "other")
+    busy = [asyncio.create_task(queue.get("busy")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert busy[0].done()
+    assert not busy[1].done()
+    item = await queue.get("other")
+    queue.put(item, "other")
+    await asyncio.sleep(0)
+    assert not busy[1].done()
+    # Its own item comes back, so it may have that one, but still no second one.
+    queue.put(busy[0].result(), "busy")
+    await asyncio.sleep(0)
+    assert busy[1].done()
+    assert queue.free == 1
+
+
+async def test_caller_that_is_alone_gets_every_item() -> None:
+    queue: FairQueue[int] = FairQueue(reserve=True)
+    queue.add(1)
+    queue.add(2)
+    assert sorted([await queue.get("a"), await queue.get("a")]) == [1, 2]
+
+
 async def test_free_item_is_taken_without_waiting() -> None:
     queue: FairQueue[int] = FairQueue()
-    queue.put(1)
-    queue.put(2)
+    queue.add(1)
+    queue.add(2)
     assert [await queue.get("a"), await queue.get("a")] == [1, 2]
 
 
@@ -80,8 +108,8 @@ async def test_cancelled_waiter_passes_its_turn_on() -> None:
     await asyncio.sleep(0)
     tasks[0].cancel()
     await asyncio.sleep(0)
-    queue.put(1)
-    queue.put(2)
+    queue.add(1)
+    queue.add(2)
     assert [await tasks[1], await tasks[2]] == [1, 2]
     # Nothing is kept of callers who have gone.
     assert not queue._queues
@@ -92,8 +120,8 @@ async def test_item_goes_to_the_next_waiter_after_an_unnoticed_cancellation() ->
     tasks = [asyncio.create_task(queue.get(caller)) for caller in "aba"]
     await asyncio.sleep(0)
     tasks[0].cancel()
-    queue.put(1)
-    queue.put(2)
+    queue.add(1)
+    queue.add(2)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes[0], asyncio.CancelledError)
     # The one that left cost its caller no turn.
@@ -101,7 +129,7 @@ async def test_item_goes_to_the_next_waiter_after_an_unnoticed_cancellation() ->
     alone = asyncio.create_task(queue.get("c"))
     await asyncio.sleep(0)
     alone.cancel()
-    queue.put(3)
+    queue.add(3)
     assert isinstance(
         (await asyncio.gather(alone, return_exceptions=True))[0], asyncio.CancelledError
     )
@@ -113,7 +141,7 @@ async def test_item_is_not_lost_when_its_waiter_is_cancelled_meanwhile() -> None
     queue: FairQueue[int] = FairQueue()
     leaving, staying = (asyncio.create_task(queue.get(caller)) for caller in "ab")
     await asyncio.sleep(0)
-    queue.put(1)
+    queue.add(1)
     leaving.cancel()
     assert await staying == 1
     assert leaving.cancelled()

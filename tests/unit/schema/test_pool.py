@@ -147,12 +147,12 @@ async def test_wall_time_covers_both_waits_and_both_workers() -> None:
     quick, slow_one = await pool._quick.get(""), await pool._slow.get("")
     loop = asyncio.get_running_loop()
     # One worker becomes free after half of the time, the other never.
-    loop.call_later(1.5, pool._quick.put, quick)
+    loop.call_later(1.5, pool._quick.put, quick, "")
     start = loop.time()
     with pytest.raises(GenirError) as caught:
         await pipeline.analyse(slow(0))
     seconds = loop.time() - start
-    pool._slow.put(slow_one)
+    pool._slow.put(slow_one, "")
     await pipeline.close()
     assert caught.value.reason is Reason.OVERLOADED
     assert pipeline.counters.slow == 1

@@ -107,11 +107,11 @@ class WorkerPool:
         self._purpose = purpose
         self._inherited = inherited
         # None in a queue stands for a worker that has to be started.
-        self._quick: FairQueue[WorkerProcess | None] = FairQueue()
+        self._quick: FairQueue[WorkerProcess | None] = FairQueue(reserve=True)
         self._slow: FairQueue[WorkerProcess | None] = FairQueue()
         self._slots = [*[self._quick] * max(1, workers), self._slow]
         for queue in self._slots:
-            queue.put(None)
+            queue.add(None)
         self._slow_jobs: Counter[str] = Counter()
         self._all: set[WorkerProcess] = set()
         self._starting: set[asyncio.Task[bool]] = set()
@@ -212,12 +212,12 @@ class WorkerPool:
             worker = await queue.get(caller)
             if self._closed:
                 # The next caller in the queue is refused as well.
-                queue.put(None)
+                queue.put(None, caller)
                 raise GenirError(Reason.DRAINING, "the server is shutting down")
             if worker is not None:
                 return worker
             # In a task of its own: a caller that goes away must not interrupt the start.
-            start = self._refill(queue)
+            start = self._refill(queue, caller)
             await asyncio.wait({start})
             if not start.cancelled() and not start.result():
                 raise self._overloaded()
@@ -241,7 +241,7 @@ class WorkerPool:
                 result = await turn.worker.run(job)
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             turn.worker.kill()
-            self._replace(turn.queue, turn.worker)
+            self._replace(turn)
             raise self._overloaded() from None
         turn.queue.put(turn.worker, turn.caller, time.monotonic() - began)
         return result
@@ -257,19 +257,25 @@ class WorkerPool:
         try:
             worker = worker or await self._spawn()
         finally:
-            queue.put(worker)
+            queue.put(worker, "")
 
-    def _replace(self, queue: FairQueue[WorkerProcess | None], broken: WorkerProcess) -> None:
+    def _replace(self, turn: _Turn) -> None:
         if self._closed:
-            queue.put(None)
+            turn.queue.put(None, turn.caller)
         else:
             self.counters.replaced += 1
-            self._refill(queue, broken)
+            self._refill(turn.queue, turn.caller, turn.worker)
 
     def _refill(
-        self, queue: FairQueue[WorkerProcess | None], broken: WorkerProcess | None = None
+        self,
+        queue: FairQueue[WorkerProcess | None],
+        caller: str,
+        broken: WorkerProcess | None = None,
     ) -> asyncio.Task[bool]:
-        """Starts a worker for a free place in a queue. The task says whether it did start."""
+        """Starts a worker for a place in a queue that a caller has, and frees the place.
+
+        The task says whether the worker did start.
+        """
 
         async def refill() -> bool:
             worker: WorkerProcess | None = None
@@ -281,7 +287,7 @@ class WorkerPool:
                 return False
             finally:
                 # None if it did not start: the next job tries again.
-                queue.put(worker)
+                queue.put(worker, caller)
             return True
 
         task = asyncio.get_running_loop().create_task(refill())
