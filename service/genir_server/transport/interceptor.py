@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import traceback
 import uuid
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
@@ -116,8 +117,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., Any]:
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             async with self._guard(name, context) as record:
-                request = await self._receive(context, record, decode)
-                return await behavior(request, context)
+                # No frame here keeps the request; see `_release`.
+                return await behavior(await self._receive(context, record, decode), context)
 
         return call
 
@@ -128,13 +129,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # cancelled call, and the engine would drop the request only at garbage collection.
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._guard(name, context) as record:
-                request = await self._receive(context, record, decode)
+                responses = behavior(await self._receive(context, record, decode), context)
                 slow_reader = SlowReaderWatch(
                     self._slow_reader_timeout,
                     partial(self._cut_off_slow_reader, _this_task(), record),
                 )
                 with slow_reader.watching():
-                    async with aclosing(behavior(request, context)) as responses:
+                    async with aclosing(responses):
                         async for response in responses:
                             # `write` waits while the caller's flow-control window is full.
                             slow_reader.write_began = time.monotonic()
@@ -223,6 +224,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._ended(record, grpc.StatusCode.OK, None)
             return
         self._ended(record, CODES[failure.reason], failure)
+        _release(record, failure)
         await end_with(context, failure, record.request_id)
 
     def cut_off(
@@ -283,6 +285,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 observer.call_ended(record, end)
             except Exception:  # A failing observer must not fail the call.
                 log.exception("an observer failed", request_id=record.request_id)
+
+
+def _release(record: CallRecord, failure: GenirError) -> None:
+    """Lets go of a failed call's request.
+
+    grpc.aio keeps the exception that ends a call, and through it these frames, in a reference
+    cycle. Until garbage collection finds the cycle, it must not hold megabytes of a caller.
+    """
+    record.request = None
+    error: BaseException | None = failure
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        following = error.__cause__ or error.__context__
+        error.__cause__ = error.__context__ = error.__traceback__ = None
+        error = following
 
 
 def _this_task() -> asyncio.Task[Any]:
