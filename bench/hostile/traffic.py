@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing import TYPE_CHECKING
 
 from bench.hostile.identities import HONEST_TOKEN
 from genir import AsyncIRClient, GenirError, TextDelta
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 STREAMS = 8
-PROBE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05
 FRESH_SECONDS = 0.25
 CALL_SECONDS = 300.0
 _PROMPT = "Describe a small function."
@@ -140,7 +138,7 @@ class Traffic:
                 # Random text may reach max_tokens. That is not an error.
                 if error.reason != "TRUNCATED":
                     self.experience.failures.append(f"stream: {error.reason}")
-                    await asyncio.sleep(PROBE_SECONDS)
+                    await asyncio.sleep(PAUSE_SECONDS)
 
     async def _fresh(self, client: AsyncIRClient) -> None:
         """Seconds until the server accepts a new schema."""
@@ -179,18 +177,21 @@ class Traffic:
                 self.experience.failures.append(f"guarded call: {error.reason}")
 
     async def _probe(self) -> None:
-        async with grpc.aio.insecure_channel(self._target) as channel:
-            stub: Any = health_pb2_grpc.HealthStub(channel)
-            while True:
-                began = time.monotonic()
-                try:
-                    answer = await stub.Check(
-                        health_pb2.HealthCheckRequest(service="liveness"), timeout=10.0
-                    )
-                    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-                        self.experience.failures.append(f"probe: status {answer.status}")
-                except grpc.RpcError as error:
-                    self.experience.failures.append(f"probe: {error.code().name}")
-                took = time.monotonic() - began
-                self.experience.probes.append(took)
-                await asyncio.sleep(max(0.0, PROBE_SECONDS - took))
+        probes = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bench.hostile.probes",
+            self._target,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        if probes.stdout is None:
+            raise AssertionError("the standard output is a pipe")
+        try:
+            async for line in probes.stdout:
+                seconds, status = line.decode().split()
+                self.experience.probes.append(float(seconds))
+                if status != "SERVING":
+                    self.experience.failures.append(f"probe: {status}")
+        finally:
+            probes.kill()
+            await probes.wait()
