@@ -66,6 +66,7 @@ class Node:
     base: str
     edges: list[Edge] = field(default_factory=list)
     meta_references: list[str] = field(default_factory=list)
+    _targets: dict[tuple[str, str | int | None], str] | None = None
 
     @property
     def keywords(self) -> dict[str, object]:
@@ -74,10 +75,11 @@ class Node:
 
     def target(self, keyword: str, key: str | int | None = None) -> str | None:
         """Pointer of the schema that a keyword applies; None if there is none."""
-        for edge in self.edges:
-            if edge.keyword == keyword and edge.key == key:
-                return edge.target
-        return None
+        if self._targets is None:
+            self._targets = {}
+            for edge in self.edges:
+                self._targets.setdefault((edge.keyword, edge.key), edge.target)
+        return self._targets.get((keyword, key))
 
 
 class Document:
@@ -105,6 +107,7 @@ class Document:
         self._resources: dict[str, str] = {"": ""}
         self._anchors: dict[tuple[str, str], str] = {}
         self._dynamic_anchors: dict[str, list[str]] = {}
+        self._recursive_anchors: list[str] = []
         self._made_by_references = False
         self._scan("", root, "")
         self._reach()
@@ -148,6 +151,8 @@ class Document:
                     self._anchors.setdefault((base, name), where)
                     if keyword == "$dynamicAnchor":
                         self._dynamic_anchors.setdefault(name, []).append(where)
+            if schema.get("$recursiveAnchor") is True:
+                self._recursive_anchors.append(where)
         if where == "":
             self._resources.setdefault(base, where)
         return base
@@ -246,9 +251,18 @@ class Document:
         """Every schema that a keyword or a reference makes one, by pointer, reached or not."""
         return self._values
 
-    def dynamic_targets(self, reference: str) -> list[str]:
-        """Pointers of all possible targets of a `$dynamicRef`."""
-        return self._dynamic_anchors.get(urldefrag(reference).fragment, [])
+    def is_dynamic(self, node: Node, keyword: str) -> bool:
+        """Whether the target of a reference depends on the schemas that led to it."""
+        if keyword == "$dynamicRef":
+            name = urldefrag(str(node.keywords[keyword])).fragment
+            return len(self._dynamic_anchors.get(name, ())) > 1
+        target = node.target(keyword)
+        # The outermost schema with `$recursiveAnchor` takes the place of one that has it, too.
+        return (
+            keyword == "$recursiveRef"
+            and target in self._recursive_anchors
+            and len(self._recursive_anchors) > 1
+        )
 
 
 def _joined(base: str, reference: str) -> str:

@@ -143,3 +143,13 @@ OBJECT_KEYWORDS = frozenset(
         "unevaluatedProperties",
     }
 )
+
+ASSERTIONS = (
+    NUMBER_KEYWORDS
+    | STRING_KEYWORDS
+    | ARRAY_KEYWORDS
+    | OBJECT_KEYWORDS
+    | {"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"}
+    | {*REFERENCES}
+)
+"""All keywords that matter for validity in some draft."""

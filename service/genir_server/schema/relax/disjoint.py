@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.read.value_types import ALL_TYPES, TYPES, type_of
 from genir_server.schema.relax.negation import literal_key
 
 if TYPE_CHECKING:
@@ -11,16 +12,6 @@ if TYPE_CHECKING:
 
 _MAX_LEVELS = 4
 _MAX_OPTIONS = 12
-_TYPES = {
-    "null": {"null"},
-    "boolean": {"boolean"},
-    "integer": {"integer"},
-    "number": {"integer", "fraction"},
-    "string": {"string"},
-    "array": {"array"},
-    "object": {"object"},
-}
-_ALL = frozenset().union(*_TYPES.values())
 
 
 def disjoint(
@@ -88,29 +79,16 @@ def _apart(
 
 def possible_types(schema: dict[str, object]) -> frozenset[str]:
     """The types that a schema's own keywords allow; numbers with a fraction are `fraction`."""
-    types = _ALL
+    types = ALL_TYPES
     declared = schema.get("type")
     if isinstance(declared, str):
-        types = frozenset(_TYPES.get(declared, _ALL))
+        types = TYPES.get(declared, ALL_TYPES)
     elif isinstance(declared, list):
-        types = frozenset().union(*(_TYPES.get(name, _ALL) for name in declared))
+        types = frozenset().union(*(TYPES.get(name, ALL_TYPES) for name in declared))
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
         types &= {type_of(value) for value in values}
     return types
-
-
-def type_of(value: object) -> str:
-    """The type of a JSON value; numbers with a fraction are `fraction`."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "integer" if float(value).is_integer() else "fraction"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
 
 
 def _values(schema: dict[str, object]) -> frozenset[str] | None:

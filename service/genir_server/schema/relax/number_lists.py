@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.relax.disjoint import type_of
+from genir_server.schema.read.value_types import type_of
 from genir_server.schema.relax.negation import literal_key
 from genir_server.schema.relax.number_facts import (
     Numbers,
