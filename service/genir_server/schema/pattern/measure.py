@@ -38,6 +38,19 @@ def max_repetition(pattern: Pattern) -> int:
     return largest
 
 
+def has_nested_repetition(pattern: Pattern) -> bool:
+    """Whether a part is repeated that has a part which may be repeated differently often."""
+    pending: list[tuple[Node, bool]] = [(pattern.root, False)]
+    while pending:
+        node, inside = pending.pop()
+        if isinstance(node, Repetition):
+            if inside and node.low != node.high:
+                return True
+            inside = inside or node.high != 1
+        pending.extend((part, inside) for part in _parts(node))
+    return False
+
+
 def states(pattern: Pattern) -> int:
     """An upper estimate of the states of the expression's automaton, with repetitions expanded.
 
