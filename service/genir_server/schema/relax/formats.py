@@ -69,11 +69,33 @@ _MAILBOX = (
     rf"{_ATOM}{{1,64}}|{_ATOM}{{1,31}}\.{_ATOM}{{1,32}}|{_ATOM}{{1,16}}(?:\.{_ATOM}{{1,15}}){{2,3}}"
 )
 
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_SHORT_PREFIX, _LONG_PREFIX = "(?:[12]?[0-9]|3[0-2])", "(?:[1-9]?[0-9]|1[01][0-9]|12[0-8])"
+_INTERFACE4, _INTERFACE6 = f"{_IPV4}(?:/{_SHORT_PREFIX})?", f"(?:{_IPV6})(?:/{_LONG_PREFIX})?"
+_USUAL_NETWORK4 = "|".join(
+    rf"{_OCTET}(?:\.{_OCTET}){{{octets - 1}}}(?:\.0){{{4 - octets}}}/{8 * octets}"
+    for octets in range(1, 5)
+)
+_USUAL_NETWORK6 = "|".join(
+    f"{_GROUP}(?::{_GROUP}){{{groups - 1}}}::/{16 * groups}" for groups in range(1, 8)
+)
+
 EXACT_PATTERNS = {
     "date": f"^{_DATE}$",
     "ipv6": f"^(?:{_IPV6})$",
     "json-pointer": r"^(?:/(?:[^~/]|~[01])*)*$",
     "relative-json-pointer": r"^(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^~/]|~[01])*)*)$",
+    **{
+        f"uuid{version}": (
+            f"^[0-9A-Fa-f]{{8}}-[0-9A-Fa-f]{{4}}-{version}[0-9A-Fa-f]{{3}}"
+            "-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$"
+        )
+        for version in range(1, 9)
+    },
+    "ipvanyaddress": f"^(?:{_IPV4}|{_IPV6})$",
+    "ipv4interface": f"^{_INTERFACE4}$",
+    "ipv6interface": f"^{_INTERFACE6}$",
+    "ipvanyinterface": f"^(?:{_INTERFACE4}|{_INTERFACE6})$",
 }
 
 WIDE_PATTERNS = {
@@ -81,6 +103,9 @@ WIDE_PATTERNS = {
     "time": f"^{_ANY_TIME}$",
     "email": "^.+@.+$",
     "hostname": r"^[A-Za-z0-9.-]{1,253}$",
+    "ipv4network": f"^{_INTERFACE4}$",
+    "ipv6network": f"^{_INTERFACE6}$",
+    "ipvanynetwork": f"^(?:{_INTERFACE4}|{_INTERFACE6})$",
 }
 """Patterns that every text of the format matches, and some other texts too."""
 
@@ -96,6 +121,18 @@ USUAL_FORMS: dict[str, tuple[dict[str, object], str]] = {
     "hostname": (
         {"pattern": rf"^{_LABEL}(?:\.{_LABEL})*$", "maxLength": 253},
         "no label with -- as third and fourth character, as internationalized names have",
+    ),
+    "ipv4network": (
+        {"pattern": f"^(?:{_USUAL_NETWORK4})$"},
+        "a prefix of 8, 16, 24 or 32 bits, with zeros after it",
+    ),
+    "ipv6network": (
+        {"pattern": f"^(?:{_USUAL_NETWORK6})$"},
+        "a prefix of whole groups, with :: after it",
+    ),
+    "ipvanynetwork": (
+        {"pattern": f"^(?:{_USUAL_NETWORK4}|{_USUAL_NETWORK6})$"},
+        "a prefix of whole octets or groups, with zeros or :: after it",
     ),
 }
 """Keywords that only texts of the format match, and what of the format they exclude."""

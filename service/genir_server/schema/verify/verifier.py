@@ -16,6 +16,7 @@ from genir_server.schema.read.drafts import VALIDATORS
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.verify.draft2019 import Path, standard_form
 from genir_server.schema.verify.hostnames import is_hostname, is_idn_hostname
+from genir_server.schema.verify.pydantic_formats import PYDANTIC_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ _FORMATS: dict[str, Callable[..., bool]] = {
     "uuid": lambda text: _UUID.fullmatch(text) is not None,
     "idn-hostname": is_idn_hostname,
     "regex": is_pattern,
+    **PYDANTIC_FORMATS,
     **{name: _format_of_2020(name) for name in _LATER_FORMATS},
 }
 # Before draft 7, "hostname" is RFC 1034 alone, which knows no A-labels.
