@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.read.vocabulary import MAPS_OF_SUBSCHEMAS
+from genir_server.schema.read.references import as_uri
+from genir_server.schema.read.vocabulary import MAPS_OF_SUBSCHEMAS, REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,8 @@ def path_with_patterns(schema: object, path: Iterable[str | int]) -> list[str | 
 def _masked(keyword: str, part: object) -> object:
     if keyword == "pattern" and isinstance(part, str):
         return ""
+    if keyword in REFERENCES and isinstance(part, str):
+        return as_uri(part)
     if keyword == "patternProperties" and isinstance(part, dict):
         return {f"#{index}": _part(value) for index, value in enumerate(part.values())}
     if keyword in MAPS_OF_SUBSCHEMAS and isinstance(part, dict):

@@ -1,4 +1,7 @@
-"""The caller's schema with its regular expressions translated, for the validator."""
+"""The caller's schema in the form that the validator takes.
+
+Regular expressions are translated, references are written as URIs, and `$schema` is the usual one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from genir_server.schema.checks.evaluation_cost import patterns_in
 from genir_server.schema.errors import refused_pattern
 from genir_server.schema.pattern.syntax import PatternSyntaxError, PatternUnsupportedError
 from genir_server.schema.pattern.translate import translate
+from genir_server.schema.read.drafts import NAMES
 from genir_server.schema.read.pointer import child, lookup, split
+from genir_server.schema.read.references import as_uri
 from genir_server.schema.read.vocabulary import REFERENCES
 from genir_server.schema.types import VerifierSource
 
@@ -35,9 +40,11 @@ def verifier_source(document: Document, text: str) -> VerifierSource:
 
     """
     written = _translations(document)
-    if not written:
+    if not (written or _needs_uris(document) or _has_other_name(document)):
         return VerifierSource(text, document.draft)
     root = json.loads(text)
+    if _has_other_name(document):
+        root["$schema"] = NAMES[document.draft]
     # The places are looked up before any key changes.
     places = [
         (pointer, cast("dict[str, object]", lookup(root, pointer)))
@@ -60,10 +67,40 @@ def verifier_source(document: Document, text: str) -> VerifierSource:
                     renamed[child(pointer, "patternProperties", key)] = written[key]
     if renamed:
         _redirect(document, dict(places), renamed)
+    for _, schema in places:
+        _write_uris(schema)
     patterns = tuple((form, own) for own, form in written.items())
     return VerifierSource(
         json.dumps(root, ensure_ascii=False, separators=(",", ":")), document.draft, patterns
     )
+
+
+def _has_other_name(document: Document) -> bool:
+    """Whether `$schema` names the draft in a way that the validator does not know."""
+    name = document.root.get("$schema") if isinstance(document.root, dict) else None
+    return isinstance(name, str) and name.rstrip("#") != NAMES[document.draft]
+
+
+def _needs_uris(document: Document) -> bool:
+    return any(
+        as_uri(reference) != reference
+        for schema in document.schemas.values()
+        for reference in _references(schema)
+    )
+
+
+def _references(schema: object) -> list[str]:
+    if not isinstance(schema, dict):
+        return []
+    values = (schema.get(keyword) for keyword in REFERENCES)
+    return [value for value in values if isinstance(value, str)]
+
+
+def _write_uris(schema: dict[str, object]) -> None:
+    for keyword in REFERENCES:
+        reference = schema.get(keyword)
+        if isinstance(reference, str):
+            schema[keyword] = as_uri(reference)
 
 
 def _translations(document: Document) -> dict[str, str]:
