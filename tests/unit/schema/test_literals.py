@@ -4,7 +4,7 @@ import jsonschema_rs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genir_server.schema.grammar.guidance import GrammarOracle
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.relax.literals import all_strings_but, one_of
 
 texts = st.text(st.sampled_from("ab\\.^$]-/é"), max_size=4)

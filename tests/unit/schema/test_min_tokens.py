@@ -5,8 +5,8 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genir_server.schema.grammar.guidance import GrammarOracle
 from genir_server.schema.grammar.min_tokens import Vocabulary, min_tokens
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax

@@ -5,8 +5,9 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from genir_server.schema.grammar.guidance import GrammarOracle, load_tokenizer
+from genir_server.schema.grammar.guidance import load_tokenizer
 from genir_server.schema.grammar.minimal_instance import MinimalInstanceFinder, few_alternatives
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax

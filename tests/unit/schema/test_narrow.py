@@ -8,12 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genir_server.domain.types import Enforcement, Tightening
-from genir_server.schema.grammar.guidance import (
-    GrammarOracle,
-    compile_matcher,
-    load_tokenizer,
-)
+from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
 from genir_server.schema.grammar.minimal_instance import MinimalInstanceFinder
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.narrow.narrow import narrow
 from genir_server.schema.pipeline import Pipeline

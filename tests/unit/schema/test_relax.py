@@ -9,11 +9,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from genir_server.domain.types import Enforcement
-from genir_server.schema.grammar.guidance import (
-    GrammarOracle,
-    compile_matcher,
-    load_tokenizer,
-)
+from genir_server.schema.grammar.guidance import compile_matcher, load_tokenizer
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read.document import Document
 from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.relax import relax

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from genir.schemas import builtin_ir_schema_text
 from genir_server.domain.types import Enforcement
-from genir_server.schema.grammar.guidance import GrammarOracle, load_tokenizer
+from genir_server.schema.grammar.guidance import load_tokenizer
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.grammar.xgrammar_form import xgrammar_form
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pipeline import Pipeline

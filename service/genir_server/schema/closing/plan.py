@@ -26,7 +26,8 @@ from genir_server.schema.closing.closed import NotClosableError
 from genir_server.schema.closing.closing_schema import ClosingSchema, closing_schema
 from genir_server.schema.closing.position import NoValueError, Position, read_position
 from genir_server.schema.closing.smallest_text import matcher_for, smallest_text
-from genir_server.schema.grammar.guidance import GrammarOracle, byte_tokenizer, compile_matcher
+from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
+from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read import pointer
 from genir_server.schema.types import ClosingPlan
 

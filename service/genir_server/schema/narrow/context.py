@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.narrow.definitions import AddedDefinitions
@@ -11,6 +11,7 @@ from genir_server.schema.read.pointer import child
 if TYPE_CHECKING:
     from genir_server.schema.limits import NarrowingBounds
     from genir_server.schema.relax import Relaxed
+    from genir_server.schema.relax.texts import Texts
 
 Schema = dict[str, object]
 
@@ -40,6 +41,18 @@ class Oracle(Protocol):
         """Whether the engine writes a constant as it is."""
         ...
 
+    def writes_texts(self, facts: Texts) -> bool:
+        """Whether the engine writes the texts that several keywords allow together."""
+        ...
+
+
+class _TextChange(NamedTuple):
+    """Keywords of a part before they were changed, None where they were not there; the notice."""
+
+    own: Schema
+    keyword: str
+    where: str
+
 
 class Narrowing:
     """One narrowing.
@@ -53,6 +66,7 @@ class Narrowing:
         added: definitions that narrowing adds.
         enforced: pointers to the caller's keywords about numbers that relaxing left out and
             narrowing enforces.
+        texts: what was changed in parts about texts, by their ids.
 
     """
 
@@ -62,6 +76,7 @@ class Narrowing:
         self.oracle = oracle
         self.notices: dict[tuple[str, str], SchemaNotice] = {}
         self.enforced: set[str] = set()
+        self.texts: dict[int, list[_TextChange]] = {}
         definitions = relaxed.schema.get("$defs") if isinstance(relaxed.schema, dict) else None
         self.definitions: Schema = definitions if isinstance(definitions, dict) else {}
         self.added = AddedDefinitions(self.definitions, bounds)
@@ -98,6 +113,25 @@ class Narrowing:
         pointer, _, keyword = where.rpartition("/")
         self.note(pointer, keyword, detail)
         self.enforced.add(where)
+
+    def change_text(
+        self, schema: Schema, keywords: Schema, pointer: str, keyword: str, detail: str
+    ) -> None:
+        """Sets keywords about texts in a part, and reports them as `keyword`."""
+        self.note(pointer, keyword, detail)
+        own = {name: schema.get(name) for name in keywords}
+        change = _TextChange(own, keyword, child(pointer, keyword))
+        self.texts.setdefault(id(schema), []).append(change)
+        schema.update(keywords)
+
+    def undo_texts(self, schema: Schema) -> None:
+        """Takes back what `change_text` did to a part, and its notices."""
+        for change in reversed(self.texts.pop(id(schema), [])):
+            schema.update({name: value for name, value in change.own.items() if value is not None})
+            for name in change.own:
+                if change.own[name] is None:
+                    schema.pop(name, None)
+            self.notices.pop((change.where, change.keyword), None)
 
     def minimum(self, keyword: str) -> int:
         """The largest value of a minimum (such as `minItems`) anywhere in the schema; 0 if none."""

@@ -15,7 +15,7 @@ from genir_server.schema.narrow.containers import bound_array, bound_free_parts,
 from genir_server.schema.narrow.context import Narrowing, Oracle
 from genir_server.schema.narrow.numbers import bound_number
 from genir_server.schema.narrow.standalone import IN_PLACE, find_parts
-from genir_server.schema.narrow.strings import bound_string, use_usual_form
+from genir_server.schema.narrow.strings import bound_string, undo_unwritable, use_usual_form
 from genir_server.schema.read.vocabulary import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -73,6 +73,7 @@ def narrow(relaxed: Relaxed, bounds: NarrowingBounds, oracle: Oracle) -> Narrowe
     parts, shared = find_parts(root, narrowing.definitions)
     for schema, pointer in parts:
         _narrow_part(narrowing, schema, pointer, whole=id(schema) not in shared)
+    undo_unwritable(narrowing, root)
     if not root or set(root) <= {"$defs"}:
         root = {**narrowing.free_value(""), "$defs": narrowing.definitions}
     for schema, _ in parts:

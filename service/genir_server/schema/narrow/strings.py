@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genir_server.schema.pattern.lengths import text_lengths
+from genir_server.schema.relax.conjunctions import conjunctions
 from genir_server.schema.relax.formats import USUAL_FORMS
 from genir_server.schema.relax.part import Part
+from genir_server.schema.relax.texts import can_be_text, facts_of
 
 if TYPE_CHECKING:
     from genir_server.schema.narrow.context import Narrowing, Schema
@@ -21,10 +24,9 @@ def use_usual_form(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
         return
     form, detail = USUAL_FORMS[name]
     usual, own = form.get("maxLength"), schema.get("maxLength")
-    schema.update(form)
     if isinstance(usual, int) and isinstance(own, int):
-        schema["maxLength"] = min(usual, own)
-    narrowing.note(pointer, "format", detail)
+        form = {**form, "maxLength": min(usual, own)}
+    narrowing.change_text(schema, form, pointer, "format", detail)
 
 
 def bound_string(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
@@ -33,7 +35,7 @@ def bound_string(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
         return
     pattern = schema.get("pattern")
     has_format_pattern = isinstance(schema, Part) and schema.wide_format is not None
-    if has_format_pattern or (isinstance(pattern, str) and not _is_open_ended(pattern)):
+    if has_format_pattern or (isinstance(pattern, str) and text_lengths(pattern)[1] is not None):
         return
     usual = narrowing.bounds.string_characters
     if pattern is not None:
@@ -43,11 +45,19 @@ def bound_string(narrowing: Narrowing, schema: Schema, pointer: str) -> None:
         "pattern" in schema or narrowing.keeps(schema["maxLength"], max_length)
     ):
         return
-    schema["maxLength"] = max_length
-    narrowing.note(pointer, "maxLength", f"at most {max_length} characters")
+    bound: Schema = {"maxLength": max_length}
+    narrowing.change_text(schema, bound, pointer, "maxLength", f"at most {max_length} characters")
 
 
-def _is_open_ended(pattern: str) -> bool:
-    """Whether a regular expression may match texts of any length."""
-    anchored = pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$")
-    return not anchored or any(sign in pattern for sign in ("*", "+", ",}"))
+def undo_unwritable(narrowing: Narrowing, root: Schema) -> None:
+    """Takes back what the engine cannot combine with other keywords about the same text."""
+    if not narrowing.texts:
+        return
+    for parts in conjunctions(root):
+        changed = [part for part in parts if id(part) in narrowing.texts]
+        facts = facts_of(parts)
+        if not changed or not facts.is_combined or not can_be_text(parts):
+            continue
+        if not narrowing.oracle.writes_texts(facts):
+            for part in changed:
+                narrowing.undo_texts(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genir_server.schema.read.vocabulary import ANNOTATIONS
+from genir_server.schema.read.vocabulary import ANNOTATIONS, ASSERTIONS
 from genir_server.schema.relax.negation import negate
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from genir_server.schema.relax.context import Context, EngineSchema
 
 
+# The engine has room for 2,000 items in a row.
+_MAX_COPIED_PROPERTIES = 1_500
 _CYCLE_BESIDE_KEYWORDS = "the engine cannot combine a cycle with other keywords"
 _TOO_RECURSIVE = "the engine cannot combine a recursive schema with other keywords"
 
@@ -32,7 +34,7 @@ def reference(
     target = node.target(keyword)
     if target is None:
         return
-    if keyword == "$dynamicRef" and len(context.document.dynamic_targets(_text(node, keyword))) > 1:
+    if context.document.is_dynamic(node, keyword):
         context.unchecked(node, keyword, "the engine does not support dynamic references")
         return
     if target in context.recursive and not _alone(node, keyword):
@@ -49,10 +51,6 @@ def reference(
         schema.update(use)
     else:
         extra.append(use)
-
-
-def _text(node: Node, keyword: str) -> str:
-    return str(node.keywords[keyword])
 
 
 def _parts(context: Context, node: Node, keyword: str) -> list[EngineSchema]:
@@ -100,6 +98,8 @@ def beside(context: Context, node: Node, keyword: str, part: EngineSchema) -> En
 def _any_of(
     context: Context, node: Node, schema: dict[str, object], extra: list[EngineSchema]
 ) -> None:
+    if _leaves_count(context, node, "anyOf"):
+        return
     parts = _parts(context, node, "anyOf")
     if node.pointer in context.mixed:
         parts = [beside(context, node, "anyOf", part) for part in parts]
@@ -113,8 +113,33 @@ def _any_of(
 
 
 def _one_of(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:
+    if _leaves_count(context, node, "oneOf"):
+        return
     # `exclusive.resolve` turns it into anyOf once every schema is converted.
     schema["oneOf"] = _parts(context, node, "oneOf")
+
+
+def _leaves_count(context: Context, node: Node, keyword: str) -> bool:
+    """Leaves alternatives about the properties of one object to the verifier, if they are many."""
+    options = [edge.target for edge in node.edges if edge.keyword == keyword]
+    only_required = all(
+        ASSERTIONS & context.document.nodes[option].keywords.keys() <= {"required", "type"}
+        for option in options
+    )
+    are_many = _are_many(node, len(options))
+    if context.options.plain_counts:
+        leaves = only_required or are_many
+    else:
+        leaves = only_required and are_many
+    if leaves:
+        context.unchecked(node, keyword, "the engine cannot count these properties")
+    return leaves
+
+
+def _are_many(node: Node, options: int) -> bool:
+    """Whether the engine has no room for a copy of an object for each of some alternatives."""
+    properties = node.keywords.get("properties")
+    return isinstance(properties, dict) and options * len(properties) > _MAX_COPIED_PROPERTIES
 
 
 def _not(context: Context, node: Node, _: dict[str, object], extra: list[EngineSchema]) -> None:
@@ -122,7 +147,9 @@ def _not(context: Context, node: Node, _: dict[str, object], extra: list[EngineS
     if target is None:
         return
     negation = negate(context.document, target)
-    if context.options.plain_conditions:
+    options = negation.schema.get("anyOf", []) if isinstance(negation.schema, dict) else []
+    are_many = isinstance(options, list) and _are_many(node, len(options))
+    if context.options.plain_conditions or are_many:
         context.unchecked(node, "not", "the engine cannot express this complement")
         return
     extra.append(negation.schema)

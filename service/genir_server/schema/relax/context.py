@@ -12,6 +12,7 @@ from genir_server.schema.relax.part import Part
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
     from genir_server.schema.read.document import Document, Node
+    from genir_server.schema.relax.texts import Texts
 
 EngineSchema = dict[str, object] | bool
 """A schema in the keywords that the engine enforces."""
@@ -32,6 +33,10 @@ class Oracle(Protocol):
         """Whether the engine writes a constant as it is."""
         ...
 
+    def writes_texts(self, facts: Texts) -> bool:
+        """Whether the engine writes the texts that several keywords allow together."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -40,7 +45,8 @@ class Options:
     Attributes:
         open_circular: a `$ref` beside other keywords in a cycle is replaced by its target.
         cut_circular: a `$ref` beside other keywords in a cycle is dropped.
-        plain_counts: `minProperties` and `maxProperties` are dropped.
+        plain_counts: `minProperties`, `maxProperties`, alternatives that only require properties,
+            and many alternatives beside many properties are dropped.
         plain_patterns: `patternProperties` and `pattern` are dropped.
         plain_conditions: `if`, `not`, dependencies and exclusions are dropped.
         plain_recursion: a schema that leads into a cycle is dropped where other keywords apply too.
@@ -72,6 +78,9 @@ class Context:
         recursive: pointers of schemas that lead into a cycle; empty unless `plain_recursion`.
         opened: parts that are filled with the schema at a pointer, once that is converted.
         refusals: why parts are left out that no answer can satisfy.
+        empty: pointers of schemas that no finite value satisfies.
+        compared: how many unknown keywords were compared with the known ones.
+        obstacle: the place for which the schema has no newer draft; None until it is needed.
 
     """
 
@@ -85,6 +94,9 @@ class Context:
     recursive: set[str] = field(default_factory=set)
     opened: list[tuple[Part, str]] = field(default_factory=list)
     refusals: list[SchemaRefusedError] = field(default_factory=list)
+    empty: frozenset[str] = frozenset()
+    compared: int = 0
+    obstacle: str | None = None
 
     def note(self, node: Node, keyword: str, enforcement: Enforcement, detail: str = "") -> None:
         """Reports a keyword of `node`."""
@@ -102,7 +114,7 @@ class Context:
     def use(self, pointer: str) -> EngineSchema:
         """The engine schema for `pointer`, for use inside another schema."""
         name = self.names.get(pointer)
-        if name in self.options.unsatisfiable:
+        if pointer in self.empty or name in self.options.unsatisfiable:
             return False
         if name is not None:
             return {"$ref": f"#/$defs/{name}"} if pointer else {"$ref": "#"}

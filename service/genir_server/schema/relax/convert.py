@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Enforcement, SchemaNotice
 from genir_server.schema.read.pointer import split
-from genir_server.schema.read.vocabulary import ANNOTATIONS, REFERENCES, Draft, known
+from genir_server.schema.read.vocabulary import (
+    ANNOTATIONS,
+    ASSERTIONS,
+    REFERENCES,
+    Draft,
+    known,
+)
 from genir_server.schema.relax import arrays, combining, exclusive, numbers, objects, scalars
 from genir_server.schema.relax.circular import mixed_references, recursive_schemas
 from genir_server.schema.relax.context import Context, EngineSchema, Options, Oracle
 from genir_server.schema.relax.part import Part
 from genir_server.schema.relax.simplify import simplify
+from genir_server.schema.relax.texts import simplify_texts
 from genir_server.schema.relax.together import combine
+from genir_server.schema.relax.unknown import note_ignored, note_unknown, note_wrapper
 
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
@@ -48,9 +56,31 @@ class Relaxed:
         )
 
 
-def relax(document: Document, oracle: Oracle, options: Options | None = None) -> Relaxed:
-    """Relaxes a schema that passed `lint`."""
-    context = Context(document, oracle, options or Options())
+_CONVERTERS = (
+    numbers.CONVERTERS
+    | scalars.CONVERTERS
+    | arrays.CONVERTERS
+    | objects.CONVERTERS
+    | combining.CONVERTERS
+)
+
+
+def relax(
+    document: Document,
+    oracle: Oracle,
+    options: Options | None = None,
+    empty: frozenset[str] = frozenset(),
+) -> Relaxed:
+    """Relaxes a schema that passed `lint`.
+
+    Args:
+        document: the schema.
+        oracle: answers of the libraries.
+        options: which coarser relaxations are used.
+        empty: pointers of schemas that no finite value satisfies.
+
+    """
+    context = Context(document, oracle, options or Options(), empty=empty)
     if context.options.open_circular or context.options.cut_circular:
         context.mixed = mixed_references(document)
     if context.options.plain_recursion:
@@ -59,13 +89,16 @@ def relax(document: Document, oracle: Oracle, options: Options | None = None) ->
     # Deeper pointers first, so that the parts of a schema are converted before it.
     ordered = sorted(document.nodes.values(), key=lambda node: -node.pointer.count("/"))
     for node in ordered:
-        context.converted[node.pointer] = _convert(context, node)
+        is_empty = node.pointer in empty
+        context.converted[node.pointer] = False if is_empty else _convert(context, node)
+    note_wrapper(context)
     exclusive.resolve(context)
     simplify(context)
     for part, pointer in context.opened:
         opened = context.converted[pointer]
         part.become(opened if isinstance(opened, dict) else {} if opened else {"allOf": [False]})
     schema = combine(context, _assemble(context))
+    simplify_texts(context, schema)
     return Relaxed(schema, _notices(context), tuple(context.refusals))
 
 
@@ -95,33 +128,18 @@ def _convert(context: Context, node: Node) -> EngineSchema:
     schema.origin = node.pointer
     extra: list[EngineSchema] = []
     alone = draft <= Draft.DRAFT7 and "$ref" in node.value
+    if alone:
+        note_ignored(context, node)
     for keyword in ("$ref",) if alone else tuple(node.value):
         if keyword in ANNOTATIONS:
             continue
-        if not known(keyword, draft):
-            if keyword != "$dynamicRef":
-                _note_unknown(context, node, keyword)
-            continue
-        if keyword in REFERENCES:
+        if keyword not in ASSERTIONS or not known(keyword, draft):
+            note_unknown(context, node, keyword)
+        elif keyword in REFERENCES:
             combining.reference(context, node, keyword, schema, extra)
-        else:
-            for convert in (
-                numbers.CONVERTERS,
-                scalars.CONVERTERS,
-                arrays.CONVERTERS,
-                objects.CONVERTERS,
-                combining.CONVERTERS,
-            ):
-                if keyword in convert:
-                    convert[keyword](context, node, schema, extra)
+        elif keyword in _CONVERTERS:
+            _CONVERTERS[keyword](context, node, schema, extra)
     return _joined(schema, extra)
-
-
-def _note_unknown(context: Context, node: Node, keyword: str) -> None:
-    """Reports a keyword that has a meaning only in another draft."""
-    draft = context.document.draft.label
-    detail = f"draft {draft} gives this keyword no meaning"
-    context.note(node, keyword, Enforcement.ANNOTATION, detail)
 
 
 def _joined(schema: Part, extra: list[EngineSchema]) -> EngineSchema:

@@ -92,7 +92,7 @@ def _keyword(document: Document, node: Node, keyword: str, levels: int) -> Negat
         return both(parts) if keyword == "anyOf" else either(parts)
     if keyword == "properties":
         return _properties(document, node, levels)
-    if keyword in ("$ref", "$recursiveRef"):
+    if keyword in ("$ref", "$recursiveRef") and not document.is_dynamic(node, keyword):
         return _reference(document, node, keyword, levels)
     return None if keyword not in _ASSERTIONS else _UNKNOWN
 
@@ -242,6 +242,7 @@ _ASSERTIONS = frozenset(
         "dependentRequired",
         "dependentSchemas",
         "$dynamicRef",
+        "$recursiveRef",
         "format",
         "if",
         "then",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "not")
 _MAX_TRIGGERS = 4
+# The engine has an item in its row for each pair of named properties, and room for 2,000 items.
+_MAX_COUNTED = 40
+_MAX_COUNTED_COARSELY = 10
 
 
 def _properties(
@@ -140,15 +143,16 @@ def _counts(context: Context, node: Node, schema: dict[str, object], _: list[Eng
         "required": list(dict.fromkeys(required)) if isinstance(required, list) else [],
         "additionalProperties": not closed,
     }
-    if not context.options.plain_counts and context.oracle.compiles({**skeleton, **counts}):
+    optional = len(named.keys() - (required if isinstance(required, list) else ()))
+    can_count = optional <= _MAX_COUNTED and not context.options.plain_counts
+    if can_count and context.oracle.compiles({**skeleton, **counts}):
         schema.update(counts)
         return
     for keyword in counts:
         context.unchecked(node, keyword, "the engine cannot count these properties")
-    if counts.get("minProperties", 0) >= 1 and context.oracle.compiles(
-        {**skeleton, "minProperties": 1}
-    ):
-        schema["minProperties"] = 1
+    if counts.get("minProperties", 0) >= 1 and optional <= _MAX_COUNTED_COARSELY:
+        one = {"minProperties": 1}
+        schema.update(one if context.oracle.compiles({**skeleton, **one}) else {})
 
 
 def _property_names(
