@@ -283,7 +283,8 @@ class ServerSettings(BaseSettings):
     )
     bound_output: bool = Field(
         default=True,
-        description="Bound values that a schema leaves unbounded, and report it in the result.",
+        description="Bound values that a schema leaves unbounded, and report it in the result. "
+        "Off, only max_tokens ends a text or the digits of an integer.",
     )
 
     # Metrics, traces and log.
