@@ -13,7 +13,7 @@ from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
 from genir_server.schema.grammar.text_probe import needs_samples, writes_texts
 
 if TYPE_CHECKING:
-    from genir_server.schema.relax.texts import Texts
+    from genir_server.schema.relax.text_facts import Texts
 
 # Numbers of fewer digits and smaller exponents are read exactly by any method.
 _EXACT_DIGITS = 15

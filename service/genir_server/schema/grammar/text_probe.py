@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import llguidance
 
-    from genir_server.schema.relax.texts import Texts
+    from genir_server.schema.relax.text_facts import Texts
 
 _SAMPLES = 14
 # Where there is no bound, texts have so many characters more than the fewest; and never more.

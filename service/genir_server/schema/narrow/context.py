@@ -11,7 +11,7 @@ from genir_server.schema.read.pointer import child
 if TYPE_CHECKING:
     from genir_server.schema.limits import NarrowingBounds
     from genir_server.schema.relax import Relaxed
-    from genir_server.schema.relax.texts import Texts
+    from genir_server.schema.relax.text_facts import Texts
 
 Schema = dict[str, object]
 

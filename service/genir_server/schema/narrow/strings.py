@@ -8,7 +8,7 @@ from genir_server.schema.pattern.lengths import text_lengths
 from genir_server.schema.relax.conjunctions import conjunctions
 from genir_server.schema.relax.formats import USUAL_FORMS
 from genir_server.schema.relax.part import Part
-from genir_server.schema.relax.texts import can_be_text, facts_of
+from genir_server.schema.relax.text_facts import can_be_text, facts_of
 
 if TYPE_CHECKING:
     from genir_server.schema.narrow.context import Narrowing, Schema

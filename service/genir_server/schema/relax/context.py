@@ -12,7 +12,7 @@ from genir_server.schema.relax.part import Part
 if TYPE_CHECKING:
     from genir_server.schema.errors import SchemaRefusedError
     from genir_server.schema.read.document import Document, Node
-    from genir_server.schema.relax.texts import Texts
+    from genir_server.schema.relax.text_facts import Texts
 
 EngineSchema = dict[str, object] | bool
 """A schema in the keywords that the engine enforces."""
