@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from genir.schemas import builtin_ir_schema_text
+from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.schema.closing.plan import plan_closing
 from genir_server.schema.errors import SchemaRefusedError
-from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
+from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher, load_tokenizer
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pipeline import Pipeline
 from genir_server.schema.read.vocabulary import Draft
@@ -27,6 +28,8 @@ from tests.support.grammar_walks import random_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import llguidance
 
     from genir_server.schema.types import ClosingPlan
 
@@ -295,6 +298,69 @@ def test_plan_keeps_nearly_as_much_as_fits() -> None:
     assert plan.closing_schema is None
     assert not plan.smallest
     assert plan.closed_early == ("",)
+
+
+@cache
+def joining_tokenizer() -> llguidance.LLTokenizer:
+    """Single bytes, and some tokens across the borders of values and of characters."""
+    single = {bytes([byte]): byte for byte in range(256)}
+    joined = (b'"}', b'":', b'":"', b'",', b'","', b"ab", b'"ab', b"},", b"},{", b'"]', b"\x80\x9c")
+    ranks = {**single, **{token: 256 + index for index, token in enumerate(joined)}}
+    end = len(ranks)
+    return load_tokenizer(
+        GrammarTokenizer(
+            ranks=ranks, special_tokens={"<end>": end}, pattern=r"[\s\S]+", end_token=end
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    values=st.lists(
+        st.dictionaries(
+            st.sampled_from(["ab", "b", "“"]), st.text("ab“é😀", max_size=6), min_size=1
+        ),
+        max_size=8,
+    ),
+    cut=st.floats(0, 1),
+    spare=st.integers(0, 8),
+)
+def test_tokens_of_a_model_are_counted(
+    values: list[dict[str, str]], cut: float, spare: int
+) -> None:
+    subject = subject_of(
+        {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": {"type": "string"}},
+            "minItems": 1,
+        }
+    )
+    tokenizer = joining_tokenizer()
+    whole = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    tokens = tokenizer.tokenize_bytes(whole)
+    tokens = tokens[: int(cut * len(tokens))]
+    ends = [len(tokenizer.decode_bytes(tokens[: count + 1])) for count in range(len(tokens))]
+    written = tokenizer.decode_bytes(tokens)
+    budget = len(tokens) + spare
+    plan = plan_closing(
+        subject.engine_schema,
+        written,
+        ends,
+        budget,
+        tokenizer=tokenizer,
+        is_valid=subject.is_valid,
+        seconds=5.0,
+    )
+    if plan is None:
+        assert budget < len(b"[{}]")
+        return
+    check_plan(subject, written, plan, rng(0))
+    kept = sum(end <= plan.kept_bytes for end in ends)
+    begun = written[ends[kept - 1] if kept else 0 : plan.kept_bytes] + plan.appended.encode()
+    assert plan.used_tokens == kept + len(tokenizer.tokenize_bytes(begun))
+    rest = tokenizer.tokenize_bytes(begun + plan.smallest.encode())
+    assert plan.total_tokens == kept + len(rest)
+    assert plan.total_tokens <= budget
 
 
 def test_nothing_fits_in_too_small_a_budget() -> None:
