@@ -251,7 +251,7 @@ def check_plan(subject: Subject, written: bytes, plan: ClosingPlan, numbers: ran
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), where=st.floats(0, 1))
 def test_any_cut_of_a_value_is_ended(name: str, seed: int, where: float) -> None:
     subject = listed(name)
@@ -265,7 +265,7 @@ def test_any_cut_of_a_value_is_ended(name: str, seed: int, where: float) -> None
 
 
 @pytest.mark.parametrize("name", ["tree", "expression", "ir", "mixed", "maps"])
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), spare=st.integers(0, 300))
 def test_plan_keeps_the_budget(name: str, seed: int, spare: int) -> None:
     subject = listed(name)
@@ -417,6 +417,25 @@ def test_complete_members_decide_between_alternatives() -> None:
     assert plan.smallest == '"kind":"b"}]'
 
 
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ({"required": ["b"], "allOf": [{"required": ["a"]}]}, "ba"),
+        ({"allOf": [{"required": ["a"]}], "required": ["b"]}, "ab"),
+        (
+            {"required": ["d", "c"], "allOf": [{"required": ["b"]}], "properties": {"c": True}},
+            "cdb",
+        ),
+    ],
+)
+def test_members_come_in_the_order_of_the_engine(schema: dict[str, object], names: str) -> None:
+    subject = subject_of({"type": "object", **schema})
+    plan = subject.plan(b"")
+    assert plan is not None
+    assert "".join(json.loads(plan.smallest)) == names
+    assert subject.accepts(plan.smallest.encode())
+
+
 def test_schema_does_not_grow_with_what_is_complete() -> None:
     subject = listed("expression")
     item = b'{"kind":"call","name":"ab","arguments":[{"kind":"number","value":1}]}'
@@ -456,7 +475,7 @@ def test_longest_walk_is_short(name: str) -> None:
         assert len(rest) < 400
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.schemas, st.integers(0, 1 << 30), st.floats(0, 1))
 def test_random_schemas(schema: dict[str, object] | bool, seed: int, where: float) -> None:
     try:

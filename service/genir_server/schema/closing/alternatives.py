@@ -38,6 +38,7 @@ _ROOT = "genir-root"
 _COUNTS = frozenset({"required", "minProperties", "minItems"})
 _MAPS = frozenset({"properties", "patternProperties"})
 _LITERALS = frozenset({"const", "enum"})
+_NAMING = frozenset({"properties", "required"})
 
 
 class UnknownSchemaError(Exception):
@@ -133,6 +134,7 @@ class EngineSchema:
         plain = self._plain_part(schema)
         reference = schema.get("$ref")
         followed = choice.followed
+        naming = next((keyword for keyword in schema if keyword in _NAMING), None)
         options = schema.get("anyOf")
         found: list[_Choice] = []
         for option in reversed(options) if isinstance(options, list) else [True]:
@@ -146,9 +148,9 @@ class EngineSchema:
                 elif keyword == "$ref" and isinstance(reference, str):
                     if reference not in followed:
                         inner.append(self._target(reference))
-                elif keyword == "properties":
+                elif keyword == naming:
                     inner.append(plain)
-            if plain and "properties" not in schema:
+            if plain and naming is None:
                 inner.append(plain)
             found.append(
                 _Choice(
