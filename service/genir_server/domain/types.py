@@ -293,6 +293,7 @@ class TextDelta(NamedTuple):
         cached_prompt_tokens: prompt tokens taken from the prefix cache; None where not reported.
         queue_seconds: seconds in the engine's queue before the first step; None where not reported.
             Both are reported on the first delta, and may be reported again on the last.
+        token_ids: the tokens that it took, with the end token; empty where not reported.
     """
 
     text: str
@@ -300,6 +301,7 @@ class TextDelta(NamedTuple):
     finish_reason: FinishReason | None = None
     cached_prompt_tokens: int | None = None
     queue_seconds: float | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class EngineInfo:
         max_running: maximum requests in one step of all ranks; 0 if unknown.
         kv_cache_tokens: maximum tokens of running requests in the KV caches of all ranks; 0 if
             unknown.
+        can_resume: whether a request may have `written_token_ids` and `consumed`.
 
     """
 
@@ -81,6 +82,7 @@ class EngineInfo:
     ranks: int = 1
     max_running: int = 0
     kv_cache_tokens: int = 0
+    can_resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,20 @@ class EngineRequest:
         schema: text of the JSON Schema that decoding enforces. The schema package must have
             compiled it for the model's tokenizer.
         sampling: how tokens are chosen.
-        max_tokens: maximum length of the completion.
+        max_tokens: maximum number of new tokens.
         priority: requests with a lower value are scheduled first.
         lora_adapter: name of the LoRA adapter; "" for none.
         tokens_per_delta: number of tokens that a delta waits for, at least 1; see
             `Engine.generate`.
         rank: the data-parallel rank to run on, below `EngineInfo.ranks`; None for the engine's
             choice.
+        written_token_ids: tokens of the completion that an earlier request wrote, without an end
+            token. The model continues after them. To `frequency_penalty` and `presence_penalty`
+            they are a part of the prompt.
+        consumed: text that the schema's grammar consumes before the first new token; may end
+            inside a character. Under the schema of the earlier request this is the text of
+            `written_token_ids`; under another one it is any text that brings the grammar to the
+            right place.
 
     """
 
@@ -163,6 +172,8 @@ class EngineRequest:
     lora_adapter: str = ""
     tokens_per_delta: int = 1
     rank: int | None = None
+    written_token_ids: Sequence[int] = ()
+    consumed: bytes = b""
 
 
 class Engine(Protocol):
@@ -225,12 +236,17 @@ class Engine(Protocol):
         `EngineRequest.tokens_per_delta` tokens are there. Tokens that arrive while the caller does
         not read are joined into one delta.
 
+        Text inside a character is held back until the character is complete. A request that
+        continues after such tokens begins with the whole character, so the texts of both requests
+        together are that of all tokens.
+
         The request leaves the engine however the generator ends: exhausted, closed, cancelled or
         failed.
 
         Raises:
             EngineDeadError: the engine died before the request finished.
-            EngineRejectedError: the engine refused the request.
+            EngineRejectedError: the engine refused the request, or its grammar does not accept
+                `consumed`.
             EngineUnavailableError: the engine could not run the request now.
 
         """

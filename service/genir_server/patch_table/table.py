@@ -336,6 +336,48 @@ _PATCHES = (
         setting="none: without it such schemas fail.",
     ),
     Patch(
+        name="resume",
+        module="engine/patches/resume.py",
+        touches=(
+            Touch(
+                "vllm.v1.structured_output:StructuredOutputManager._create_grammar",
+                "replaced",
+                parameters=("self", "request"),
+            ),
+            Touch(
+                "vllm.v1.structured_output:StructuredOutputManager.grammar_init",
+                "read",
+                # It must look the method up when it is called, or the replacement has no effect.
+                calls=("_create_grammar",),
+            ),
+            Touch("vllm.sampling_params:SamplingParams", "configuration", fields=("extra_args",)),
+            Touch("vllm.v1.request:Request", "read", fields=("sampling_params",)),
+            Touch(
+                "vllm.v1.structured_output.backend_guidance:GuidanceGrammar",
+                "read",
+                fields=("ll_matcher", "ll_tokenizer"),
+            ),
+            Touch(
+                "vllm.v1.structured_output.backend_xgrammar:XgrammarGrammar",
+                "read",
+                fields=("matcher",),
+            ),
+            Touch("llguidance:LLMatcher", "read", fields=("is_error", "try_consume_tokens")),
+            Touch(
+                "llguidance:LLTokenizer",
+                "read",
+                fields=("greedy_tokenize", "tokenize_bytes", "decode_bytes"),
+            ),
+            Touch("xgrammar:GrammarMatcher", "read", fields=("accept_string",)),
+        ),
+        tested_with=f"{VLLM}, llguidance 1.7.6, xgrammar 0.2.8",
+        reason="vLLM makes every grammar at its beginning, so a generation cannot continue a text.",
+        upstream=NOT_FOUND
+        + " (searched for guided decoding of a partial text and _create_grammar)",
+        remove_when="a request of vLLM can name a text that its grammar has consumed.",
+        setting="none: it acts only on requests that continue a text.",
+    ),
+    Patch(
         name="jump-forward",
         module="engine/jump_forward/config.py",
         touches=(

@@ -13,8 +13,9 @@ on other machines. Each of them loads the plugins that installed packages declar
 
 What it needs for that is in an environment variable, `environment.VARIABLE`, as plain data. In
 every process that has an engine core, also one that another program started, it adds utility
-methods to the core: `BACKEND_UTILITY`, `JUMP_FORWARD_UTILITY` and `PATCHES_UTILITY`. So a core on
-another machine answers them too.
+methods to the core: `BACKEND_UTILITY`, `JUMP_FORWARD_UTILITY` and `PATCHES_UTILITY`, and lets
+grammars begin in the middle (`patches.resume`), which acts only on requests that ask for it. So a
+core on another machine has them too.
 
 The first of them is how the structured-output backend is *observed*: it returns the class of the
 object that computes the token masks, in the process that computes them. vLLM's configuration holds
@@ -102,7 +103,7 @@ def engine_processes(
 def register() -> None:
     """Called by vLLM in each process that loads its plugins, at least once."""
     global _entered  # noqa: PLW0603  # vLLM may call it again.
-    _add_utilities()
+    _extend_core()
     settings = json.loads(os.environ.get(VARIABLE, "{}"))
     if not settings or settings["server_pid"] == os.getpid() or _entered:
         return
@@ -132,12 +133,15 @@ def _plain_logging() -> None:
     )
 
 
-def _add_utilities() -> None:
+def _extend_core() -> None:
     core = sys.modules.get("vllm.v1.engine.core")
     if core is not None:
+        from genir_server.engine.patches.resume import resume_grammars
+
         setattr(core.EngineCore, BACKEND_UTILITY, _backend_in_use)
         setattr(core.EngineCore, JUMP_FORWARD_UTILITY, _jump_forward_counts)
         setattr(core.EngineCore, PATCHES_UTILITY, _patch_outcomes)
+        resume_grammars()
 
 
 def _patch_grammars() -> None:

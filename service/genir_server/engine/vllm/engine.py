@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from genir_server.engine.patches import WORKER_EXTENSION
+from genir_server.engine.patches.resume import RESUME
 from genir_server.engine.protocol import (
     EngineActivity,
     EngineDeadError,
@@ -27,10 +29,11 @@ from genir_server.engine.vllm.child_process import (
     JUMP_FORWARD_UTILITY,
     PATCHES_UTILITY,
 )
-from genir_server.engine.vllm.convert import engine_delta, sampling_params
+from genir_server.engine.vllm.convert import check_consumed, engine_delta, sampling_params
 from genir_server.engine.vllm.errors import engine_error
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.processes import EngineProcesses
+from genir_server.engine.vllm.resumed_text import decoder, resumed_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -89,6 +92,7 @@ class VllmEngine:
             kv_cache_tokens=len(self._ranks)
             * (llm.vllm_config.cache_config.kv_cache_size_tokens or 0),
         )
+        self._decode = decoder(llm.get_tokenizer())
         self._processes = EngineProcesses(_process_ids(llm))
         self._backends = dict.fromkeys(self._ranks, "")
         self._observation: asyncio.Task[None] | None = None
@@ -183,11 +187,16 @@ class VllmEngine:
             lora_request = self._lora_requests.get(request.lora_adapter)
             if lora_request is None:
                 raise EngineRejectedError(f"no LoRA adapter is named {request.lora_adapter}")
+        if (request.written_token_ids or request.consumed) and not self._info.can_resume:
+            raise EngineRejectedError("this engine cannot resume a generation")
+        resumed = resumed_text(self._decode, request.prompt_token_ids, request.written_token_ids)
         finished = queue_reported = False
         try:
             stream = llm.generate(
-                TokensPrompt(prompt_token_ids=list(request.prompt_token_ids)),
-                sampling_params(request),
+                TokensPrompt(
+                    prompt_token_ids=[*request.prompt_token_ids, *request.written_token_ids]
+                ),
+                sampling_params(request, detokenize=resumed is None),
                 request.request_id,
                 lora_request=lora_request,
                 priority=request.priority,
@@ -198,7 +207,9 @@ class VllmEngine:
                     if not all(self._backends.values()):
                         await self._observe_backend(llm)
                     finished = output.finished
-                    delta = engine_delta(output, queue_reported=queue_reported)
+                    delta = engine_delta(output, queue_reported=queue_reported, resumed=resumed)
+                    if request.consumed:
+                        check_consumed(output)
                     queue_reported = queue_reported or delta.queue_seconds is not None
                     yield delta
         except Exception as error:
@@ -229,13 +240,19 @@ class VllmEngine:
         return dict(counts)
 
     async def patch_outcomes(self) -> dict[str, str]:
-        """What `patch_table.fits.outcomes` gives in the engine core and in the workers."""
+        """What `patch_table.fits.outcomes` gives in the engine cores and in the workers.
+
+        The engine's start calls this, because `EngineInfo.can_resume` depends on it.
+        """
         llm = self._llm
         if llm is None:
             return {}
         found: dict[str, str] = {}
         try:
-            for outcomes in await llm.engine_core.call_utility_all_async(PATCHES_UTILITY):
+            cores = await llm.engine_core.call_utility_all_async(PATCHES_UTILITY)
+            resuming = all(outcomes.get(RESUME) == "" for outcomes in cores)
+            self._info = replace(self._info, can_resume=resuming)
+            for outcomes in cores:
                 found |= outcomes
             if llm.vllm_config.parallel_config.worker_extension_cls == WORKER_EXTENSION:
                 for outcomes in await llm.collective_rpc(PATCHES_UTILITY):
