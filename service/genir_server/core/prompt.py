@@ -200,33 +200,62 @@ def _budget(
     request: GenerationRequest, schema: PreparedSchema, prompt_tokens: int, context: int
 ) -> int:
     """The tokens that one attempt may write."""
+    given = request.max_tokens
     room = context - prompt_tokens
-    required = 1 if request.max_tokens is None else request.max_tokens
-    if room < required:
-        raise GenirError(
-            Reason.PROMPT_TOO_LONG,
-            f"the prompt has {prompt_tokens} tokens and the completion may take {required}, "
-            f"but the model's context holds {context}: shorten the prompt or lower max_tokens",
-            fields=(
-                FieldViolation(
-                    input_field(request),
-                    f"has {prompt_tokens} tokens with the schema shown; at most "
-                    f"{max(context - required, 0)} fit beside max_tokens",
-                ),
-            ),
-            metadata={
-                "prompt_tokens": str(prompt_tokens),
-                "max_tokens": str(required),
-                "max_model_len": str(context),
-            },
-        )
-    budget = min(DEFAULT_MAX_TOKENS, room) if request.max_tokens is None else request.max_tokens
+    if room < (1 if given is None else given):
+        raise _too_long(request, prompt_tokens, context)
+    budget = min(DEFAULT_MAX_TOKENS, room) if given is None else given
     if budget < schema.min_tokens:
-        raise GenirError(
-            Reason.BUDGET_TOO_SMALL,
-            f"no value that satisfies the schema fits in {budget} tokens; the smallest takes at "
-            f"least {schema.min_tokens}: raise max_tokens or shorten the prompt",
-            fields=(FieldViolation("spec.max_tokens", f"must be {schema.min_tokens} or more"),),
-            metadata={"max_tokens": str(budget), "min_tokens": str(schema.min_tokens)},
-        )
+        raise _too_small(request, schema.min_tokens, budget, room)
     return budget
+
+
+def _too_long(request: GenerationRequest, prompt_tokens: int, context: int) -> GenirError:
+    given = request.max_tokens
+    metadata = {"prompt_tokens": str(prompt_tokens), "max_model_len": str(context)}
+    facts = f"the prompt has {prompt_tokens} tokens and "
+    room = f"the model's context holds {context}"
+    if given is None:
+        message = f"{facts}{room}, which leaves none for a completion: shorten the prompt"
+        beside = "one token of a completion"
+    else:
+        metadata["max_tokens"] = str(given)
+        message = (
+            f"{facts}the completion may take {given}, but {room}: shorten the prompt or lower "
+            "max_tokens"
+        )
+        beside = "max_tokens"
+    most = max(context - (given or 1), 0)
+    return GenirError(
+        Reason.PROMPT_TOO_LONG,
+        message,
+        fields=(
+            FieldViolation(
+                input_field(request),
+                f"has {prompt_tokens} tokens with the schema shown; at most {most} fit beside "
+                f"{beside}",
+            ),
+        ),
+        metadata=metadata,
+    )
+
+
+def _too_small(request: GenerationRequest, min_tokens: int, budget: int, room: int) -> GenirError:
+    message = (
+        f"no value that satisfies the schema fits in {budget} tokens; the smallest takes at least "
+        f"{min_tokens}: "
+    )
+    field = FieldViolation("spec.max_tokens", f"must be {min_tokens} or more")
+    if room >= min_tokens:
+        message += f"set max_tokens to {min_tokens} or more"
+    elif request.max_tokens is not None:
+        message += "raise max_tokens and shorten the prompt"
+    else:
+        message += "shorten the prompt"
+        field = FieldViolation(input_field(request), f"leaves {room} tokens of the model's context")
+    return GenirError(
+        Reason.BUDGET_TOO_SMALL,
+        message,
+        fields=(field,),
+        metadata={"max_tokens": str(budget), "min_tokens": str(min_tokens)},
+    )

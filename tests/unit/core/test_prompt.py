@@ -111,6 +111,48 @@ async def test_what_does_not_fit_is_told_with_both_numbers() -> None:
     assert "1000" in error.message
 
 
+async def test_max_tokens_that_was_not_given_is_not_named() -> None:
+    with pytest.raises(GenirError) as raised:
+        await build_prompt(
+            request(prompt="p" * 1000, schema_in_prompt=SchemaInPrompt.NEVER, system=""),
+            prepared(),
+            ScriptedEngine(max_model_len=1000),
+        )
+    error = raised.value
+    assert error.reason is Reason.PROMPT_TOO_LONG
+    assert "max_tokens" not in f"{error.message} {error.fields}"
+    assert error.metadata == {"prompt_tokens": "1000", "max_model_len": "1000"}
+    assert "at most 999 fit beside one token of a completion" in error.fields[0].description
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "max_tokens", "advice", "field"),
+    [
+        (100, 3, "set max_tokens to 50 or more", "spec.max_tokens"),
+        (960, 3, "raise max_tokens and shorten the prompt", "spec.max_tokens"),
+        (960, None, "at least 50: shorten the prompt", "spec.prompt"),
+    ],
+)
+async def test_too_small_budget_is_told_with_what_to_change(
+    prompt_tokens: int, max_tokens: int | None, advice: str, field: str
+) -> None:
+    with pytest.raises(GenirError) as raised:
+        await build_prompt(
+            request(
+                prompt="p" * prompt_tokens,
+                max_tokens=max_tokens,
+                schema_in_prompt=SchemaInPrompt.NEVER,
+                system="",
+            ),
+            prepared(min_tokens=50),
+            ScriptedEngine(max_model_len=1000),
+        )
+    error = raised.value
+    assert error.reason is Reason.BUDGET_TOO_SMALL
+    assert error.message.endswith(advice)
+    assert [each.field for each in error.fields] == [field]
+
+
 async def test_unset_budget_is_what_fits_the_context() -> None:
     prompt = await build_prompt(
         request(prompt="p" * 900, schema_in_prompt=SchemaInPrompt.NEVER, system=""),
