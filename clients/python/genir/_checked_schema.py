@@ -7,6 +7,7 @@ accepts, the schema here allows less.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ByteSize, TypeAdapter
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _NESTED = ("items", "additionalProperties", "contains", "propertyNames", "not")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "$defs")
+_OCTETS = {"contentMediaType": "application/octet-stream"}
 _OPENING = frozenset({"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf"})
 
 
@@ -63,9 +65,24 @@ class CheckedJsonSchema(GenerateJsonSchema):
         for each in _subschemas(made):
             _check_format(each)
             tag = each.pop("discriminator", None)
-            if isinstance(tag, dict):
-                for choice in each.get("oneOf", ()):
-                    _require(choice, str(tag.get("propertyName")), definitions)
+            name = str(tag.get("propertyName")) if isinstance(tag, dict) else None
+            for choice in each.get("oneOf", ()):
+                _require(choice, name, definitions)
+        return made
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+        """The JSON Schema of a Literal."""
+        if not any(map(_is_json, schema["expected"])):
+            self.handle_invalid_for_json_schema(
+                schema, "a Literal of members of an Enum that is not based on str"
+            )
+        return super().literal_schema(schema)
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """The JSON Schema of a union with a tag. Choices that JSON cannot express are left out."""
+        made = super().tagged_union_schema(schema)
+        if not made["oneOf"]:
+            self.handle_invalid_for_json_schema(schema, "a tagged union whose tags are no JSON")
         return made
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
@@ -108,7 +125,7 @@ class CheckedJsonSchema(GenerateJsonSchema):
         if encoding == "hex":
             most = "" if high is None else str(high)
             return {"type": "string", "pattern": f"^(?:[0-9a-f]{{2}}){{{low},{most}}}$"}
-        made = super().bytes_schema(schema)
+        made = super().bytes_schema(schema) | _OCTETS
         if high is not None:
             made["pattern"] = _patterns.PRINTABLE_ASCII
         return made
@@ -191,12 +208,15 @@ class CheckedJsonSchema(GenerateJsonSchema):
             return made
         values = made.get("additionalProperties", True)
         if "patternProperties" in made:
+            if keys.get("format") == "date":  # The pattern says it all.
+                made.pop("propertyNames", None)
             return made | {"additionalProperties": False}
-        names = keys.get("enum", [keys["const"]] if "const" in keys else None)
+        members = keys.get("enum", [keys["const"]] if "const" in keys else [])
+        names = [member for member in members if isinstance(member, str)]
         if keys.get("type") == "boolean":
             names = ["true", "false"]
         pattern = _key_pattern(keys)
-        if names is not None and all(isinstance(name, str) for name in names):
+        if names:
             made["properties"] = dict.fromkeys(names, values)
         elif pattern is not None:
             made["patternProperties"] = {pattern: values}
@@ -206,14 +226,19 @@ class CheckedJsonSchema(GenerateJsonSchema):
         return made | {"additionalProperties": False}
 
 
+def _is_json(member: object) -> bool:
+    """Whether a JSON value is equal to a member of a Literal."""
+    return not isinstance(member, Enum) or isinstance(member, str | int)
+
+
 def _key_pattern(keys: JsonSchemaValue) -> str | None:
     match keys:
         case {"type": "integer"}:
             return _patterns.KEY_INTEGER
         case {"type": "number"}:
             return _patterns.KEY_NUMBER
-        case {"format": "date"}:
-            return f"^{_patterns.DATE}$"
+        case {"format": "uuid"}:
+            return _patterns.KEY_UUID
         case {"pattern": str(pattern)}:
             return pattern
         case {"type": "string", "minLength": _} | {"type": "string", "maxLength": _}:
@@ -257,9 +282,12 @@ def _check_format(schema: JsonSchemaValue) -> None:
             schema["enum"] = zones
     elif name in ("base64", "base64url") and "pattern" not in schema:
         letters = "+/" if name == "base64" else "_-"
-        # Lengths are those of the bytes.
+        # Lengths are those of what it decodes to, which is text unless the schema is that of bytes.
         low, high = schema.pop("minLength", 0), schema.pop("maxLength", None)
-        schema["pattern"] = _patterns.base64(letters, low, high)
+        pattern = _patterns.base64 if _OCTETS.items() <= schema.items() else _patterns.base64_ascii
+        schema["pattern"] = pattern(letters, low, high)
+    elif name == "password" and "maxLength" in schema:  # Of secret bytes, it counts bytes.
+        _add_pattern(schema, _patterns.PRINTABLE_ASCII)
     elif name in _patterns.FORMATS:
         _add_pattern(schema, _patterns.FORMATS[str(name)])
 
@@ -271,11 +299,18 @@ def _add_pattern(schema: JsonSchemaValue, pattern: str) -> None:
         schema["pattern"] = pattern
 
 
-def _require(schema: JsonSchemaValue, tag: str, definitions: dict[str, Any]) -> None:
-    """Requires the tag of a union in a choice, or in the choices of a union inside."""
+def _require(schema: JsonSchemaValue, tag: str | None, definitions: dict[str, Any]) -> None:
+    """Requires the tag of a union in a choice, or in the choices of a union inside.
+
+    Without a name for it, because a function reads the tag, every constant may be the tag.
+    """
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     target = definitions.get(name, schema)
     for choice in (*target.get("oneOf", ()), *target.get("anyOf", ())):
         _require(choice, tag, definitions)
-    if tag in target.get("properties", {}) and tag not in target.get("required", ()):
-        target["required"] = [tag, *target.get("required", ())]
+    properties = target.get("properties", {})
+    constants = [name for name, each in properties.items() if "const" in each]
+    required = target.get("required", [])
+    tags = [name for name in (constants if tag is None else [tag]) if name in properties]
+    if missing := [name for name in tags if name not in required]:
+        target["required"] = missing + required

@@ -60,6 +60,8 @@ CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 FRACTION = r"(?:\.[0-9]{1,6})?"
 OFFSET = "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 
+# The digits of base64 whose second lowest bit is 0, so that the byte after them is below 128.
+_EVEN_PAIRS = "[ABEFIJMNQRUVYZcdghklopstwx014589]"
 DURATION = (
     "^P(?:[0-9]{1,3}W|[0-9]{1,5}D(?:T[0-9]{1,2}H(?:[0-9]{1,2}M(?:[0-9]{1,2}S)?)?)?"
     "|T(?:[0-9]{1,4}H(?:[0-9]{1,2}M(?:[0-9]{1,2}S)?)?|[0-9]{1,4}M(?:[0-9]{1,2}S)?|[0-9]{1,6}S))$"
@@ -68,6 +70,8 @@ COMPLEX = r"^-?[0-9]{1,9}(?:\.[0-9]{1,9})?[+-][0-9]{1,9}(?:\.[0-9]{1,9})?j$"
 BYTE_SIZE = r"^[0-9]{1,6}(?:\.[0-9]{1,2})?(?:[KMGT]i?)?B$"
 NO_SPACE_AROUND = r"^(?:[^\s\u0085](?:[\s\S]*[^\s\u0085])?)?$"
 PRINTABLE_ASCII = "^[ -~]*$"
+_HEX = "[0-9a-f]"
+KEY_UUID = f"^{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}$"
 KEY_INTEGER = "^(?:0|-?[1-9][0-9]{0,14})$"
 KEY_NUMBER = r"^-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?$"
 
@@ -110,9 +114,10 @@ def integers(low: int, high: int) -> str:
 
 def digits(whole: int, places: int) -> str:
     """A pattern of decimal numbers with so many digits before and after the point at most."""
-    before = f"(?:0|[1-9][0-9]{{0,{whole - 1}}})" if whole > 0 else "0"
+    if whole <= 0:  # pydantic counts the 0 of "0", but not that of "0.5".
+        return rf"^-?0\.[0-9]{{1,{places}}}$"
     after = rf"(?:\.[0-9]{{1,{places}}})?" if places > 0 else ""
-    return f"^-?{before}{after}$"
+    return f"^-?(?:0|[1-9][0-9]{{0,{whole - 1}}}){after}$"
 
 
 def base64(letters: str, low: int, high: int | None) -> str:
@@ -128,13 +133,16 @@ def base64(letters: str, low: int, high: int | None) -> str:
     return f"^{group}*(?:{one}[AQgw]==|{one}{{2}}[AEIMQUYcgkosw048]=)?$"
 
 
+def base64_ascii(letters: str, low: int, high: int | None) -> str:
+    """A pattern of the base64 text of ASCII texts, whose lengths are those of whole groups."""
+    group = rf"(?:[A-Za-f][A-HQ-Xg-nw-z0-3]{_EVEN_PAIRS}[A-Za-z0-9{letters}])"
+    most = "" if high is None else str(high // 3)
+    return f"^{group}{{{-(-low // 3)},{most}}}$"
+
+
 def uuid(version: int) -> str:
     """A pattern of the UUIDs of a version."""
-    hexadecimal = "[0-9a-f]"
-    return (
-        f"^{hexadecimal}{{8}}-{hexadecimal}{{4}}-{version}{hexadecimal}{{3}}"
-        f"-[89ab]{hexadecimal}{{3}}-{hexadecimal}{{12}}$"
-    )
+    return f"^{_HEX}{{8}}-{_HEX}{{4}}-{version}{_HEX}{{3}}-[89ab]{_HEX}{{3}}-{_HEX}{{12}}$"
 
 
 def url(schemes: list[str]) -> str:

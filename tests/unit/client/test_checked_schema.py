@@ -77,6 +77,24 @@ class Tone(Enum):
     HIGH = "high"
 
 
+class Plain(Enum):
+    A = "a"
+
+
+class ByEnum(BaseModel):
+    kind: Literal[Plain.A] = Plain.A
+
+
+def tag_of(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else value.kind
+
+
+class Other(BaseModel):
+    kind: Literal["other"] = "other"
+
+
+ByFunction = Annotated[Other, pydantic.Tag("other")]
+Tagged = Annotated[Cat, pydantic.Tag("cat")]
 YEAR = datetime.now(UTC).year
 Nested = Annotated[SmallDog | BigDog, Discriminator("size")]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
@@ -156,6 +174,14 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     (Hex, [{"data": "00ff"}], [{"data": "0"}, {"data": "001122"}]),
     (Annotated[bytes, Field(max_length=3)], ["abc"], ["äää"]),
     (pydantic.Base64Bytes, ["YWJj", "YQ=="], ["YQ"]),
+    (pydantic.Base64UrlStr, ["", "YWJj"], ["gICA", "YQ"]),
+    (Annotated[pydantic.Base64Str, Field(max_length=3)], ["YWJj"], ["YWJjZGVm"]),
+    (Annotated[pydantic.SecretBytes, Field(max_length=2)], ["ab"], ["äb"]),
+    (Annotated[Decimal, Field(max_digits=2, decimal_places=2)], ["0.25", "-0.1"], ["0", "1.1"]),
+    (Annotated[Decimal, Field(max_digits=2, decimal_places=2, ge=0)], [0.25], [0, 1, 1.5]),
+    (Annotated[Decimal, Field(le=Decimal("-0.5"), decimal_places=1)], [-1, -7], [-0.25, 0]),
+    (dict[uuid.UUID, int], [{str(uuid.uuid4()): 1}], [{"x": 1}]),
+    (Annotated[ByFunction | Tagged, Discriminator(tag_of)], [{"kind": "cat"}], [{}]),
     (Title, ["abc", "a c"], ["   ", " ab", "\u0085ab"]),
     (Stripped, [{"name": "ab"}], [{"name": " a"}]),
     (pydantic.HttpUrl, ["https://example.com/a?b=c"], ["ftp://example.com", "https://", "x:y"]),
@@ -228,3 +254,14 @@ def test_pattern_of_a_range_of_dates_is_exact() -> None:
     pattern = re.compile(between(low.isoformat(), high.isoformat()))
     days = (date(2022, 1, 1) + timedelta(days=n) for n in range(2000))
     assert all(bool(pattern.fullmatch(str(day))) == (low <= day <= high) for day in days)
+
+
+@pytest.mark.parametrize("kind", [ByEnum, Annotated[ByEnum | Other, Discriminator("kind")]])
+def test_literal_that_no_json_value_is(kind: Any) -> None:
+    if kind is ByEnum:
+        with pytest.raises(TypeError, match="an Enum that is not based on str"):
+            schema_argument(kind, None)
+    else:
+        schema = json.loads(schema_argument(kind, None).json_schema or "")
+        assert not jsonschema_rs.is_valid(schema, {"kind": "a"})
+        assert jsonschema_rs.is_valid(schema, {"kind": "other"})
