@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from genir._loops import LoopOwner, is_forked
 from genir._methods import CHECK_SCHEMA, HEALTH, PROBE, STREAM_IR, WARMUP
 from genir._readiness import ReadinessWait
 from genir._request import check_schema_request, warmup_request
@@ -90,8 +92,9 @@ class AsyncIRStream(Generic[T]):
 
 
 class AsyncIRClient(ClientSettings):
-    """An asyncio client of one genir service. It belongs to the event loop of its first call.
+    """An asyncio client of one genir service. One event loop after another may use it.
 
+    It does not work in a process that was forked after a call.
     Use it in ``async with``, or `aclose` it. The constructor takes the arguments of
     `ClientSettings`. Every method raises a subclass of `GenirError` when its call fails, and
     ValueError or TypeError for arguments that a request cannot hold.
@@ -100,10 +103,14 @@ class AsyncIRClient(ClientSettings):
     _channel: grpc.aio.Channel | None = None
     _closed = False
 
+    @cached_property
+    def _owner(self) -> LoopOwner:
+        return LoopOwner()
+
     async def aclose(self) -> None:
         """Closes the connection and cancels calls in flight. Safe to call again."""
         self._closed = True
-        if self._channel is not None:
+        if self._channel is not None and not is_forked():
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -359,7 +366,7 @@ class AsyncIRClient(ClientSettings):
         if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
-        if self._channel is None:
+        if self._owner.changes() or self._channel is None:
             self._channel = (
                 grpc.aio.insecure_channel(self._target, self._options)
                 if self._credentials is None
