@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from genir import _contract, _decode, errors
+from genir._connection_fault import tls_fault
 from genir._contract import BrokenContractError, invalid_response
 from genir.types import FieldViolation
 from genir.v1 import status_pb2
@@ -125,6 +126,10 @@ def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.Er
             details,
             message=f"the call's deadline of {timeout:g} s passed; give it a longer timeout",
         )
+    if code is grpc.StatusCode.UNAVAILABLE and rich is None:
+        fault = tls_fault(details.message)
+        if fault is not None:
+            return replace(details, message=fault, metadata={"connection": "tls"})
     return details
 
 

@@ -89,7 +89,7 @@ def exit_on_error(*, raw_output: bool = False) -> Iterator[None]:
 
 def _explain(error: GenirError, *, raw_output: bool) -> None:
     note(f"error: {error.reason_name}: {error.message}", style="bold red")
-    if error.reason is ErrorReason.UNAVAILABLE:
+    if error.reason is ErrorReason.UNAVAILABLE and "connection" not in error.metadata:
         note(
             "  start a server with genir serve, or give the address of one with --target", style=""
         )

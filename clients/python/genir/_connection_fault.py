@@ -1,0 +1,30 @@
+"""Says in one line why a connection could not be made where gRPC's text only hints at it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_ADDRESS = re.compile(r"last error: [A-Z_]+: (\S+): ")
+_CONNECTING = "failed to connect"
+_FAULTS = {
+    "WRONG_VERSION_NUMBER": "does not use TLS: leave out the credentials (--tls, --ca and --cert)",
+    "CERTIFICATE_VERIFY_FAILED": "has a certificate that is not trusted: name its authority with "
+    "tls_credentials(ca=...), or --ca",
+    "Hostname Verification": "has a certificate for other names than this target: use one of them",
+    "Socket closed": "closes unencrypted connections, as servers with TLS do: give "
+    "credentials=tls_credentials(), or --tls",
+}
+
+
+def tls_fault(details: str) -> str | None:
+    """What is wrong with TLS in a failed attempt to connect; None when it is something else.
+
+    Args:
+        details: gRPC's text of the status UNAVAILABLE.
+
+    """
+    if not details.startswith(_CONNECTING):
+        return None
+    address = _ADDRESS.search(details)
+    where = address[1] if address else "the server"
+    return next((f"{where} {text}" for sign, text in _FAULTS.items() if sign in details), None)
