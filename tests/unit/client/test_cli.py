@@ -241,7 +241,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], excerpt: str) -> None:
 
 
 def test_prompt_that_is_not_utf8_exits_with_2() -> None:
-    result = CliRunner().invoke(app, ["generate"], input=b"\xff\xfe")
+    result = CliRunner().invoke(app, ["generate"], input=b"\xff\xfa")
     assert result.exit_code == 2
     assert "UTF-8" in result.stderr
 

@@ -14,6 +14,7 @@ code  meaning
    6  the server is full; retry later
    7  what ``genir serve`` needs is not installed
    8  the server does not know the caller, or does not permit the call
+   9  the output cannot be written: a full disk or a closed pipe
  130  interrupted with Ctrl-C
 ====  ========================================================================
 
@@ -25,12 +26,8 @@ from __future__ import annotations
 
 def main() -> None:
     """Runs the command line on the arguments of the process and exits."""
-    import sys
-    from io import TextIOWrapper
-
     from genir.cli.app import app
+    from genir.cli.output import guard_output
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        # Text from a server may hold characters that the terminal's encoding lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    guard_output()
     app(prog_name="genir")

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from genir._settings import DEFAULT_TIMEOUT
 from genir.cli import connection
 from genir.cli.console import exit_on_error, json_value, note, report, write_json
+from genir.cli.inputs import schema_text
 from genir.types import SchemaCheck, SchemaCoverage, SchemaLimit
 
 _COVERAGE = {
@@ -26,7 +26,8 @@ def check_schema(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="File with the JSON Schema; - is stdin. Default: the built-in IR schema."
+            help="File with the JSON Schema; - is stdin; or the JSON itself. Default: the built-in "
+            "IR schema."
         ),
     ] = None,
     schema_digest: Annotated[
@@ -58,7 +59,7 @@ def check_schema(
     A terminal gets a report. Otherwise stdout gets JSON and stderr the report. The exit code is 2
     when the schema cannot be used.
     """
-    text = _schema(file)
+    text = None if file is None else schema_text(file)
     with (
         exit_on_error(),
         connection.connect(
@@ -88,19 +89,6 @@ def check_schema(
     write_json(json.dumps(asdict(check), default=json_value, ensure_ascii=False))
     if not quiet:
         note(*_report(check), style="")
-
-
-def _schema(file: str | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        raise typer.BadParameter(str(error)) from error
-    except UnicodeDecodeError as error:
-        msg = f"the schema is not UTF-8: {error}"
-        raise typer.BadParameter(msg) from error
 
 
 def _report(check: SchemaCheck) -> Iterator[str]:

@@ -7,6 +7,7 @@ import typer
 
 from genir import IRClient, tls_credentials
 from genir._settings import DEFAULT_TARGET, TARGET_VARIABLE
+from genir._text_file import text_of
 
 PANEL = "Connection"
 
@@ -104,7 +105,7 @@ def connect(
 
 
 def _token(file: Path) -> str:
-    token = file.read_text().strip()
+    token = text_of(file.read_bytes()).strip()
     if not token:
         msg = f"{file} is empty"
         raise ValueError(msg)

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     OVERLOADED = 6
     NOT_INSTALLED = 7
     NOT_AUTHORIZED = 8
+    OUTPUT = 9
     INTERRUPTED = 130
 
 
@@ -32,6 +33,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OVERLOADED: "the server is full; retry later",
     ExitCode.NOT_INSTALLED: "what `genir serve` needs is not installed",
     ExitCode.NOT_AUTHORIZED: "the server does not know the caller, or does not permit the call",
+    ExitCode.OUTPUT: "the output cannot be written: a full disk or a closed pipe",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -1,6 +1,5 @@
 """`genir generate`: generates one IR and writes it to stdout."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from genir._settings import DEFAULT_TIMEOUT
 from genir.cli import connection
 from genir.cli.console import exit_on_error, note, seconds, tokens, write_json
+from genir.cli.inputs import STDIN, prompt_text, schema_text
 from genir.cli.progress import GenerationProgress, Spinner
 from genir.types import IRResult, PromptFormat, SchemaInPrompt
 
@@ -28,11 +28,11 @@ def generate(
         typer.Option(help="Read the prompt from a file.", exists=True, dir_okay=False),
     ] = None,
     schema: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="File with the JSON Schema. Default: the built-in IR schema.",
-            exists=True,
-            dir_okay=False,
+            help="File with the JSON Schema; - is stdin; or the JSON itself. Default: the built-in "
+            "IR schema.",
+            metavar="FILE",
         ),
     ] = None,
     schema_digest: Annotated[
@@ -138,7 +138,11 @@ def generate(
     Only the IR goes to stdout: indented on a terminal, else as one line of canonical JSON.
     Progress and timings go to stderr.
     """
-    text = _prompt(prompt, file)
+    if schema == STDIN and file is None and prompt in (None, STDIN):
+        msg = "the prompt and the schema cannot both come from stdin"
+        raise typer.BadParameter(msg)
+    text = prompt_text(prompt, file)
+    json_schema = None if schema is None else schema_text(schema)
     spinner = Spinner("connecting", visible=not quiet and not stream)
     progress = GenerationProgress(spinner, stream=stream)
     with (
@@ -156,7 +160,7 @@ def generate(
         try:
             events = client.stream(
                 text,
-                schema=schema,
+                schema=json_schema,
                 schema_digest=schema_digest,
                 timeout=timeout,
                 system=system,
@@ -189,24 +193,6 @@ def generate(
     write_json(result.ir_json)
     if not quiet:
         _summarize(result)
-
-
-def _prompt(argument: str | None, file: Path | None) -> str:
-    """The prompt, without one newline at the end of a file or of stdin."""
-    if argument is not None and file is not None:
-        msg = "give the prompt either as an argument or with --file"
-        raise typer.BadParameter(msg)
-    if argument not in (None, "-"):
-        return argument
-    if file is None and argument is None and sys.stdin.isatty():
-        msg = "the prompt is missing: give it as an argument, with --file, or on stdin"
-        raise typer.BadParameter(msg)
-    data = file.read_bytes() if file is not None else sys.stdin.buffer.read()
-    try:
-        return data.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        msg = f"the prompt is not UTF-8: {error}"
-        raise typer.BadParameter(msg) from error
 
 
 def _summarize(result: IRResult[object]) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from genir.cli.console import note
 from genir.cli.exit_codes import ExitCode
+from genir.cli.output import release_output
 
 _HOW_TO_INSTALL = """\
 {command} needs {missing}, which is not installed. The server is not part of the client:
@@ -25,6 +26,8 @@ def node(context: typer.Context) -> None:
 
 
 def _run(command: str, module: str, context: typer.Context) -> None:
+    # The server has its own rules for what it writes.
+    release_output()
     try:
         code = import_module(module).main(list(context.args))
     except ModuleNotFoundError as error:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from genir.cli.console import (
     write_json,
 )
 from genir.cli.exit_codes import ExitCode
+from genir.cli.inputs import STDIN, is_json, schema_text
 from genir.cli.progress import Spinner, WaitProgress
 from genir.cli.standard_health import has_no_service, show_probe
 from genir.errors import GenirError
@@ -102,11 +102,11 @@ def warmup(
         bool, typer.Option("--force", help="Generate again even if the engine is warm.")
     ] = False,
     schema: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="File with a JSON Schema to prepare. Repeatable, up to 64.",
-            exists=True,
-            dir_okay=False,
+            help="File with a JSON Schema to prepare; - is stdin; or the JSON itself. Repeatable, "
+            "up to 64.",
+            metavar="FILE",
         ),
     ] = None,
     timeout: Annotated[
@@ -127,7 +127,11 @@ def warmup(
 
     The exit code is 2 when a schema cannot be used. The rest of the warm-up still takes place.
     """
-    files = schema or []
+    given = schema or []
+    if given.count(STDIN) > 1:
+        msg = "only one schema can come from stdin"
+        raise typer.BadParameter(msg)
+    schemas = [schema_text(each) for each in given]
     with (
         exit_on_error(),
         connection.connect(
@@ -144,7 +148,7 @@ def warmup(
         client.wait_ready(timeout, on_progress=WaitProgress(spinner, quiet=quiet))
         spinner.show("warming up")
         try:
-            result = client.warmup(force=force, schemas=files, timeout=timeout)
+            result = client.warmup(force=force, schemas=schemas, timeout=timeout)
         except (ValueError, OSError) as error:
             raise typer.BadParameter(str(error)) from error
     write_json(result.ir_json)
@@ -155,15 +159,16 @@ def warmup(
             f"this call took {seconds(result.elapsed)}, "
             f"the generation {seconds(result.generation_elapsed)}, {tokens(result.usage)}"
         )
-    _report_schemas(files, result.schemas, quiet=quiet)
+    names = ["the schema" if is_json(each) else each for each in given]
+    _report_schemas(names, result.schemas, quiet=quiet)
 
 
-def _report_schemas(files: list[Path], outcomes: tuple[WarmedSchema, ...], *, quiet: bool) -> None:
-    for file, outcome in zip(files, outcomes, strict=False):
+def _report_schemas(names: list[str], outcomes: tuple[WarmedSchema, ...], *, quiet: bool) -> None:
+    for name, outcome in zip(names, outcomes, strict=False):
         if outcome.reason:
-            note(f"error: {file}: {outcome.reason}: {outcome.message}", style="bold red")
+            note(f"error: {name}: {outcome.reason}: {outcome.message}", style="bold red")
         elif not quiet:
-            note(f"{file} is prepared, digest {outcome.schema_digest}")
+            note(f"{name} is prepared, digest {outcome.schema_digest}")
     if any(outcome.reason for outcome in outcomes):
         raise typer.Exit(ExitCode.INVALID)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from genir.cli.console import note
+from genir.cli.output import fail
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RANDOM_BYTES = 32
@@ -63,5 +64,9 @@ def _write(path: Path, made: str) -> None:
     except OSError as fault:
         msg = f"cannot make {path}: {fault.strerror}"
         raise typer.BadParameter(msg, param_hint="--token-file") from fault
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{made}\n")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{made}\n")
+    except OSError as fault:
+        path.unlink(missing_ok=True)
+        raise fail(fault) from fault

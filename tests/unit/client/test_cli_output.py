@@ -1,0 +1,144 @@
+"""The command line when its output cannot be written: one line and exit code 9, no traceback."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from genir.cli.exit_codes import ExitCode
+from genir.v1 import ir_service_pb2, status_pb2
+from tests.support.cli import COMMAND
+from tests.support.contract_server import DIGEST, ContractServer, checked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMMANDS = [
+    ("schema",),
+    ("version",),
+    ("--help",),
+    ("generate", "--help"),
+    ("token", "ci"),
+    ("generate", "hello"),
+    ("generate", "hello", "--quiet", "--stream"),
+    ("check-schema", "{}", "--quiet"),
+    ("health",),
+    ("health", "--json"),
+    ("warmup", "--quiet"),
+]
+
+WARMED = ir_service_pb2.WarmupResponse(ir_json="{}", schema_digest=DIGEST)
+
+
+@pytest.fixture
+def server() -> Iterator[ContractServer]:
+    with ContractServer() as server:
+        ready = ir_service_pb2.HealthResponse(phase=status_pb2.PHASE_READY, ready=True)
+        server.service.healths.append(lambda _: ready)
+        server.service.checks.append(checked)
+        server.service.warmups.append(lambda _: WARMED)
+        yield server
+
+
+def environment(server: ContractServer) -> dict[str, str]:
+    return {**os.environ, "GENIR_TARGET": server.target, "PYTHONUNBUFFERED": ""}
+
+
+def assert_told(code: int, stderr: str, reason: str) -> None:
+    assert code == ExitCode.OUTPUT, stderr
+    # A token is shown before its entry is written.
+    lines = [line for line in stderr.splitlines() if "error" in line]
+    assert lines == [f"error: the output cannot be written: {reason}"]
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_full_disk(server: ContractServer, command: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [*COMMAND, *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(server),
+            check=False,
+            timeout=60,
+        )
+    assert_told(done.returncode, done.stderr.decode(), "No space left on device")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_closed_pipe(server: ContractServer, command: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, *command],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=environment(server),
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert_told(done.returncode, done.stderr.decode(), "Broken pipe")
+
+
+def test_closed_standard_output(server: ContractServer) -> None:
+    command = " ".join([*COMMAND, "generate", "hello", ">&-"])
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, env=environment(server), check=False, timeout=60
+    )
+    assert_told(done.returncode, done.stderr.decode(), "Bad file descriptor")
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_standard_error_that_cannot_be_written_changes_nothing(
+    server: ContractServer, redirection: str
+) -> None:
+    command = " ".join([*COMMAND, "generate", "hello", "--stream", redirection])
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, env=environment(server), check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, b'{"a":1}\n')
+
+
+def test_pipe_of_both_outputs_may_be_closed(server: ContractServer) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, "generate", "hello"],
+        stdout=writer,
+        stderr=writer,
+        env=environment(server),
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert done.returncode == ExitCode.OUTPUT
+
+
+def test_token_file_that_cannot_be_written_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "ci.token"
+    done = subprocess.run(
+        [*COMMAND, "token", "ci", "--token-file", str(file)],
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        check=False,
+        timeout=60,
+    )
+    assert_told(done.returncode, done.stderr.decode(), "File too large")
+    assert done.stdout == b""
+    assert not file.exists()
+
+
+def test_server_writes_to_the_streams_of_the_process() -> None:
+    done = subprocess.run(
+        [*COMMAND, "serve", "--help"], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert b"--port" in done.stdout
