@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.support.server_process import ServerProcess
 
 CALLS = 10
+CALLERS = 24
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def outcomes(server: ServerProcess) -> dict[str, Counter[str]]:
             return name, str(error.reason)
         return name, "OK"
 
-    with IRClient(server.target) as client, ThreadPoolExecutor(8) as threads:
+    with IRClient(server.target) as client, ThreadPoolExecutor(CALLERS) as threads:
         names = [name for name in TYPES for _ in range(CALLS)]
         seeds = [seed for _ in TYPES for seed in range(CALLS)]
         for name, outcome in threads.map(call, names, seeds):

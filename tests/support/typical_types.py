@@ -168,14 +168,14 @@ class Secrets(BaseModel):
 
 class Blobs(BaseModel):
     model_config = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64")
-    blob: bytes
+    blob: bytes = Field(max_length=12)
     short: bytes = Field(min_length=2, max_length=7)
 
 
 class Texts(BaseModel):
     raw: bytes = Field(max_length=6)
-    encoded: Base64Bytes
-    text: Base64Str
+    encoded: Base64Bytes = Field(max_length=12)
+    text: Base64Str = Field(max_length=12)
     code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}\d{3}$")]
     title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=12)]
     word: Annotated[str, StringConstraints(strip_whitespace=True, pattern="^.{2,9}$")]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _NESTED = ("items", "additionalProperties", "contains", "propertyNames", "not")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "$defs")
+_NO_BASE64 = (None, _patterns.PRINTABLE_ASCII)
 _OCTETS = {"contentMediaType": "application/octet-stream"}
 _OPENING = frozenset({"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf"})
 
@@ -280,10 +281,12 @@ def _check_format(schema: JsonSchemaValue) -> None:
     if name == "zoneinfo":
         if zones := _temporal.time_zones():
             schema["enum"] = zones
-    elif name in ("base64", "base64url") and "pattern" not in schema:
+    elif name in ("base64", "base64url") and schema.get("pattern") in _NO_BASE64:
         letters = "+/" if name == "base64" else "_-"
-        # Lengths are those of what it decodes to, which is text unless the schema is that of bytes.
+        # Lengths may be those of the base64 or of what it decodes to: a field's are the former.
         low, high = schema.pop("minLength", 0), schema.pop("maxLength", None)
+        if high is not None:
+            high = max(high // 4 * 3, low)
         pattern = _patterns.base64 if _OCTETS.items() <= schema.items() else _patterns.base64_ascii
         schema["pattern"] = pattern(letters, low, high)
     elif name == "password" and "maxLength" in schema:  # Of secret bytes, it counts bytes.
