@@ -375,6 +375,7 @@ class LoadStage(StrEnum):
     UNSPECIFIED = "unspecified"
     WEIGHTS = "weights"
     GRAPHS = "graphs"
+    COMPILATION = "compilation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class LoadStage(StrEnum):
     """What an engine that starts is busy with, in order; documented at `genir.v1.LoadStage`."""
 
     WEIGHTS = "weights"
+    COMPILATION = "compilation"
     GRAPHS = "graphs"
 
 

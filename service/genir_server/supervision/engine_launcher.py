@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
 _MAX_TRIES_WHILE_BUSY = 4
 _LOG_INTERVAL_SECONDS = 10.0
-_DOING = {LoadStage.WEIGHTS: "loads the weights", LoadStage.GRAPHS: "captures graphs"}
+_DOING = {
+    LoadStage.WEIGHTS: "loads the weights",
+    LoadStage.COMPILATION: "compiles the model",
+    LoadStage.GRAPHS: "captures graphs",
+}
 _T = TypeVar("_T")
 
 log = structlog.get_logger("genir.engine")

@@ -37,6 +37,7 @@ _PHASES = {
 
 _STAGES = {
     LoadStage.WEIGHTS: status.LOAD_STAGE_WEIGHTS,
+    LoadStage.COMPILATION: status.LOAD_STAGE_COMPILATION,
     LoadStage.GRAPHS: status.LOAD_STAGE_GRAPHS,
 }
 

@@ -20,7 +20,7 @@ from genir_server.engine.vllm.load_progress import (
 )
 
 SHARDS = "Loading safetensors checkpoint shards"
-WEIGHTS, GRAPHS = LoadStage.WEIGHTS, LoadStage.GRAPHS
+WEIGHTS, COMPILATION, GRAPHS = LoadStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
             LoadProgress(WEIGHTS, 2, 5, "tensors"),
         ),
         ("Capturing CUDA graphs (decode, FULL)", "it", LoadProgress(GRAPHS, 2, 5, "graphs")),
+        ("Compiling CuTeDSL kernels", "it", LoadProgress(COMPILATION, 2, 5, "kernels")),
+        ("[Aiter Triton] Pre-compiling kernel", "it", LoadProgress(COMPILATION, 2, 5, "kernels")),
+        ("JIT kernel warmup (7 keys)", "kernel", LoadProgress(COMPILATION, 2, 5, "kernels")),
+        ("DeepGEMM warmup", "it", LoadProgress(COMPILATION, 2, 5, "kernels")),
         ("Processed prompts", "it", None),
         ("", "it", None),
     ],

@@ -28,6 +28,7 @@ from tests.support.scripted_engine import ScriptedEngine
 
 LOAD = [
     *(LoadProgress(LoadStage.WEIGHTS, done, 3, "shards") for done in (1, 2, 3)),
+    LoadProgress(LoadStage.COMPILATION, 0, 1, "compilations"),
     LoadProgress(LoadStage.GRAPHS, 1, 9, "graphs"),
 ]
 
@@ -95,9 +96,10 @@ async def test_progress_of_a_load_is_shown_until_the_start_ends(
         (LOAD[0], "The engine loads the weights: 1 of 3 shards."),
         (LOAD[1], "The engine loads the weights: 2 of 3 shards."),
         (LOAD[2], "The engine loads the weights: 3 of 3 shards."),
-        (LOAD[3], "The engine captures graphs: 1 of 9 graphs."),
+        (LOAD[3], "The engine compiles the model: 0 of 1 compilations."),
+        (LOAD[4], "The engine captures graphs: 1 of 9 graphs."),
     ]
     assert lifecycle.load_progress is None
     # The second one comes too soon after the first for another line.
     lines = [call for call in log.calls if call.args == ("loading",)]
-    assert len(lines) == 3
+    assert len(lines) == 4

@@ -81,6 +81,8 @@ class _LoadStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadStage.V
     """It loads the model's weights."""
     LOAD_STAGE_GRAPHS: _LoadStage.ValueType  # 2
     """It captures the graphs that its steps replay on a GPU."""
+    LOAD_STAGE_COMPILATION: _LoadStage.ValueType  # 3
+    """It compiles the model, which it does between the weights and the graphs."""
 
 class LoadStage(_LoadStage, metaclass=_LoadStageEnumTypeWrapper):
     """What an engine that starts is busy with."""
@@ -91,6 +93,8 @@ LOAD_STAGE_WEIGHTS: LoadStage.ValueType  # 1
 """It loads the model's weights."""
 LOAD_STAGE_GRAPHS: LoadStage.ValueType  # 2
 """It captures the graphs that its steps replay on a GPU."""
+LOAD_STAGE_COMPILATION: LoadStage.ValueType  # 3
+"""It compiles the model, which it does between the weights and the graphs."""
 Global___LoadStage: _TypeAlias = LoadStage  # noqa: Y015
 
 class _ErrorReason:
@@ -216,13 +220,15 @@ class LoadProgress(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     stage: Global___LoadStage.ValueType
-    """What the engine is busy with. What comes between two stages, such as compilation, has none."""
+    """What the engine is busy with. What comes between two stages has none."""
     done: _builtins.int
     """Units done, 0 to total."""
     total: _builtins.int
     """Number of units, 1 or more."""
     unit: _builtins.str
-    """What is counted, in the plural, such as "shards", "tensors" or "graphs"."""
+    """What is counted, in the plural, such as "shards", "tensors", "compilations", "kernels" or
+    "graphs". Bytes are not: the engine does not count them.
+    """
     def __init__(
         self,
         *,

@@ -1,8 +1,9 @@
 """Carries the progress of a load from the engine's processes to the server.
 
-vLLM shows progress as bars of tqdm, which it prints in its processes: shards of any format, and
-graphs. While an engine starts there is a folder in which each process writes its latest bar to a
-file of its own, instead of printing it. The server reads the files every second.
+vLLM shows progress as bars of tqdm, which it prints in its processes: shards of any format, kernels
+and graphs. It logs the beginning and the end of a compilation. While an engine starts there is a
+folder in which each process writes its latest progress to a file of its own, instead of printing
+it. The server reads the files every second.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -24,9 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 _POLL_SECONDS = 1.0
-_STAGES = {"load": LoadStage.WEIGHTS, "captur": LoadStage.GRAPHS}
+_STAGES = {
+    "load": LoadStage.WEIGHTS,
+    "compil": LoadStage.COMPILATION,
+    "warmup": LoadStage.COMPILATION,
+    "captur": LoadStage.GRAPHS,
+}
 """Stages by a part of what their bars are called. vLLM shows other things with bars, too."""
 _ORDER = tuple(LoadStage)
+_COMPILER_LOGGER = "vllm.compilation.monitor"
+_COMPILATIONS = {"%sStarting torch.compile": 0, "%storch.compile took %.2f s in total": 1}
+"""Compilations that are done, by the form of the message in vLLM's log."""
 
 
 @asynccontextmanager
@@ -74,9 +84,34 @@ def read_progress(folder: Path) -> LoadProgress | None:
 
 
 def write_progress(folder: str) -> None:
-    """The engine process's side: writes bars that show a load to `folder`."""
+    """The engine process's side: writes what shows the progress of a load to `folder`."""
     if not applies("load progress"):
         return
+
+    def own_file() -> Path:
+        # A forked worker has this function too.
+        return Path(folder, str(os.getpid()))
+
+    def write(progress: LoadProgress) -> None:
+        values = (progress.stage, progress.done, progress.total, progress.unit)
+        file = own_file()
+        # After the start the folder is gone.
+        with suppress(OSError):
+            half_written = file.with_name(f".{file.name}")
+            half_written.write_text(json.dumps(values))
+            half_written.replace(file)
+
+    def watch(record: logging.LogRecord) -> bool:
+        done = _COMPILATIONS.get(str(record.msg))
+        # Every worker compiles, but one shows bars: the others would seem to stay at this stage.
+        if done is not None and own_file().exists():
+            write(LoadProgress(LoadStage.COMPILATION, done, 1, "compilations"))
+        return logging.getLogger().isEnabledFor(record.levelno)
+
+    compiler = logging.getLogger(_COMPILER_LOGGER)
+    # The messages are of this level, whatever the log shows.
+    compiler.setLevel(logging.INFO)
+    compiler.addFilter(watch)
     from tqdm.std import tqdm
 
     usual: Callable[..., object] = tqdm.display
@@ -87,13 +122,7 @@ def write_progress(folder: str) -> None:
             return usual(bar, *arguments, **keywords)
         # The end of a bar would still print a line break.
         bar.fp = io.StringIO()
-        values = (progress.stage, progress.done, progress.total, progress.unit)
-        # A forked worker has this function too. After the start the folder is gone.
-        file = Path(folder, str(os.getpid()))
-        with suppress(OSError):
-            half_written = file.with_name(f".{file.name}")
-            half_written.write_text(json.dumps(values))
-            half_written.replace(file)
+        write(progress)
         return True
 
     tqdm.display = display
@@ -107,6 +136,5 @@ def progress_of(title: str, done: float, total: float | None, unit: str) -> Load
         return None
     if unit == "it":  # tqdm's default.
         unit = "shards" if "shard" in lowered else "tensors"
-    if stage is LoadStage.GRAPHS:
-        unit = "graphs"
+    unit = {LoadStage.COMPILATION: "kernels", LoadStage.GRAPHS: "graphs"}.get(stage, unit)
     return LoadProgress(stage, min(int(done), int(total)), int(total), unit)
