@@ -1,8 +1,9 @@
 """``python -m bench.gpu_report --out report.md``: how genir runs with a model on this machine.
 
-Describes the machine, starts a server, runs the end-to-end tests that hold with every
-model, then compares front ends and structured-output backends. Writes one Markdown file, which has
-no prompts and no paths but the model's. A part that fails is in the report, and the exit code is 1.
+Describes the machine, checks the settings as ``genir serve --check`` does, starts a server, runs
+the end-to-end tests that hold with every model, then compares front ends and structured-output
+backends. Writes one Markdown file, which has no prompts and no paths but the model's. A part that
+fails is in the report, and the exit code is 1.
 On a GPU it takes the time of six loads of the model and some minutes.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PARTS: dict[str, tuple[str, Callable[[Options, Path], str]]] = {
     "machine": ("Machine", parts.machine),
+    "check": ("Check before the start", parts.check),
     "server": ("Server and tests", parts.server),
     "front_ends": ("Front ends", parts.front_ends),
     "backends": ("Structured-output backends", parts.backends),

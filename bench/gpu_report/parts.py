@@ -33,6 +33,12 @@ def machine(_: Options, __: Path) -> str:
     return table(("", ""), machine_rows())
 
 
+def check(options: Options, _: Path) -> str:
+    """What ``genir serve --check`` finds: settings, tokenizer, template, memory and patches."""
+    command = ["-m", "genir_server", "--check", "--port", "0", *options.server_arguments()]
+    return fenced(_run(command))
+
+
 def server(options: Options, folder: Path) -> str:
     """Starts the server, and runs the tests that hold with every model against it.
 
