@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from genir_server.domain.errors import Reason
 from genir_server.domain.numbers import can_be_answered
-from genir_server.schema.errors import SchemaRefusedError, invalid, unsupported
+from genir_server.schema.errors import SchemaRefusedError
+from genir_server.schema.grammar import explanation
 from genir_server.schema.grammar.guidance import load_tokenizer
 from genir_server.schema.grammar.minimal_instance import MinimalInstanceFinder
 from genir_server.schema.grammar.oracle import GrammarOracle
@@ -148,6 +149,7 @@ class FormFinder:
         """The finest relaxation that compiles, starting at `options`; narrowed if possible."""
         oracle = GrammarOracle(self._tokenizer)
         error = ""
+        unsatisfied: tuple[Relaxed, str] | None = None
         for _ in range(_MAX_COMPILATIONS):
             relaxed = relax(document, oracle, options, empty)
             text = as_text(relaxed.schema)
@@ -162,19 +164,21 @@ class FormFinder:
             else:
                 return Compiled(text, text, relaxed.notices, matcher, seconds)
             coarser = _coarser(options, error)
-            if _is_unsatisfiable(error):
+            if explanation.is_unsatisfiable(error):
                 definition = _UNSATISFIABLE_DEFINITION.search(error)
                 if definition is None or definition.group(1) in options.unsatisfiable:
-                    unsatisfiable_schema = invalid(
-                        f"No value can satisfy the schema: {error[:300]}"
+                    # Later forms lack the definitions that turned out to be unsatisfiable.
+                    first, error = unsatisfied or (relaxed, error)
+                    raise next(iter(relaxed.refusals), None) or explanation.unsatisfiable(
+                        document, first, error
                     )
-                    raise next(iter(relaxed.refusals), unsatisfiable_schema)
+                unsatisfied = unsatisfied or (relaxed, error)
                 unsatisfiable = options.unsatisfiable | {definition.group(1)}
                 coarser = replace(options, unsatisfiable=unsatisfiable)
             if coarser is None:
                 break
             options = coarser
-        raise unsupported(f"The engine cannot enforce the schema: {error[:300]}", "")
+        raise explanation.not_enforced(relaxed, error)
 
     def _compile_narrowed(
         self,
@@ -231,7 +235,3 @@ def as_text(schema: dict[str, object] | bool) -> str:
     if isinstance(schema, bool):
         schema = {} if schema else {"allOf": [False]}
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-
-
-def _is_unsatisfiable(error: str) -> bool:
-    return "nsatisfiable" in error

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 
 _MAX_MASKS = 12
 _FREE_STEPS = 6
-# How the messages of llguidance give its limits. The first gives no number: the default applies.
+# What reaches each limit, and how the messages of llguidance give it. The first gives no number:
+# the default applies.
 _ENGINE_LIMITS = tuple(
-    (name, re.compile(form))
-    for name, form in (
-        ("step_lexer_fuel", r"too many expressions"),
-        ("max_items_in_row", r"has (?P<value>\d+) items; max is (?P<max>\d+)"),
-        ("step_max_items", r"Too many items \(limit (?P<max>\d+)"),
-        ("max_lexer_states", r"too many states: (?P<value>\d+) >= (?P<max>\d+)"),
+    (name, what, re.compile(form))
+    for name, what, form in (
+        ("step_lexer_fuel", "expressions in one step", r"too many expressions"),
+        (
+            "max_items_in_row",
+            "alternatives at one place of a value",
+            r"has (?P<value>\d+) items; max is (?P<max>\d+)",
+        ),
+        ("step_max_items", "alternatives in one token", r"Too many items \(limit (?P<max>\d+)"),
+        (
+            "max_lexer_states",
+            "states of its patterns",
+            r"too many states: (?P<value>\d+) >= (?P<max>\d+)",
+        ),
     )
 )
 
@@ -156,11 +165,13 @@ def engine_limit(reason: str) -> SchemaRefusedError:
         reason: the message of llguidance.
 
     """
-    what = f"The engine reaches one of its own limits ({reason})"
-    for name, form in _ENGINE_LIMITS:
+    beginning = "The engine reaches one of its own limits"
+    for name, counted, form in _ENGINE_LIMITS:
         found = form.search(reason)
         if found is not None:
             numbers = found.groupdict()
             limit = int(numbers.get("max") or getattr(LIMITS, name))
+            what = f"{beginning}, of {counted}"
             return too_complex(what, "engine_limit", limit, numbers.get("value"))
+    what = f"{beginning}: write a simpler schema"
     return SchemaRefusedError(Reason.SCHEMA_TOO_COMPLEX, what, pointer="", limit="engine_limit")
