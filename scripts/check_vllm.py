@@ -27,7 +27,7 @@ from scripts.python_sources import (
     parameters,
 )
 from scripts.vllm_sources import downloaded, installed
-from scripts.vllm_uses import OBJECTS, uses
+from scripts.vllm_uses import OBJECTS, VARIABLES, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +98,9 @@ def _use_difference(package: Package, use: Use) -> str:
     try:
         found = package.find(use.name)
     except MissingError as missing:
+        variable = f'"{use.name.removeprefix(VARIABLES)}"'
+        if use.name.startswith(VARIABLES) and package.mentions(variable):
+            return ""
         return f"{missing} is missing"
     if not isinstance(found, Found):
         return ""

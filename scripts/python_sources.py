@@ -8,6 +8,7 @@ makes at run time is missing.
 from __future__ import annotations
 
 import ast
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import resolve_name
@@ -128,23 +129,52 @@ class Package:
             if target is not None:
                 return Found(owner, target)
             raise MissingError(f"{owner.name}:{name}")
+        kind: Found | None = owner
         if isinstance(owner.node, ast.AnnAssign):
-            annotation = ast.unparse(owner.node.annotation)
-            return self.find(f"{owner.module.name}:{annotation}.{name}")
-        if not isinstance(owner.node, ast.ClassDef):
-            # Nothing is known of what a call returns or a function has.
+            kind = self._type(owner.module, owner.node.annotation)
+        elif isinstance(owner.node, Function):
+            # What it returns; nobody looks at attributes of a function itself.
+            kind = self._type(owner.module, owner.node.returns)
+        if kind is None or not isinstance(kind.node, ast.ClassDef):
+            # Nothing is known of it.
             return owner
-        for cls in self.bases(owner):
+        return self._class_attribute(kind, name)
+
+    def _class_attribute(self, kind: Found, name: str) -> Found:
+        for cls in self.bases(kind):
             for node in cls.node.body if isinstance(cls.node, ast.ClassDef) else ():
+                if is_abstract(node) and cls is not kind:
+                    continue
                 if name in _class_names(node) and isinstance(node, Definition):
                     return Found(cls.module, node)
-        raise MissingError(f"{owner.module.name}:{owner.node.name}.{name}")
+                if isinstance(node, Function) and _sets(node, name):
+                    given = self._type(cls.module, _annotation_set(node, name))
+                    return given or Found(cls.module, node)
+        raise MissingError(f"{kind.module.name}:{getattr(kind.node, 'name', '')}.{name}")
+
+    def _type(self, module: Module, annotation: ast.expr | None) -> Found | None:
+        """The class that an annotation names, also as one that may be None; else None."""
+        match annotation:
+            case ast.Constant(value=str(text)):
+                return self._type(module, ast.parse(text, mode="eval").body)
+            case ast.BinOp(left=left, op=ast.BitOr(), right=ast.Constant(value=None)):
+                return self._type(module, left)
+            case ast.Name() | ast.Attribute():
+                with suppress(MissingError):
+                    found = self.find(f"{module.name}:{ast.unparse(annotation)}")
+                    is_class = isinstance(found, Found) and isinstance(found.node, ast.ClassDef)
+                    return found if isinstance(found, Found) and is_class else None
+        return None
 
     def _follow(self, imported: str) -> Found | Module:
         source, _, name = imported.partition(":")
         # `from package import module` and `import package.module` both name a module.
         module = self.module(f"{source}.{name}") if name else None
         return module or self.find(imported)
+
+    def mentions(self, text: str) -> bool:
+        """Whether any module has a text, in whatever way."""
+        return any(text in path.read_text("utf-8") for path in self._folder.rglob("*.py"))
 
     def bases(self, found: Found) -> Iterator[Found]:
         """A class, then its base classes in this package, depth first."""
@@ -218,6 +248,31 @@ def _is_typing(test: ast.expr) -> bool:
 
 def _targets(node: ast.Assign) -> list[str]:
     return [target.id for target in node.targets if isinstance(target, ast.Name)]
+
+
+def _sets(method: Function, name: str) -> bool:
+    """Whether a method sets an attribute of its object."""
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr == name
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        for node in ast.walk(method)
+    )
+
+
+def _annotation_set(method: Function, name: str) -> ast.expr | None:
+    """The annotation of the parameter that a method stores in an attribute."""
+    annotations = {each.arg: each.annotation for each in method.args.args}
+    for node in ast.walk(method):
+        match node:
+            case ast.Assign(
+                targets=[ast.Attribute(value=ast.Name(id="self"), attr=attribute)],
+                value=ast.Name(id=given),
+            ) if attribute == name:
+                return annotations.get(given)
+    return None
 
 
 def _class_names(node: ast.stmt) -> list[str]:

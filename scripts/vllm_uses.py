@@ -1,18 +1,19 @@
-"""What genir uses of vLLM: the imports and calls in its sources, and attributes of vLLM's objects.
+"""What genir uses of vLLM: imports, calls, attributes of vLLM's objects, and names in texts.
 
 The patch table lists vLLM's internals. This module lists the rest, most of it read from the
-sources. `OBJECTS` names what cannot be read there: attributes and methods of objects that vLLM
-returns.
+sources; `vllm_attributes` follows the types of objects. `OBJECTS` names what cannot be read there.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Sampling
+from scripts.vllm_attributes import OwnTypes, attribute_uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,23 +44,18 @@ def _object(name: str, *fields: str) -> Use:
     return Use(name, "OBJECTS", fields=fields)
 
 
+_MODULE = re.compile(r"vllm(\.[a-z0-9_]+)+")
+VARIABLES = "vllm.envs:"
+"""Begins the names of environment variables, which modules other than this may read too."""
+_VARIABLE = re.compile(r"VLLM_[A-Z0-9_]+")
+_NO_NAMES = frozenset({"vllm.general_plugins", "vllm.v1.sample.rejection_sampler.expand_kernel"})
+"""Texts of the form of a module that name something else: a group of plugins and a kernel."""
+
 _ASYNC_LLM = "vllm.v1.engine.async_llm:AsyncLLM"
 
 OBJECTS = (
-    _object(
-        _ASYNC_LLM,
-        *("vllm_config", "engine_core", "output_processor", "abort", "collective_rpc"),
-        *("get_tokenizer", "get_supported_tasks", "add_lora"),
-    ),
-    Use(f"{_ASYNC_LLM}.generate", "OBJECTS", (), 3, ("lora_request", "priority")),
+    _object(_ASYNC_LLM, "get_supported_tasks"),
     Use(f"{_ASYNC_LLM}.shutdown", "OBJECTS", (), 1),
-    Use(
-        "vllm.engine.arg_utils:AsyncEngineArgs.create_engine_config",
-        "OBJECTS",
-        (),
-        1,
-        ("headless",),
-    ),
     Use(
         "vllm.engine.arg_utils:AsyncEngineArgs",
         "OBJECTS",
@@ -77,37 +73,32 @@ OBJECTS = (
         "OBJECTS",
         keywords=tuple(field.name for field in dataclasses.fields(Sampling)),
     ),
-    _object(
-        "vllm.config:VllmConfig",
-        *("model_config", "structured_outputs_config", "speculative_config", "scheduler_config"),
-        *("cache_config", "parallel_config", "additional_config", "lora_config"),
-    ),
-    _object("vllm.config.lora:LoRAConfig", "max_lora_rank"),
-    _object("vllm.lora.peft_helper:PEFTHelper", "r", "rank_pattern", "validate_legal"),
-    _object("vllm.config:ModelConfig", "max_model_len", "tokenizer", "model"),
-    _object("vllm.config:ModelConfig", "hf_config", "get_vocab_size", "is_multimodal_model"),
-    _object("vllm.tokenizers.mistral:MistralTokenizer", "tokenizer"),
-    _object("vllm.config:SchedulerConfig", "max_num_seqs", "policy", "scheduler_cls"),
-    _object("vllm.config:CacheConfig", "kv_cache_size_tokens"),
-    _object("vllm.config:ParallelConfig", "numa_bind", "worker_extension_cls"),
-    _object("vllm.config:ParallelConfig", "node_rank_within_dp", "nnodes_within_dp"),
-    _object("vllm.config:ParallelConfig", "data_parallel_external_lb", "data_parallel_rpc_port"),
-    _object("vllm.v1.engine.utils:CoreEngineProcManager", "sentinels", "finished_procs"),
-    _object("vllm:RequestOutput", "outputs", "finished", "metrics", "num_cached_tokens"),
     _object("vllm:CompletionOutput", "text", "token_ids", "finish_reason"),
-    _object("vllm.v1.metrics.stats:RequestStateStats", "queued_ts", "scheduled_ts"),
-    _object("vllm.platforms.interface:Platform", "is_cpu"),
+    # The messages that it logs show the stage of a load.
+    Use("vllm.compilation.monitor:monitor_torch_compile", "OBJECTS"),
 )
 """Attributes and methods of objects that vLLM returns, and arguments that are passed by `**`."""
 
 
 def uses(folder: Path) -> list[Use]:
-    """Every import of vLLM in a folder's sources, with calls and attributes of what is imported."""
+    """What a folder's sources use of vLLM.
+
+    Imports, with calls and attributes of what is imported; attributes of objects; names of modules
+    and environment variables in texts.
+    """
+    trees = {
+        str(path.relative_to(folder)): ast.parse(text)
+        for path in sorted(folder.rglob("*.py"))
+        if "vllm" in (text := path.read_text()).lower()
+    }
+    own = OwnTypes()
+    for tree in trees.values():
+        own.read(tree)
     return [
         use
-        for path in sorted(folder.rglob("*.py"))
-        if "vllm" in (text := path.read_text())
-        for use in _uses(ast.parse(text), str(path.relative_to(folder)))
+        for where, tree in trees.items()
+        for found in (_uses(tree, where), _attributes(tree, own, where), _texts(tree, where))
+        for use in found
     ]
 
 
@@ -133,6 +124,23 @@ def _uses(tree: ast.Module, where: str) -> Iterator[Use]:
                     positional=sum(not isinstance(each, ast.Starred) for each in node.args),
                     keywords=tuple(each.arg for each in node.keywords if each.arg),
                 )
+
+
+def _attributes(tree: ast.Module, own: OwnTypes, where: str) -> Iterator[Use]:
+    for use in attribute_uses(tree, own):
+        yield Use(use.name, where, positional=use.positional, keywords=use.keywords)
+
+
+def _texts(tree: ast.Module, where: str) -> Iterator[Use]:
+    """Modules in texts, such as names of loggers, and environment variables that vLLM reads."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(text, str) or text in _NO_NAMES:
+            continue
+        if _MODULE.fullmatch(text):
+            yield Use(text, where)
+        elif _VARIABLE.fullmatch(text):
+            yield Use(f"{VARIABLES}{text}", where)
 
 
 def _called(function: ast.expr, imported: dict[str, str]) -> str:

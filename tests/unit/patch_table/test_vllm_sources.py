@@ -50,6 +50,17 @@ def replaced(other_version: Path, request: pytest.FixtureRequest) -> Iterator[Pa
     path.symlink_to(original)
 
 
+def test_a_module_in_a_text_is_reported(other_version: Path) -> None:
+    module = other_version / "v1" / "engine" / "input_processor.py"
+    module.rename(module.with_suffix(".moved"))
+    try:
+        assert "vllm.v1.engine.input_processor vllm.v1.engine.input_processor is missing" in (
+            differences(other_version)
+        )
+    finally:
+        module.with_suffix(".moved").rename(module)
+
+
 def test_installed_version_has_all_that_is_used() -> None:
     assert differences(installed()) == []
 
@@ -62,7 +73,8 @@ def test_table_covers_patches_imports_calls_and_objects() -> None:
         (f"{backend}:GuidanceGrammar", "engine/patches/grammar_cache.py"),
         ("vllm.usage.usage_lib:UsageContext.OPENAI_API_SERVER", "engine/vllm/arguments.py"),
         ("vllm.v1.worker.cpu_worker", "engine/cpu_fork/preload.py"),
-        ("vllm.v1.engine.async_llm:AsyncLLM.generate", "OBJECTS"),
+        ("vllm.v1.engine.async_llm:AsyncLLM.generate", "engine/vllm/engine.py"),
+        ("vllm.v1.engine.async_llm:AsyncLLM.shutdown", "OBJECTS"),
     }
 
 
@@ -104,10 +116,29 @@ def test_table_covers_patches_imports_calls_and_objects() -> None:
         ),
         (
             ("v1/engine/async_llm.py", "def abort(", "def cancel("),
-            "vllm.v1.engine.async_llm:AsyncLLM has no abort",
+            "vllm.v1.engine.async_llm:AsyncLLM.abort ",
         ),
         (("sampling_params.py", "    min_p: float = ", "    least_p: float = "), "takes no min_p"),
         (("platforms/interface.py", "def is_cpu(", "def is_processor("), "is_cpu is missing"),
+        # Attributes of objects, by their types.
+        (
+            ("config/parallel.py", "    enable_expert_parallel: bool", "    experts: bool"),
+            "VllmConfig.parallel_config.enable_expert_parallel ",
+        ),
+        (
+            ("config/cache.py", "    kv_cache_size_tokens:", "    kv_tokens:"),
+            "AsyncLLM.vllm_config.cache_config.kv_cache_size_tokens ",
+        ),
+        (
+            ("config/scheduler.py", "    policy: ", "    order: "),
+            "create_engine_config.scheduler_config.policy ",
+        ),
+        (
+            ("lora/peft_helper.py", "def validate_legal(", "def validate("),
+            "PEFTHelper.from_local_dir.validate_legal ",
+        ),
+        # Names in texts.
+        (("envs.py", "VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_TIMEOUT_S"), "READY_TIMEOUT_S is"),
     ],
     indirect=["replaced"],
     ids=lambda value: value if isinstance(value, str) else None,
