@@ -390,6 +390,32 @@ def test_last_resort_is_the_minimal_instance() -> None:
     assert plan(14) is None
 
 
+def test_search_stops_after_its_time() -> None:
+    asked: list[object] = []
+
+    def is_valid(value: object) -> bool:
+        asked.append(value)
+        return True
+
+    def plan(minimal_instance: str | None) -> ClosingPlan | None:
+        return plan_closing(
+            listed("ir").engine_schema,
+            b'{"intent":{"summary":"half',
+            range(1, 26),
+            999,
+            tokenizer=byte_tokenizer(),
+            is_valid=is_valid,
+            minimal_instance=minimal_instance,
+            seconds=-1.0,
+        )
+
+    assert plan(None) is None
+    assert not asked
+    found = plan("{}")
+    assert found is not None
+    assert found.smallest == "{}"
+
+
 def test_string_ends_soon() -> None:
     subject = subject_of(
         {

@@ -10,6 +10,8 @@ little, never too much.
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,8 +43,8 @@ _LITERALS = frozenset({"const", "enum"})
 _NAMING = frozenset({"properties", "required"})
 
 
-class UnknownSchemaError(Exception):
-    """The schema has a form that engine schemas do not have."""
+class UnreadableSchemaError(Exception):
+    """The schema has a form that engine schemas do not have, or reading it takes too long."""
 
 
 class _Plain(dict[str, object]):
@@ -73,6 +75,7 @@ class EngineSchema:
     Args:
         text: the schema, as JSON.
         matches: whether a regular expression matches inside a text.
+        deadline: processor time of this thread at which reading stops.
 
     Attributes:
         root: what applies to the whole value.
@@ -80,7 +83,9 @@ class EngineSchema:
 
     """
 
-    def __init__(self, text: str, matches: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, text: str, matches: Callable[[str, str], bool], deadline: float = math.inf
+    ) -> None:
         parsed: Schema = json.loads(text)
         definitions = parsed.pop("$defs", {})
         self.definitions: Schema = definitions if isinstance(definitions, dict) else {}
@@ -89,6 +94,7 @@ class EngineSchema:
         _point_to_root(parsed, self.definitions)
         self.root: Conjuncts = (parsed,)
         self._matches = matches
+        self._deadline = deadline
         self._plain: dict[int, _Plain] = {}
         # With the schemas themselves: one that is gone would leave its number to another.
         self._known: dict[tuple[int, ...], tuple[Conjuncts, list[Alternative]]] = {}
@@ -97,11 +103,13 @@ class EngineSchema:
         """The alternatives of a value to which schemas apply.
 
         Raises:
-            UnknownSchemaError: a reference leads nowhere, or the schemas are too large.
+            UnreadableSchemaError: a reference leads nowhere, or the time is over.
 
         """
         key = tuple(map(id, conjuncts))
         if key not in self._known:
+            if time.thread_time() > self._deadline:
+                raise UnreadableSchemaError("the time is over")
             self._known[key] = conjuncts, list(self._expand(conjuncts))
         return self._known[key][1]
 
@@ -130,7 +138,7 @@ class EngineSchema:
     def _choices(self, choice: _Choice, schema: Schema) -> list[_Choice]:
         """What a choice becomes when a schema is added to it; the first one comes last."""
         if "oneOf" in schema:
-            raise UnknownSchemaError("oneOf")
+            raise UnreadableSchemaError("oneOf")
         plain = self._plain_part(schema)
         reference = schema.get("$ref")
         followed = choice.followed
@@ -172,7 +180,7 @@ class EngineSchema:
     def _target(self, reference: str) -> object:
         name = reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
         if name not in self.definitions:
-            raise UnknownSchemaError(reference)
+            raise UnreadableSchemaError(reference)
         return self.definitions[name]
 
     def member(self, alternative: Alternative, name: str) -> Conjuncts | None:

@@ -80,7 +80,7 @@ def closing_schema(
 
     Raises:
         NotClosableError: none was found.
-        UnknownSchemaError: the schema has a form that engine schemas do not have.
+        UnreadableSchemaError: the schema has an unknown form, or reading it takes too long.
 
     """
     if len(position.frames) > _MAX_DEPTH:

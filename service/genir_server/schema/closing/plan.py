@@ -21,7 +21,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genir_server.schema.closing.alternatives import EngineSchema, UnknownSchemaError
+from genir_server.schema.closing.alternatives import EngineSchema, UnreadableSchemaError
 from genir_server.schema.closing.closed import NotClosableError
 from genir_server.schema.closing.closing_schema import ClosingSchema, closing_schema
 from genir_server.schema.closing.position import NoValueError, Position, read_position
@@ -139,7 +139,7 @@ class _Planner:
         self._token_ends = token_ends
         self._tokenizer = tokenizer
         self._check = check
-        self._engine = EngineSchema(engine_schema, GrammarOracle().matches)
+        self._engine = EngineSchema(engine_schema, GrammarOracle().matches, check.deadline)
         self._bytes = byte_tokenizer()
         self._matcher = compile_matcher(self._bytes, engine_schema)
         if self._matcher.is_error():
@@ -202,7 +202,7 @@ class _Planner:
         for cheapest in (True, False):
             try:
                 closing = closing_schema(self._engine, position, text, cheapest=cheapest)
-            except (NotClosableError, UnknownSchemaError):
+            except (NotClosableError, UnreadableSchemaError):
                 break
             consumed = matcher_for(self._bytes, closing)
             if consumed is not None:
