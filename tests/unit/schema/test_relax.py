@@ -198,3 +198,52 @@ def test_keywords_beside_a_reference_count_since_2019_09() -> None:
     new = relax(Document(schema, Draft.DRAFT202012), ORACLE).schema
     assert old["properties"] == {"a": {"$ref": "#/$defs/a"}}  # type: ignore[index]
     assert new["properties"] == {"a": {"$ref": "#/$defs/a", "maxLength": 1}}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        (
+            {"type": "object", "properties": {"a": {"type": "string"}}},
+            {"a": "x", "child": {"a": "y"}},
+        ),
+        ({"type": ["array", "string"], "items": [{"type": "string"}]}, ["x", ["y"]]),
+    ],
+)
+def test_recursive_references_to_the_outermost_schema_lose_nothing(
+    part: dict[str, object], value: object
+) -> None:
+    more: dict[str, object] = {"properties": {"child": {"$recursiveRef": "#"}}}
+    keyword = "unevaluatedProperties" if "properties" in part else "unevaluatedItems"
+    if keyword == "unevaluatedItems":
+        more = {"items": [True, {"$recursiveRef": "#"}]}
+    schema: dict[str, object] = {
+        "$schema": "https://json-schema.org/draft/2019-09/schema",
+        "$id": "https://example.com/whole",
+        "$recursiveAnchor": True,
+        "$ref": "part",
+        **more,
+        keyword: False,
+        "$defs": {
+            "part": {"$id": "part", "$recursiveAnchor": True, "anyOf": [part], "$defs": {}},
+        },
+    }
+    validator = jsonschema_rs.Draft201909Validator(schema, offline=True)
+    assert validator.is_valid(value)
+    result = relax(Document(schema, Draft.DRAFT201909), ORACLE)
+    assert accepts(json.loads(json.dumps(result.schema)), value)
+
+
+@pytest.mark.parametrize("keyword", ["$recursiveRef", "dependencies"])
+def test_unevaluated_parts_are_left_to_the_check_beside_what_may_evaluate_them(
+    keyword: str,
+) -> None:
+    beside = "#" if keyword == "$recursiveRef" else {"a": {"properties": {"b": True}}}
+    for unevaluated in ("unevaluatedProperties", "unevaluatedItems"):
+        schema: dict[str, object] = {"properties": {"x": {keyword: beside, unevaluated: False}}}
+        notices = relax(Document(schema, Draft.DRAFT201909), ORACLE).notices
+        assert f"/properties/x/{unevaluated}" in {
+            notice.pointer
+            for notice in notices
+            if notice.enforcement is Enforcement.CHECKED_AFTER_DECODING
+        }

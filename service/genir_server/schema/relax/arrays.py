@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.read.vocabulary import REFERENCES, Draft
 from genir_server.schema.relax.negation import literal_key
 from genir_server.schema.relax.number_bounds import whole
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_ITEMS = 1_000
 _MAX_DISTINCT = 4
-_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas")
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies", *REFERENCES)
 
 
 def _items(context: Context, node: Node, schema: dict[str, object], _: list[EngineSchema]) -> None:

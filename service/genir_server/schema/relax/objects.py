@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genir_server.schema.pattern.translate import translate
+from genir_server.schema.read.vocabulary import REFERENCES
 from genir_server.schema.relax import literals
 from genir_server.schema.relax.negation import literal_key
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from genir_server.schema.read.document import Node
     from genir_server.schema.relax.context import Context, EngineSchema
 
-_IN_PLACE = ("allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "not")
+_IN_PLACE = (
+    *("allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies"),
+    *REFERENCES,
+)
 _MAX_TRIGGERS = 4
 # The engine has an item in its row for each pair of named properties, and room for 2,000 items.
 _MAX_COUNTED = 40
