@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Numbers of fewer digits and smaller exponents are read exactly by any method.
 _EXACT_DIGITS = 15
 _EXACT_EXPONENT = 22
-# Samples may take 0.1 s. With more of such texts in a schema, the engine is taken to fail.
+# Samples may take 50 ms. With more of such texts in a schema, the engine is taken to fail.
 _MAX_SAMPLED = 6
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from genir_server.schema.relax.text_facts import Texts
 
-_SAMPLES = 14
+_SAMPLES = 7
 # Where there is no bound, texts have so many characters more than the fewest; and never more.
-_MORE_CHARACTERS = 2_000
+_MORE_CHARACTERS = 1_000
 _MASKS = 4
 _FORMAT_TEXTS = {
     "duration": ("P1D", "PT1H", "P1W", "P1Y2M3DT4H5M6S"),
