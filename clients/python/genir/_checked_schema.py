@@ -10,25 +10,19 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ByteSize, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from genir import _numbers, _patterns, _temporal
+from genir._finished_schema import OCTETS, add_pattern, closed, finished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
     from pydantic_core import core_schema
 
     from genir._schema import SchemaAdapter
-
-_NESTED = ("items", "additionalProperties", "contains", "propertyNames", "not")
-_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
-_NAMED = ("properties", "patternProperties", "$defs")
-_NO_BASE64 = (None, _patterns.PRINTABLE_ASCII)
-_OCTETS = {"contentMediaType": "application/octet-stream"}
-_OPENING = frozenset({"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf"})
 
 
 def checked_schema(given: object, adapter: SchemaAdapter[Any]) -> dict[str, Any]:
@@ -61,15 +55,7 @@ class CheckedJsonSchema(GenerateJsonSchema):
         self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation"
     ) -> JsonSchemaValue:
         """The JSON Schema of a type."""
-        made = super().generate(schema, mode)
-        definitions = made.get("$defs", {})
-        for each in _subschemas(made):
-            _check_format(each)
-            tag = each.pop("discriminator", None)
-            name = str(tag.get("propertyName")) if isinstance(tag, dict) else None
-            for choice in each.get("oneOf", ()):
-                _require(choice, name, definitions)
-        return made
+        return finished(super().generate(schema, mode))
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
         """The JSON Schema of a Literal."""
@@ -88,15 +74,15 @@ class CheckedJsonSchema(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """The JSON Schema of a model."""
-        return _closed(super().model_schema(schema))
+        return closed(super().model_schema(schema))
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         """The JSON Schema of a dataclass."""
-        return _closed(super().dataclass_schema(schema))
+        return closed(super().dataclass_schema(schema))
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         """The JSON Schema of a TypedDict."""
-        return _closed(super().typed_dict_schema(schema))
+        return closed(super().typed_dict_schema(schema))
 
     def model_field_schema(self, schema: core_schema.ModelField) -> JsonSchemaValue:
         """The JSON Schema of a model's field."""
@@ -113,7 +99,7 @@ class CheckedJsonSchema(GenerateJsonSchema):
         made = super().str_schema(schema)
         strips = schema.get("strip_whitespace", self._config.str_strip_whitespace)
         if strips and (made.get("minLength") or "pattern" in made):
-            _add_pattern(made, _patterns.NO_SPACE_AROUND)
+            add_pattern(made, _patterns.NO_SPACE_AROUND)
         return made
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
@@ -126,7 +112,7 @@ class CheckedJsonSchema(GenerateJsonSchema):
         if encoding == "hex":
             most = "" if high is None else str(high)
             return {"type": "string", "pattern": f"^(?:[0-9a-f]{{2}}){{{low},{most}}}$"}
-        made = super().bytes_schema(schema) | _OCTETS
+        made = super().bytes_schema(schema) | OCTETS
         if high is not None:
             made["pattern"] = _patterns.PRINTABLE_ASCII
         return made
@@ -246,74 +232,3 @@ def _key_pattern(keys: JsonSchemaValue) -> str | None:
             low, high = keys.get("minLength", 0), keys.get("maxLength", "")
             return rf"^[\s\S]{{{low},{high}}}$"
     return None
-
-
-def _closed(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Allows no other keys where the class ignores them.
-
-    They would be lost. One that is another name of a field would even be read.
-    """
-    if schema.get("type") == "object" and "properties" in schema and not schema.keys() & _OPENING:
-        schema["additionalProperties"] = False
-    return schema
-
-
-def _subschemas(schema: JsonSchemaValue) -> Iterator[JsonSchemaValue]:
-    pending: list[Any] = [schema]
-    while pending:
-        each = pending.pop()
-        if not isinstance(each, dict):
-            continue
-        yield each
-        pending.extend(each.get(key) for key in _NESTED)
-        for key in _LISTED:
-            pending.extend(each.get(key) or ())
-        for key in _NAMED:
-            pending.extend((each.get(key) or {}).values())
-
-
-def _check_format(schema: JsonSchemaValue) -> None:
-    if schema.get("type") != "string":
-        return
-    if schema.get("pattern") == ByteSize.byte_string_pattern:
-        schema["pattern"] = _patterns.BYTE_SIZE
-    name = schema.get("format")
-    if name == "zoneinfo":
-        if zones := _temporal.time_zones():
-            schema["enum"] = zones
-    elif name in ("base64", "base64url") and schema.get("pattern") in _NO_BASE64:
-        letters = "+/" if name == "base64" else "_-"
-        # Lengths may be those of the base64 or of what it decodes to: a field's are the former.
-        low, high = schema.pop("minLength", 0), schema.pop("maxLength", None)
-        if high is not None:
-            high = max(high // 4 * 3, low)
-        pattern = _patterns.base64 if _OCTETS.items() <= schema.items() else _patterns.base64_ascii
-        schema["pattern"] = pattern(letters, low, high)
-    elif name == "password" and "maxLength" in schema:  # Of secret bytes, it counts bytes.
-        _add_pattern(schema, _patterns.PRINTABLE_ASCII)
-    elif name in _patterns.FORMATS:
-        _add_pattern(schema, _patterns.FORMATS[str(name)])
-
-
-def _add_pattern(schema: JsonSchemaValue, pattern: str) -> None:
-    if "pattern" in schema:
-        schema.setdefault("allOf", []).append({"pattern": pattern})
-    else:
-        schema["pattern"] = pattern
-
-
-def _require(schema: JsonSchemaValue, tag: str | None, definitions: dict[str, Any]) -> None:
-    """Requires the tag of a union in a choice, or in the choices of a union inside.
-
-    Without a name for it, because a function reads the tag, every constant may be the tag.
-    """
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    target = definitions.get(name, schema)
-    for choice in (*target.get("oneOf", ()), *target.get("anyOf", ())):
-        _require(choice, tag, definitions)
-    properties = target.get("properties", {})
-    constants = [name for name, each in properties.items() if "const" in each]
-    required = target.get("required", [])
-    tags = [name for name in (constants if tag is None else [tag]) if name in properties]
-    if missing := [name for name in tags if name not in required]:
-        target["required"] = missing + required
