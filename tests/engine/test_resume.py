@@ -284,6 +284,8 @@ async def test_other_schema_continues_after_a_text_of_its_own(tiny: VllmEngine) 
 )
 async def test_resume_inside_a_scalar_or_key(tiny: VllmEngine, consumed: str) -> None:
     """The written tokens need not be those that the model would choose."""
+    if "\\" in consumed and tiny.info.configured_backend == "xgrammar":
+        pytest.skip("xgrammar allows no escapes in strings of limited length")
     tokens = _tokenizer.greedy_tokenize(consumed)
     rest = await write(
         tiny,
