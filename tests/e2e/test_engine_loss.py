@@ -75,6 +75,7 @@ def test_log_names_the_applied_patches(server: TinyServer) -> None:
     assert "concurrent accept" in applied
     assert "grammar cache" in applied
     assert "forced texts" in applied
+    assert "quick end" in applied
 
 
 def test_killed_engine_ends_every_call_and_is_replaced(server: TinyServer) -> None:

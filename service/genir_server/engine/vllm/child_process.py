@@ -9,7 +9,8 @@ on other machines. Each of them loads the plugins that installed packages declar
 - makes a process that fails to start write the cause where the server finds it (`start_fault`),
 - ends the process when the process that started it has died, however it died,
 - makes the engine core force texts as they stand (`patches.forced_texts`) and cache compiled
-  grammars (`patches.grammar_cache`).
+  grammars (`patches.grammar_cache`),
+- lets the process end without a search for garbage (`patches.quick_end`).
 
 What it needs for that is in an environment variable, `environment.VARIABLE`, as plain data. In
 every process that has an engine core, also one that another program started, it adds utility
@@ -40,6 +41,7 @@ from typing import TYPE_CHECKING
 
 from genir_server.engine.cpu_fork.forked_core import fork_server_pid
 from genir_server.engine.parent_watch import end_with
+from genir_server.engine.patches.quick_end import end_without_garbage_collection
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.environment import PLUGIN, VARIABLE
 from genir_server.engine.vllm.load_progress import write_progress
@@ -117,6 +119,7 @@ def register() -> None:
         write_progress(settings["load_progress"])
     end_with(fork_server_pid() or os.getppid())
     _patch_grammars()
+    end_without_garbage_collection()
 
 
 def _set_up_log(log: tuple[str, str, list[str]] | None) -> None:

@@ -1,0 +1,45 @@
+"""Spares the engine's processes a search for garbage when they end.
+
+When its engine core or a worker ends, vLLM makes the garbage collector search everything that the
+process has loaded, which takes about a second each, one after the other. The kernel takes back all
+memory of a process that ends anyway.
+"""
+
+from __future__ import annotations
+
+import gc
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from genir_server.patch_table.fits import applies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def end_without_garbage_collection() -> None:
+    """Makes an engine core or a worker end without a search, in its own process."""
+    if not applies("quick end"):
+        return
+    from vllm.v1.engine.core import EngineCore
+    from vllm.v1.executor.multiproc_executor import WorkerProc
+
+    for ended in (EngineCore, WorkerProc):
+        ended.shutdown = without_search(ended.shutdown)
+
+
+def without_search(shutdown: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A method that ends a process, with all objects frozen before vLLM has them searched.
+
+    Args:
+        shutdown: vLLM's method.
+    """
+
+    @wraps(shutdown)
+    def quick(self: Any) -> None:  # noqa: ANN401 - an object of vLLM.
+        # vLLM thaws all objects first. Frozen ones are not searched.
+        gc.unfreeze = gc.freeze
+        gc.freeze()
+        shutdown(self)
+
+    return quick
