@@ -23,6 +23,10 @@ from genir._patterns import between, integers
 from genir._schema import schema_argument
 from tests.support.typical_types import TYPES
 
+# Parameters of tests, so they are the same in every process that runs tests.
+RANDOM_UUID = "0b5ffb3e-9d6a-4c4e-8e0c-6f4a5a7c2f10"
+TIME_UUID = "6f3c1a52-8b1d-11ee-b9d1-0242ac120002"
+
 
 class Cat(BaseModel):
     kind: Literal["cat"] = "cat"
@@ -158,8 +162,8 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
         ["PT0S", "PT7201S", "P1D"],
     ),
     (Annotated[timedelta, Field(lt=timedelta(seconds=-5))], ["-PT6S"], ["-PT5S", "PT6S"]),
-    (pydantic.UUID4, [str(uuid.uuid4())], [str(uuid.uuid1())]),
-    (uuid.UUID, [str(uuid.uuid1())], ["x"]),
+    (pydantic.UUID4, [RANDOM_UUID], [TIME_UUID]),
+    (uuid.UUID, [TIME_UUID], ["x"]),
     (ipaddress.IPv4Network, ["10.0.0.0/8", "10.1.2.3/32"], ["10.1.2.3/24", "x"]),
     (ipaddress.IPv6Network, ["2001:db8:1::/48"], ["2001:db8::1/32", "x"]),
     (ipaddress.IPv4Interface, ["10.1.2.3/24"], ["10.1.2.3/33", "x"]),
@@ -180,7 +184,7 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     (Annotated[Decimal, Field(max_digits=2, decimal_places=2)], ["0.25", "-0.1"], ["0", "1.1"]),
     (Annotated[Decimal, Field(max_digits=2, decimal_places=2, ge=0)], [0.25], [0, 1, 1.5]),
     (Annotated[Decimal, Field(le=Decimal("-0.5"), decimal_places=1)], [-1, -7], [-0.25, 0]),
-    (dict[uuid.UUID, int], [{str(uuid.uuid4()): 1}], [{"x": 1}]),
+    (dict[uuid.UUID, int], [{RANDOM_UUID: 1}], [{"x": 1}]),
     (Annotated[ByFunction | Tagged, Discriminator(tag_of)], [{"kind": "cat"}], [{}]),
     (Title, ["abc", "a c"], ["   ", " ab", "\u0085ab"]),
     (Stripped, [{"name": "ab"}], [{"name": " a"}]),
