@@ -52,6 +52,17 @@ def here(**given: object) -> Layout:
         ({"data_parallel_size": 8, "data_parallel_size_local": 0}, 0, 1),
         ({"data_parallel_size": 8, "data_parallel_rank": 3}, 1, 1),
         ({"data_parallel_size": 8, "data_parallel_external_lb": True}, 1, 1),
+        ({"data_parallel_size": 16, "nnodes": 2, "data_parallel_rank": 3}, 1, 1),
+        (
+            {
+                "data_parallel_size": 4,
+                "tensor_parallel_size": 2,
+                "nnodes": 2,
+                "data_parallel_rank": 1,
+            },
+            1,
+            2,
+        ),
         # Over machines.
         ({"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "nnodes": 2}, 1, 8),
         ({"tensor_parallel_size": 8, "data_parallel_size": 4, "nnodes": 2}, 2, 8),
@@ -77,6 +88,7 @@ def test_layout_counts_what_is_on_this_machine(
         {"tensor_parallel_size": "four"},
         {"tensor_parallel_size": 0},
         {"data_parallel_size": -1},
+        {"data_parallel_size_local": "two"},
     ],
 )
 def test_layouts_of_others_are_not_judged(given: dict[str, object]) -> None:

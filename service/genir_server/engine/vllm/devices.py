@@ -74,7 +74,7 @@ def check_devices(arguments: AsyncEngineArgs) -> None:
             "vLLM finds no device on this machine: check that nvidia-smi lists one and that its "
             "driver fits, or install the CPU set in requirements/cpu.txt"
         )
-    elif arguments.device_ids:
+    elif isinstance(arguments.device_ids, list | tuple):
         fault = too_few_devices(layout, len(arguments.device_ids), "device_ids selects them")
     else:
         variable = current_platform.device_control_env_var
@@ -92,15 +92,20 @@ def layout_here(arguments: AsyncEngineArgs) -> Layout | None:
     """
     if not all(_is_count(getattr(arguments, name)) for name in _COUNTS) or _is_placed(arguments):
         return None
+    if not isinstance(arguments.data_parallel_size_local, int | None):
+        return None
     workers = 1
     for name in _SIZES:
         workers *= getattr(arguments, name)
-    if arguments.nnodes > 1:
+    if arguments.data_parallel_rank is not None or arguments.data_parallel_external_lb:
+        # One rank is a server of its own. Its workers may be spread over machines.
+        ranks = 1
+        here = workers * arguments.data_parallel_size // arguments.nnodes
+        workers = max(min(workers, here), 1)
+    elif arguments.nnodes > 1:
         here = workers * arguments.data_parallel_size // arguments.nnodes
         ranks = max(here // workers, 1)
         workers = here // ranks
-    elif arguments.data_parallel_rank is not None or arguments.data_parallel_external_lb:
-        ranks = 1
     else:
         local = arguments.data_parallel_size_local
         ranks = arguments.data_parallel_size if local is None else local

@@ -35,10 +35,10 @@ class Resources:
 
     Attributes:
         layout: how the model is spread over devices.
-        devices: devices that share one copy of the weights.
+        devices: devices that share one copy of the weights, or at least the largest part of them.
         weights: size of the weights.
         download: how much of them has to be downloaded.
-        memory: memory of one device in all.
+        memory: memory of one device in all; None where the driver does not tell.
         disk: free disk for a download.
 
     """
@@ -47,7 +47,7 @@ class Resources:
     devices: int
     weights: int | None
     download: int
-    memory: int
+    memory: int | None
     disk: int
 
     def lines(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Resources:
 
 
 def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) -> Resources:
-    """Finds out what is needed, and refuses what cannot fit.
+    """Finds out what is needed, and refuses what is certain not to fit.
 
     Args:
         vllm_config: vLLM's configuration.
@@ -76,7 +76,11 @@ def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) 
     from vllm.platforms import current_platform
 
     parallel, model = vllm_config.parallel_config, vllm_config.model_config
-    devices = 1 if current_platform.is_cpu() else parallel.world_size
+    on_cpu = current_platform.is_cpu()
+    devices = 1 if on_cpu else parallel.world_size
+    if not on_cpu and parallel.data_parallel_size > 1 and model.is_moe:
+        # Data-parallel ranks share the experts, whether or not by expert parallelism.
+        devices *= parallel.data_parallel_size
     sizes = _sizes(model.model, model.revision)
     cached = _cached(model.model, sizes or {})
     found = Resources(
@@ -84,16 +88,15 @@ def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) 
         devices=devices,
         weights=sum(sizes.values()) if sizes else None,
         download=sum(size for name, size in (sizes or {}).items() if name not in cached),
-        memory=_host_memory()
-        if current_platform.is_cpu()
-        else current_platform.get_device_total_memory(),
+        memory=_host_memory() if on_cpu else _device_memory(),
         disk=_free_disk(),
     )
     changed = {name.replace("-", "_") for name in engine_args} & _CHANGE_SIZE
-    if found.weights is not None and not changed and found.weights > devices * found.memory:
+    if not changed and _is_certainly_too_large(found, vllm_config):
         raise EngineStartError(
-            f"the model's weights take {_gib(found.weights)}, and there is {_memory(found)}: choose"
-            " a smaller or quantized model, or more devices with --engine-args tensor_parallel_size"
+            f"the model's weights take {_gib(found.weights or 0)}, and there is {_memory(found)}: "
+            "choose a smaller or quantized model, or more devices with --engine-args "
+            "tensor_parallel_size"
         )
     if found.download > found.disk:
         raise EngineStartError(
@@ -101,6 +104,25 @@ def check_resources(vllm_config: VllmConfig, engine_args: Mapping[str, object]) 
             f"{_gib(found.disk)} free: make room, or set HF_HOME to a folder on a larger disk"
         )
     return found
+
+
+def _is_certainly_too_large(found: Resources, vllm_config: VllmConfig) -> bool:
+    if found.weights is None or found.memory is None:
+        return False
+    # vLLM reads weights of 32 bits as 16 by default, and some configurations do not say what is in
+    # the files.
+    own = str(getattr(vllm_config.model_config.hf_config, "dtype", None))
+    least = found.weights if own.endswith(("float16", "half")) else found.weights // 2
+    return least > found.devices * found.memory
+
+
+def _device_memory() -> int | None:
+    from vllm.platforms import current_platform
+
+    # The driver of a device that shares the machine's memory may not tell.
+    with suppress(Exception):
+        return int(current_platform.get_device_total_memory())
+    return None
 
 
 def _layout(vllm_config: VllmConfig) -> Iterable[str]:
@@ -122,6 +144,8 @@ def _layout(vllm_config: VllmConfig) -> Iterable[str]:
 
 
 def _memory(resources: Resources) -> str:
+    if resources.memory is None:
+        return "an unknown amount of memory"
     if resources.devices == 1:
         return f"{_gib(resources.memory)} of memory"
     return f"{resources.devices} x {_gib(resources.memory)} of memory"
@@ -152,9 +176,14 @@ def _sizes(model: str, revision: str | None) -> dict[str, int]:
 
 
 def _weights(files: Mapping[str, int]) -> dict[str, int]:
-    """The files that vLLM loads: of the first format, and not a second copy in Mistral's."""
+    """The files that vLLM loads: of the first format, and not a second copy in Mistral's.
+
+    What is in folders, such as ``original/``, is a second copy too.
+    """
     for suffix in _WEIGHTS:
-        found = {name: size for name, size in files.items() if name.endswith(suffix)}
+        found = {
+            name: size for name, size in files.items() if name.endswith(suffix) and "/" not in name
+        }
         own = {name: size for name, size in found.items() if not name.startswith("consolidated")}
         if found:
             return own or found
