@@ -11,7 +11,6 @@ could not start, and 5 when it was lost.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -102,10 +101,15 @@ async def serve_node(
         except NodeLostError as error:
             log.error("cannot go on", detail=str(error))  # noqa: TRY400
             code = EXIT_ENGINE_LOST
+        except Exception:  # The last place: what is left of the engine has to end.
+            log.exception("cannot go on")
+            code = EXIT_ENGINE_LOST
     running.cancel()
     stopping.cancel()
-    with contextlib.suppress(asyncio.CancelledError, EngineStartError, NodeLostError):
-        await running
+    await asyncio.wait((running,))
+    if not running.cancelled():
+        # Its error has been dealt with, or no longer matters.
+        running.exception()
     await asyncio.to_thread(end)
     log.info("stopped", exit_code=code)
     return code

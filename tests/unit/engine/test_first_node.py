@@ -64,6 +64,19 @@ def test_server_is_gone_after_some_checks_without_its_connections(store: socket.
     assert [next(gone) for _ in range(3)] == [False, True, True]
 
 
+def test_name_that_cannot_be_resolved_for_a_time_is_no_loss(
+    store: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise socket.gaierror("temporary failure in name resolution")
+
+    with socket.create_connection(store.getsockname()):
+        gone = server_is_gone(ADDRESS, [os.getpid()])
+        assert not next(gone)
+        monkeypatch.setattr(socket, "getaddrinfo", fails)
+        assert [next(gone) for _ in range(9)] == [False] * 9
+
+
 def test_core_that_has_ended_has_no_connections(store: socket.socket) -> None:
     with socket.create_connection(store.getsockname()):
         child = os.fork()

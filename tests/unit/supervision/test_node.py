@@ -55,6 +55,10 @@ def test_failed_start_and_loss_have_the_exit_codes_of_the_server() -> None:
     assert raises(NodeLostError("a worker of this node has ended")) == EXIT_ENGINE_LOST
 
 
+def test_unexpected_failure_ends_what_is_left_of_the_engine() -> None:
+    assert raises(OSError("of another kind")) == EXIT_ENGINE_LOST
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_a_node_that_loads(number: signal.Signals) -> None:
     async def run(_: EngineConfig) -> None:

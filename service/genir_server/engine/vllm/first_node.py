@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _CONNECT_SECONDS = 10.0
 _KEEPALIVE = {
@@ -60,16 +60,24 @@ def server_is_gone(server: str, cores: Iterable[int]) -> Iterator[bool]:
 
     """
     watched = tuple(cores)
+    addresses: set[str] = set()
     seen, misses = False, 0
     while True:
-        connected = any(_is_connected(core, server) for core in watched)
+        # The last known ones count while the name cannot be resolved.
+        addresses = _addresses(server) or addresses
+        connected = any(_is_connected(core, addresses) for core in watched)
         seen = seen or connected
         misses = 0 if connected or not seen else misses + 1
         yield misses >= _MISSES
 
 
-def _is_connected(core: int, server: str) -> bool:
-    addresses = {found[4][0] for found in socket.getaddrinfo(server, None)}
+def _addresses(server: str) -> set[str]:
+    with suppress(OSError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(server, None)}
+    return set()
+
+
+def _is_connected(core: int, addresses: Collection[str]) -> bool:
     # A process that has just ended has none.
     with suppress(psutil.Error):
         return any(
