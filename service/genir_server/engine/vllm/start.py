@@ -83,13 +83,14 @@ async def start_vllm_engine(
         # It reads the whole vocabulary.
         engine = await asyncio.to_thread(VllmEngine, llm, config, activity, plan.chat)
         await load_adapters(llm, config.lora_adapters)
-    except (EngineStartError, asyncio.CancelledError):
+        # The first call from the event loop starts the task that notices the engine's death.
+        await llm.get_supported_tasks()
+        _reduce_cost_per_token()
+        logger.info("%s", summary(outcomes() | await engine.patch_outcomes(), _off(config, engine)))
+    except BaseException:
+        # Nobody else knows this engine yet.
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         raise
-    # The first call from the event loop starts the task that notices the engine's death.
-    await llm.get_supported_tasks()
-    _reduce_cost_per_token()
-    logger.info("%s", summary(outcomes() | await engine.patch_outcomes(), _off(config, engine)))
     return engine
 
 
