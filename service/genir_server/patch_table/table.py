@@ -394,7 +394,7 @@ _PATCHES = (
         "they end, for a second or two each.",
         upstream=f"{NOT_FOUND}; for ROCm vLLM itself freezes the heap of an engine core that ends",
         remove_when="vLLM's processes end without collecting garbage.",
-        setting="none: it acts only in a process that ends.",
+        setting="none: it acts only on CPUs, in a process that ends.",
     ),
     Patch(
         name="jump-forward",

@@ -1,8 +1,9 @@
-"""Spares the engine's processes a search for garbage when they end.
+"""Spares the engine's processes on a CPU a search for garbage when they end.
 
 When its engine core or a worker ends, vLLM makes the garbage collector search everything that the
 process has loaded, which takes about a second each, one after the other. The kernel takes back all
-memory of a process that ends anyway.
+memory of a process that ends anyway. On accelerators the search drops graphs, for which vLLM's
+communicators wait when they end.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 
 def end_without_garbage_collection() -> None:
-    """Makes an engine core or a worker end without a search, in its own process."""
-    if not applies("quick end"):
+    """Makes an engine core or a worker on a CPU end without a search, in its own process."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu() or not applies("quick end"):
         return
     from vllm.v1.engine.core import EngineCore
     from vllm.v1.executor.multiproc_executor import WorkerProc
