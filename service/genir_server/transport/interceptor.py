@@ -117,7 +117,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., Any]:
         async def call(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             async with self._guard(name, context) as record:
-                # No frame here keeps the request; see `_release`.
+                # No frame here keeps the request; see `_clear`.
                 return await behavior(await self._receive(context, record, decode), context)
 
         return call
@@ -200,12 +200,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             async with deadline:
                 yield record
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as stopped:
             if record.cut_off is None:
                 self._abandoned(record, context, remaining)
                 raise
             task.uncancel()
             failure = record.cut_off
+            _clear(stopped)
         except CallOverError as over:
             record.facts["detail"] = over.detail
             self._ended(record, over.code, None)
@@ -217,6 +218,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status.
             failure = self._failure_of(error, record, timed_out=deadline.expired())
+            # Only after it was logged.
+            _clear(error)
         finally:
             del self._running[task]
         if failure is None:
@@ -224,7 +227,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._ended(record, grpc.StatusCode.OK, None)
             return
         self._ended(record, CODES[failure.reason], failure)
-        _release(record, failure)
+        record.request = None
+        _clear(failure)
         await end_with(context, failure, record.request_id)
 
     def cut_off(
@@ -287,14 +291,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 log.exception("an observer failed", request_id=record.request_id)
 
 
-def _release(record: CallRecord, failure: GenirError) -> None:
-    """Lets go of a failed call's request.
+def _clear(error: BaseException | None) -> None:
+    """Lets go of what the frames hold in which an error, and those that led to it, were raised.
 
     grpc.aio keeps the exception that ends a call, and through it these frames, in a reference
     cycle. Until garbage collection finds the cycle, it must not hold megabytes of a caller.
     """
-    record.request = None
-    error: BaseException | None = failure
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         following = error.__cause__ or error.__context__

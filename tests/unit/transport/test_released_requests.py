@@ -11,6 +11,7 @@ import pytest
 
 from genir.v1 import generation_pb2, ir_service_pb2
 from genir_server.domain.types import GenerationRequest
+from genir_server.engine.protocol import EngineDeadError
 from tests.support.in_process_server import GOOD, HeldEngine, serving
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -21,10 +22,11 @@ CALLS = 5
 
 
 @pytest.fixture(autouse=True)
-def _without_garbage_collection() -> Iterator[None]:
+def before() -> Iterator[int]:
+    """The number of requests in memory, without garbage collection from then on."""
     gc.collect()
     gc.disable()
-    yield
+    yield requests_in_memory()
     gc.enable()
 
 
@@ -50,10 +52,19 @@ async def ends(call: Any) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 @pytest.mark.parametrize(
     ("prompt", "text"),
-    [("hi", GOOD), ("x" * (2 << 20), GOOD), ("hi", '{"b":1}'), ("hi", '{"a"')],
-    ids=["result", "long prompt", "not valid", "not complete"],
+    [
+        ("hi", GOOD),
+        ("x" * (2 << 20), GOOD),
+        ("hi", '{"b":1}'),
+        ("hi", '{"a"'),
+        ("hi", RuntimeError("a fault")),
+        ("hi", EngineDeadError("it died")),
+    ],
+    ids=["result", "long prompt", "not valid", "not complete", "fault", "dead engine"],
 )
-async def test_nothing_of_an_ended_call_is_left(prompt: str, text: str, *, stream: bool) -> None:
+async def test_nothing_of_an_ended_call_is_left(
+    prompt: str, text: str | Exception, before: int, *, stream: bool
+) -> None:
     async with serving(ScriptedEngine(*[text] * 100)) as served:
         async with grpc.aio.insecure_channel(served.target) as channel:
             for _ in range(CALLS):
@@ -70,21 +81,21 @@ async def test_nothing_of_an_ended_call_is_left(prompt: str, text: str, *, strea
                         )
                     )
         await asyncio.sleep(0.1)
-        assert requests_in_memory() == 0
+        assert requests_in_memory() == before
 
 
-@pytest.mark.parametrize("kind", ["cancelled", "expired"])
-async def test_nothing_of_an_abandoned_call_is_left(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["cancelled", "expired", "expired at the server"])
+async def test_nothing_of_an_abandoned_call_is_left(kind: str, before: int) -> None:
     engine = HeldEngine(*[GOOD] * 100)
-    async with serving(engine) as served:
+    async with serving(engine, default_deadline=0.5) as served:
         async with grpc.aio.insecure_channel(served.target) as channel:
             call = served.stub(channel).GenerateIR(
                 ir_service_pb2.GenerateIRRequest(spec=spec()),
-                timeout=0.5 if kind == "expired" else 60,
+                timeout={"cancelled": 60, "expired": 0.5}.get(kind),
             )
             await asyncio.sleep(0.2)
             if kind == "cancelled":
                 call.cancel()
             await ends(call)
         await asyncio.sleep(0.2)
-        assert requests_in_memory() == 0
+        assert requests_in_memory() == before
