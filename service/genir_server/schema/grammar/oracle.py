@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 # Numbers of fewer digits and smaller exponents are read exactly by any method.
 _EXACT_DIGITS = 15
 _EXACT_EXPONENT = 22
-# Samples may take 50 ms. With more of such texts in a schema, the engine is taken to fail.
-_MAX_SAMPLED = 6
+# Processor time for the samples of one schema. The engine is taken to write all further texts: that
+# it fails is rare, and a keyword that it could enforce must not be left to the check.
+_MAX_SAMPLE_SECONDS = 0.15
 
 
 class GrammarOracle:
@@ -36,7 +38,7 @@ class GrammarOracle:
         self._tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
         self._compiles: dict[str, bool] = {}
         self._writes_texts: dict[Texts, bool] = {}
-        self._sampled = 0
+        self._sample_seconds = 0.0
         self._patterns: dict[str, jsonschema_rs.Validator | None] = {}
 
     def compiles(self, schema: dict[str, object] | bool) -> bool:
@@ -77,9 +79,9 @@ class GrammarOracle:
     def writes_texts(self, facts: Texts) -> bool:
         """Whether the engine writes the texts that several keywords allow together."""
         if facts not in self._writes_texts:
-            if needs_samples(facts):
-                self._sampled += 1
-            self._writes_texts[facts] = self._sampled <= _MAX_SAMPLED and writes_texts(
-                self._tokenizer, facts
-            )
+            if needs_samples(facts) and self._sample_seconds > _MAX_SAMPLE_SECONDS:
+                return True
+            start = time.thread_time()
+            self._writes_texts[facts] = writes_texts(self._tokenizer, facts)
+            self._sample_seconds += time.thread_time() - start
         return self._writes_texts[facts]

@@ -6,7 +6,7 @@ import re
 from urllib.parse import quote
 
 # What people write in a fragment, such as "#/definitions/Box<string>", and no URI has.
-_NOT_IN_URI = re.compile(r"[\x00-\x20\"<>\\^`{|}\[\]]|%(?![0-9A-Fa-f]{2})")
+_NOT_IN_URI = re.compile(r"[\x00-\x20\"<>\\^`{|}\[\]\x7f-\U0010ffff]|%(?![0-9A-Fa-f]{2})")
 
 
 def as_uri(reference: str) -> str:
