@@ -49,8 +49,12 @@ class FairQueue(Generic[Item]):
 
     @property
     def free(self) -> int:
-        """Number of free items."""
+        """Number of free items, reserved ones included."""
         return len(self._free)
+
+    def would_wait(self, caller: str) -> bool:
+        """Whether a caller that asked for an item now would wait for it."""
+        return not self._free or not self._may_have_one(caller)
 
     def add(self, item: Item) -> None:
         """Adds a new item."""

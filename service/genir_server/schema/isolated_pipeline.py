@@ -148,7 +148,7 @@ class IsolatedPipeline:
 
         Args:
             request: what is planned.
-            caller: who waits for it; callers that wait for a worker get one round-robin.
+            caller: who waits for it; callers that wait share the workers fairly.
 
         Returns:
             The plan; None if there is none, or if finding it takes too much time or memory.

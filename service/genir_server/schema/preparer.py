@@ -202,7 +202,7 @@ class Preparer:
             written: the text.
             token_ends: where each of its tokens ends, in bytes.
             max_tokens: the budget of the whole value, in tokens.
-            caller: whose value it is; callers that wait for a worker get one round-robin.
+            caller: whose value it is; callers that wait share the workers fairly.
 
         Returns:
             The plan; None if no end was found, or not in time.

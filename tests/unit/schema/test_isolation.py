@@ -248,3 +248,29 @@ async def test_worker_that_cannot_be_started_leaves_nothing_open(
         with pytest.raises(FileNotFoundError):
             await WorkerProcess.start()
     assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("own", "later"), [(0, 5), (10, 15), (18, 19)], ids=["usual", "nice", "almost nicest"]
+)
+def test_job_that_takes_long_gives_way_to_others(own: int, later: int) -> None:
+    code = f"""
+import os, time
+from genir_server.schema.isolation.forked_child import ForkedChildren
+from genir_server.schema.isolation.job import Handler, Job
+
+def handle(body):
+    time.sleep(0.5)
+    return str(os.getpriority(os.PRIO_PROCESS, 0)).encode()
+
+os.nice({own} - os.getpriority(os.PRIO_PROCESS, 0))
+print(ForkedChildren(Handler(handle), memory_bytes=1 << 28).run(Job(b"", 5.0, 60.0)).body.decode())
+"""
+    # Whatever the priority of the tests is, that of the child is relative to its own.
+    if os.getpriority(os.PRIO_PROCESS, 0) > own:
+        own_now = os.getpriority(os.PRIO_PROCESS, 0)
+        code, later = code.replace(f"os.nice({own} -", f"os.nice({own_now} -"), min(19, own_now + 5)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) == later

@@ -122,6 +122,17 @@ async def test_slow_schema_gets_its_full_time_while_another_worker_is_free() -> 
     await pipeline.close()
 
 
+async def test_slow_schema_leaves_its_worker_where_the_other_is_kept_for_others() -> None:
+    limits = SchemaLimits(quick_seconds=0.05, probe_seconds=0.3, probe_wall_seconds=120.0)
+    pipeline = pipeline_with(limits, workers=2)
+    await pipeline.start()
+    await pipeline.analyse('{"type": "null"}', "other")
+    with pytest.raises(SchemaRefusedError):
+        await pipeline.analyse(slow(0), "busy")
+    assert pipeline.counters.slow == 1
+    await pipeline.close()
+
+
 async def test_schemas_that_wait_too_long_are_refused_as_overloaded() -> None:
     limits = SchemaLimits(probe_wall_seconds=0.5, quick_seconds=0.01, probe_seconds=0.4)
     pipeline = pipeline_with(limits)

@@ -33,7 +33,8 @@ _EXIT_FAILED = 70
 # A job that takes longer runs with a lower priority from then on: it has a third of the share of
 # the engine and of other jobs where the cores do not suffice.
 _URGENT_SECONDS = 0.1
-_NICENESS = 5
+_NICER = 5
+_MAX_NICENESS = 19
 _WARM_UP_AFTER_SECONDS = 0.5
 
 
@@ -187,7 +188,10 @@ class _Child:
         """Waits for the answer or the child's end; kills it at `deadline` (monotonic clock)."""
         pipe = self._answer_pipe.fileno()
         if not _ready(pipe, select.POLLIN, min(_URGENT_SECONDS, deadline - time.monotonic())):
-            os.setpriority(os.PRIO_PROCESS, self._pid, _NICENESS)
+            niceness = min(_MAX_NICENESS, os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
+            # A container may forbid it.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._pid, niceness)
         answer = _read_all(pipe, deadline)
         if answer is None:
             self.kill()

@@ -2,8 +2,8 @@
 
 Most jobs take a few milliseconds. A job that takes longer than `PoolLimits.quick_seconds` starts
 again in one extra worker reserved for slow jobs, so however many slow jobs there are, other jobs
-wait for at most their first `quick_seconds`. If another worker is free when a job
-starts, the job is not cut short at `quick_seconds`.
+wait for at most their first `quick_seconds`. If another worker is free for the same caller when a
+job starts, the job is not cut short at `quick_seconds`.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class WorkerPool:
         deadline = asyncio.get_running_loop().time() + limits.wall_seconds
         turn = await self._take_in_time(self._quick, caller, deadline)
         seconds = limits.cpu_seconds
-        if not self._quick.free:
+        if self._quick.would_wait(caller):
             seconds = min(seconds, limits.quick_seconds)
         result = await self._run(turn, body, seconds, deadline)
         if result.failure is Failure.CPU_TIME and seconds < limits.cpu_seconds:
