@@ -80,7 +80,14 @@ def between(low: str, high: str) -> str:
     """A pattern of the texts from `low` to `high`, in which other digits may be.
 
     Both have the same length, and digits at the same places, such as two dates.
+
+    Raises:
+        ValueError: `low` is above `high`.
+
     """
+    if low > high:
+        msg = f"there is nothing from {low} to {high}"
+        raise ValueError(msg)
     if not low:
         return ""
     if low[0] == high[0]:
@@ -100,7 +107,15 @@ def between(low: str, high: str) -> str:
 
 
 def integers(low: int, high: int) -> str:
-    """A pattern of the integers from `low`, which is 0 or more, to `high`."""
+    """A pattern of the integers from `low`, which is 0 or more, to `high`.
+
+    Raises:
+        ValueError: `low` is above `high`.
+
+    """
+    if low > high:
+        msg = f"there is no integer from {low} to {high}"
+        raise ValueError(msg)
     widths = range(len(str(low)), len(str(high)) + 1)
     parts = (
         between(

@@ -8,14 +8,16 @@ from functools import cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic.errors import PydanticInvalidForJsonSchema
+
 from genir import _patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T", date, datetime, timedelta)
+Day = TypeVar("Day", date, datetime)
 
-_FIRST_DAY, _LAST_DAY = "0001-01-01", "9999-12-31"
 _MAX_SECONDS = 86_400 * 36_500
 _SECOND = timedelta(seconds=1)
 _BOUNDS = ("ge", "gt", "le", "lt")
@@ -28,15 +30,16 @@ def date_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         schema: pydantic's core schema, with bounds and now_op.
 
+    Raises:
+        PydanticInvalidForJsonSchema: no date is within the bounds.
+
     """
     low, high = _bounds(schema, timedelta(days=1))
-    # Whole years, so that the schema stays the same for a year: servers cache schemas.
-    year = datetime.now(UTC).year
     if schema.get("now_op") == "past":
-        high = _lower(high, date(year - 1, 12, 31))
+        high = _lower(high, _last_past(low))
     if schema.get("now_op") == "future":
-        low = _higher(low, date(year + 1, 1, 2))
-    days = _range(low, high, "%Y-%m-%d", _FIRST_DAY, _LAST_DAY)
+        low = _higher(low, _first_future(high))
+    days = _range(low, high, "%Y-%m-%d", date.min, date.max)
     return {"type": "string", "format": "date", "pattern": f"^{days or _patterns.DATE}$"}
 
 
@@ -46,15 +49,18 @@ def datetime_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         schema: pydantic's core schema, with bounds, now_op and tz_constraint.
 
+    Raises:
+        PydanticInvalidForJsonSchema: no whole second is within the bounds.
+
     """
     low, high = _bounds(schema, _SECOND)
     low, high = _whole_second(_in_utc(low)), _in_utc(high)
-    year = datetime.now(UTC).year
     if schema.get("now_op") == "past":
-        high = _lower(high, _midnight(year - 1, 12, 31))
+        high = _lower(high, _midnight(_last_past(low and low.date())))
     if schema.get("now_op") == "future":
-        low = _higher(low, _midnight(year + 1, 1, 2))
-    seconds = _range(low, high, _MOMENT, f"{_FIRST_DAY}T00:00:00", f"{_LAST_DAY}T23:59:59")
+        low = _higher(low, _midnight(_first_future(high and high.date())))
+    first, last = _midnight(date.min), datetime.combine(date.max, time.max)
+    seconds = _range(low, high, _MOMENT, first, last)
     zone = schema.get("tz_constraint")
     if zone == "naive":
         offset = ""
@@ -77,11 +83,15 @@ def time_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         schema: pydantic's core schema, with bounds and tz_constraint.
 
+    Raises:
+        PydanticInvalidForJsonSchema: no whole second is within the bounds.
+
     """
     on_a_day = {key: _on_a_day(schema[key]) for key in _BOUNDS if schema.get(key) is not None}
     low, high = _bounds(on_a_day, _SECOND)
     made: dict[str, Any] = {"type": "string"}
-    seconds = _range(_whole_second(low), high, "%H:%M:%S", "00:00:00", "23:59:59")
+    first, last = _on_a_day(time.min), _on_a_day(time.max)
+    seconds = _range(_whole_second(low), high, "%H:%M:%S", first, last)
     if schema.get("tz_constraint") == "naive":
         offset = ""
     else:
@@ -99,17 +109,25 @@ def timedelta_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         schema: pydantic's core schema, with bounds.
 
+    Raises:
+        PydanticInvalidForJsonSchema: no whole second is within the bounds.
+
     """
     made = {"type": "string", "format": "duration"}
     low, high = _bounds(schema, timedelta(microseconds=1))
     if low is None and high is None:
         return made | {"pattern": _patterns.DURATION}
     first = 0 if low is None else max(0, ceil(low.total_seconds()))
-    last = _MAX_SECONDS if high is None else floor(high.total_seconds())
+    last = max(first, _MAX_SECONDS) if high is None else floor(high.total_seconds())
     if last < 0:  # Only negative ones, which the format does not have.
-        first, last = -last, -(-_MAX_SECONDS if low is None else ceil(low.total_seconds()))
-        return {"type": "string", "pattern": f"^-PT{_patterns.integers(first, last)}S$"}
-    return made | {"pattern": f"^PT{_patterns.integers(first, max(first, last))}S$"}
+        first = -last
+        last = max(first, _MAX_SECONDS) if low is None else -ceil(low.total_seconds())
+        made, sign = {"type": "string"}, "-"
+    else:
+        sign = ""
+    if first > last:
+        raise _nothing_between(low, high)
+    return made | {"pattern": f"^{sign}PT{_patterns.integers(first, last)}S$"}
 
 
 @cache
@@ -137,17 +155,42 @@ def _lower(bound: T | None, other: T) -> T:
     return other if bound is None else min(bound, other)
 
 
-def _midnight(year: int, month: int, day: int) -> datetime:
-    return datetime.combine(date(year, month, day), time())
+def _last_past(low: date | None) -> date:
+    """The last day that is in the past in every time zone.
+
+    It leaves out the current year, so that the schema stays the same for a year: servers cache
+    schemas. Only where `low` would leave nothing, it is of the current year.
+    """
+    today = datetime.now(UTC).date()
+    day = date(today.year - 1, 12, 31)
+    return day if low is None or low <= day else today - timedelta(days=2)
 
 
-def _range(low: date | None, high: date | None, form: str, first: str, last: str) -> str | None:
-    """A pattern of the texts from `low` to `high`; None without a bound."""
+def _first_future(high: date | None) -> date:
+    """The first day that is in the future in every time zone, like `_last_past`."""
+    today = datetime.now(UTC).date()
+    day = date(today.year + 1, 1, 2)
+    return day if high is None or high >= day else today + timedelta(days=2)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time())
+
+
+def _range(low: Day | None, high: Day | None, form: str, first: Day, last: Day) -> str | None:
+    """A pattern of the texts from `low` to `high`, in `first` to `last`; None without a bound."""
     if low is None and high is None:
         return None
-    return _patterns.between(
-        first if low is None else _text(low, form), last if high is None else _text(high, form)
-    )
+    lowest, highest = _higher(low, first), _lower(high, last)
+    if lowest > highest:
+        raise _nothing_between(low, high)
+    return _patterns.between(_text(lowest, form), _text(highest, form))
+
+
+def _nothing_between(low: object, high: object) -> PydanticInvalidForJsonSchema:
+    bounds = [f"from {low}"] if low is not None else []
+    bounds += [f"to {high}"] if high is not None else []
+    return PydanticInvalidForJsonSchema(f"there is no value {' '.join(bounds)}")
 
 
 def _text(value: date, form: str) -> str:

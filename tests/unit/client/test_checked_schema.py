@@ -26,6 +26,9 @@ from tests.support.typical_types import TYPES
 # Parameters of tests, so they are the same in every process that runs tests.
 RANDOM_UUID = "0b5ffb3e-9d6a-4c4e-8e0c-6f4a5a7c2f10"
 TIME_UUID = "6f3c1a52-8b1d-11ee-b9d1-0242ac120002"
+TODAY = datetime.now(UTC).date()
+YEAR = TODAY.year
+NOON = datetime.combine(TODAY, time(12), UTC)
 
 
 class Cat(BaseModel):
@@ -89,6 +92,10 @@ class ByEnum(BaseModel):
     kind: Literal[Plain.A] = Plain.A
 
 
+def day(offset: int) -> str:
+    return (TODAY + timedelta(days=offset)).isoformat()
+
+
 def tag_of(value: Any) -> Any:
     return value.get("kind") if isinstance(value, dict) else value.kind
 
@@ -99,7 +106,6 @@ class Other(BaseModel):
 
 ByFunction = Annotated[Other, pydantic.Tag("other")]
 Tagged = Annotated[Cat, pydantic.Tag("cat")]
-YEAR = datetime.now(UTC).year
 Nested = Annotated[SmallDog | BigDog, Discriminator("size")]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 Money = Annotated[Decimal, Field(gt=0, decimal_places=2)]
@@ -148,6 +154,26 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
         Annotated[date, Field(gt=date(2024, 2, 28), le=date(2024, 3, 2))],
         ["2024-02-29", "2024-03-02"],
         ["2024-02-28", "2024-03-03", "2023-03-01"],
+    ),
+    (
+        Annotated[pydantic.PastDate, Field(ge=TODAY - timedelta(days=10))],
+        [day(-10)],
+        [day(-11), day(2), f"{YEAR - 1}-05-05", f"{YEAR + 1}-12-25"],
+    ),
+    (
+        Annotated[pydantic.FutureDate, Field(le=TODAY + timedelta(days=10))],
+        [day(10)],
+        [day(11), day(-2), f"{YEAR - 1}-12-31", f"{YEAR + 1}-02-05"],
+    ),
+    (
+        Annotated[pydantic.PastDatetime, Field(ge=NOON - timedelta(days=10))],
+        [f"{day(-10)}T12:00:00Z"],
+        [f"{day(-10)}T11:59:59Z", f"{day(2)}T00:00:00Z", f"{YEAR - 1}-05-05T00:00:00Z"],
+    ),
+    (
+        Annotated[pydantic.FutureDatetime, Field(le=NOON + timedelta(days=10))],
+        [f"{day(10)}T12:00:00Z"],
+        [f"{day(10)}T12:00:01Z", f"{day(-2)}T00:00:00Z", f"{YEAR + 1}-02-05T00:00:00Z"],
     ),
     (time, ["00:00:00Z", "23:59:59.999999+01:00"], ["23:59:60Z", "24:00:00Z"]),
     (
@@ -204,6 +230,18 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     (dict[bool, int], [{"true": 1}], [{"maybe": 1}]),
 ]
 
+EMPTY: list[Any] = [
+    Annotated[pydantic.PastDate, Field(ge=TODAY + timedelta(days=3))],
+    Annotated[pydantic.FutureDate, Field(le=TODAY)],
+    Annotated[pydantic.PastDatetime, Field(ge=NOON + timedelta(days=3))],
+    Annotated[pydantic.FutureDatetime, Field(le=NOON - timedelta(days=3))],
+    Annotated[date, Field(gt=date(2024, 1, 1), lt=date(2024, 1, 2))],
+    Annotated[time, Field(gt=time(23, 59, 59))],
+    Annotated[time, Field(ge=time(9), le=time(8))],
+    Annotated[timedelta, Field(gt=timedelta(0), lt=timedelta(seconds=1))],
+    Annotated[timedelta, Field(ge=timedelta(seconds=-5), le=timedelta(seconds=-10))],
+]
+
 
 @pytest.mark.parametrize(("kind", "accepted", "refused"), CASES, ids=lambda each: repr(each)[:60])
 def test_schema_says_what_the_type_checks(
@@ -258,6 +296,21 @@ def test_pattern_of_a_range_of_dates_is_exact() -> None:
     pattern = re.compile(between(low.isoformat(), high.isoformat()))
     days = (date(2022, 1, 1) + timedelta(days=n) for n in range(2000))
     assert all(bool(pattern.fullmatch(str(day))) == (low <= day <= high) for day in days)
+
+
+def test_pattern_of_a_range_without_values_is_refused() -> None:
+    for low, high in (("2026-02-01", "2025-12-31"), ("5", "4"), ("12:30", "12:29")):
+        with pytest.raises(ValueError, match="there is nothing from"):
+            between(low, high)
+    for low, high in ((5, 4), (100, 9)):
+        with pytest.raises(ValueError, match="there is no integer from"):
+            integers(low, high)
+
+
+@pytest.mark.parametrize("kind", EMPTY, ids=lambda each: repr(each)[:60])
+def test_bounds_that_leave_nothing_are_refused(kind: Any) -> None:
+    with pytest.raises(TypeError, match="there is no value"):
+        schema_argument(kind, None)
 
 
 @pytest.mark.parametrize("kind", [ByEnum, Annotated[ByEnum | Other, Discriminator("kind")]])
