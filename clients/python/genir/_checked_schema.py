@@ -7,6 +7,7 @@ accepts, the schema here allows less.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from genir import _numbers, _patterns, _temporal
+from genir._dict_keys import keys_of, keys_of_union
 from genir._finished_schema import OCTETS, add_pattern, closed, finished
 
 if TYPE_CHECKING:
@@ -191,6 +193,7 @@ class CheckedJsonSchema(GenerateJsonSchema):
         keys = self.generate_inner(schema["keys_schema"])
         try:
             keys = self.resolve_ref_schema(keys)
+            choices = self._choices(keys)
         except RuntimeError:  # A recursive definition is no type of keys.
             return made
         values = made.get("additionalProperties", True)
@@ -198,37 +201,25 @@ class CheckedJsonSchema(GenerateJsonSchema):
             if keys.get("format") == "date":  # The pattern says it all.
                 made.pop("propertyNames", None)
             return made | {"additionalProperties": False}
-        members = keys.get("enum", [keys["const"]] if "const" in keys else [])
-        names = [member for member in members if isinstance(member, str)]
-        if keys.get("type") == "boolean":
-            names = ["true", "false"]
-        pattern = _key_pattern(keys)
-        if names:
-            made["properties"] = dict.fromkeys(names, values)
-        elif pattern is not None:
-            made["patternProperties"] = {pattern: values}
-        else:
+        allowed = keys_of(keys) if choices == [keys] else keys_of_union(choices)
+        if allowed is None:
             return made
+        if allowed.names:
+            made["properties"] = dict.fromkeys(allowed.names, values)
+        if allowed.pattern is not None:
+            made["patternProperties"] = {allowed.pattern: values}
         made.pop("propertyNames", None)
         return made | {"additionalProperties": False}
+
+    def _choices(self, keys: JsonSchemaValue) -> list[JsonSchemaValue]:
+        """The schemas of which keys are a union, if they are one, with patterns for formats."""
+        keys = self.resolve_ref_schema(keys)
+        choices = keys.get("anyOf", keys.get("oneOf"))
+        if choices is None:
+            return [keys]
+        return [finished(deepcopy(each)) for choice in choices for each in self._choices(choice)]
 
 
 def _is_json(member: object) -> bool:
     """Whether a JSON value is equal to a member of a Literal."""
     return not isinstance(member, Enum) or isinstance(member, str | int)
-
-
-def _key_pattern(keys: JsonSchemaValue) -> str | None:
-    match keys:
-        case {"type": "integer"}:
-            return _patterns.KEY_INTEGER
-        case {"type": "number"}:
-            return _patterns.KEY_NUMBER
-        case {"format": "uuid"}:
-            return _patterns.KEY_UUID
-        case {"pattern": str(pattern)}:
-            return pattern
-        case {"type": "string", "minLength": _} | {"type": "string", "maxLength": _}:
-            low, high = keys.get("minLength", 0), keys.get("maxLength", "")
-            return rf"^[\s\S]{{{low},{high}}}$"
-    return None

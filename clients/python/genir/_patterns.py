@@ -116,14 +116,15 @@ def integers(low: int, high: int) -> str:
     if low > high:
         msg = f"there is no integer from {low} to {high}"
         raise ValueError(msg)
-    widths = range(len(str(low)), len(str(high)) + 1)
-    parts = (
-        between(
-            str(low) if width == len(str(low)) else "1" + "0" * (width - 1),
-            str(high) if width == len(str(high)) else "9" * width,
-        )
-        for width in widths
-    )
+    first, last = len(str(low)), len(str(high))
+    parts = []
+    if first == last:
+        parts.append(between(str(low), str(high)))
+    else:
+        parts.append(between(str(low), "9" * first))
+        if last - first > 1:
+            parts.append(f"[1-9][0-9]{{{first},{last - 2}}}")
+        parts.append(between("1" + "0" * (last - 1), str(high)))
     return f"(?:{'|'.join(parts)})"
 
 
