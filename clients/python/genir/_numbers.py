@@ -38,20 +38,21 @@ def decimal(schema: Mapping[str, Any]) -> dict[str, Any]:
     if most is None or most > _EXACT_DIGITS:
         most, places = _EXACT_DIGITS, min(places, _EXACT_DIGITS // 2)
     limit = 10 ** (most - places)
-    highest = made.get("maximum", made.get("exclusiveMaximum", limit))
+    highest = min(made.get("maximum", limit), made.get("exclusiveMaximum", limit))
     if highest < 0 and step is None:
         # Engines enforce the decimal places of numbers from 0 up only.
         return made | {"type": "integer"}
     if limit == 1:  # pydantic counts the digit of 0 itself as one before the point.
-        made.pop("minimum", None)
         made["exclusiveMinimum"] = max(made.get("exclusiveMinimum", 0), 0)
+        if made.get("minimum", 0) <= 0:
+            made.pop("minimum", None)
     # Bounds of the type's own that are tighter stay.
-    if Decimal(made.get("maximum", made.get("exclusiveMaximum", limit))) >= limit:
+    if made.get("maximum", limit) >= limit:
         made.pop("maximum", None)
-        made["exclusiveMaximum"] = limit
-    if Decimal(made.get("minimum", made.get("exclusiveMinimum", -limit))) <= -limit:
+        made["exclusiveMaximum"] = min(made.get("exclusiveMaximum", limit), limit)
+    if made.get("minimum", -limit) <= -limit:
         made.pop("minimum", None)
-        made["exclusiveMinimum"] = -limit
+        made["exclusiveMinimum"] = max(made.get("exclusiveMinimum", -limit), -limit)
     return made | {"multipleOf": _step(step, places)}
 
 

@@ -9,7 +9,7 @@ import re
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -84,12 +84,34 @@ class Tone(Enum):
     HIGH = "high"
 
 
+class Level(IntEnum):
+    ONE = 1
+    TWO = 2
+
+
+class Share(float, Enum):
+    HALF = 0.5
+
+
 class Plain(Enum):
     A = "a"
 
 
 class ByEnum(BaseModel):
     kind: Literal[Plain.A] = Plain.A
+
+
+def keys(kind: Any, **constraints: Any) -> Any:
+    return dict[Annotated[kind, Field(**constraints)], int]
+
+
+def both(**bounds: Any) -> Any:
+    return Annotated[Decimal, Field(max_digits=4, decimal_places=2, **bounds)]
+
+
+def one(*names: str) -> list[dict[str, int]]:
+    """A dict for each name."""
+    return [{name: 1} for name in names]
 
 
 def day(offset: int) -> str:
@@ -124,6 +146,21 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
         Annotated[Decimal, Field(max_digits=4, decimal_places=2)],
         ["12.34", "-1"],
         ["123.4", "1.234"],
+    ),
+    (both(le=1000, lt=5), [4.99, 0, -99.99], [5, 50, 99.99, 100]),
+    (both(le=5, lt=1000), [5, -99.99], [5.01, 50]),
+    (both(ge=-1000, gt=-5), [-4.99, 99.99], [-5, -50, 100]),
+    (both(ge=-5, gt=-1000), [-5, 99.99], [-5.01, -50]),
+    (both(le=1000, lt=500), [99.99], [100, 400]),
+    (
+        Annotated[Decimal, Field(ge=0.5, gt=-3, max_digits=2, decimal_places=2)],
+        [0.5, 0.99],
+        [0.49, 0, 1],
+    ),
+    (
+        Annotated[Decimal, Field(gt=0.5, ge=-3, max_digits=2, decimal_places=2)],
+        [0.51],
+        [0.5, 0.2, 1],
     ),
     (Annotated[Decimal, Field(max_digits=4)], ["12.34", "7"], ["12345", "x"]),
     (Annotated[Decimal, Field(ge=-2, le=2, decimal_places=1)], [-2, 0.5], [2.5, 0.25, "9"]),
@@ -228,6 +265,29 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     (dict[Annotated[str, Field(max_length=2)], int], [{"ab": 1}], [{"abc": 1}]),
     (dict[Annotated[str, Field(pattern="^a")], int], [{"ab": 1}], [{"b": 1}]),
     (dict[bool, int], [{"true": 1}], [{"maybe": 1}]),
+    (keys(int, ge=5), one("5", "6", "1000"), one("1", "-5", "a")),
+    (keys(int, gt=-12, lt=3), one("-11", "0", "2"), one("-12", "3", "30")),
+    (keys(int, le=-3), one("-3", "-40"), one("-2", "0", "3")),
+    (keys(float, lt=1), one("0", "0.999", "-0.5", "-7"), one("5", "1", "1.1")),
+    (keys(float, gt=0.5), one("1", "1.25"), one("0", "0.5", "0.4", "-1")),
+    (keys(float, gt=-1, le=0), one("-0.5", "0"), one("-1", "-1.5", "0.5")),
+    (keys(Decimal, ge=5), one("5", "5.01", "17"), one("1", "4.9", "-5")),
+    (keys(Decimal, ge=5, decimal_places=1), one("5.1", "6"), one("5.12", "4.9")),
+    (keys(Decimal, max_digits=3, decimal_places=1, ge=0), one("99.9"), one("100", "1.25")),
+    (dict[Level, int], one("1", "2"), one("3", "low")),
+    (dict[Share, int], one("0.5"), one("1.5", "0")),
+    (dict[Literal[True, "a"], int], one("true", "a"), one("false", "b")),
+    (dict[int | Literal["x"], int], one("5", "x"), one("y", "xx")),
+    (dict[Level | Tone, int], one("1", "high"), one("3", "mid")),
+    (dict[int | date, int], one("12", "2024-02-29"), one("2023-02-29x", "y")),
+    (dict[int | str, int], one("5", "y"), []),
+]
+
+NO_KEYS = [
+    (dict[Literal[1, 2], int], "does not read as keys"),
+    (keys(int, multiple_of=5), "multiples"),
+    (keys(float, gt=0.2, lt=0.8), "between two integers"),
+    (dict[int | ipaddress.IPv4Address, int], "a union of keys"),
 ]
 
 EMPTY: list[Any] = [
@@ -302,9 +362,15 @@ def test_pattern_of_a_range_without_values_is_refused() -> None:
     for low, high in (("2026-02-01", "2025-12-31"), ("5", "4"), ("12:30", "12:29")):
         with pytest.raises(ValueError, match="there is nothing from"):
             between(low, high)
-    for low, high in ((5, 4), (100, 9)):
+    for least, most in ((5, 4), (100, 9)):
         with pytest.raises(ValueError, match="there is no integer from"):
-            integers(low, high)
+            integers(least, most)
+
+
+@pytest.mark.parametrize(("kind", "reason"), NO_KEYS)
+def test_keys_that_no_pattern_says_are_refused(kind: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=reason):
+        schema_argument(kind, None)
 
 
 @pytest.mark.parametrize("kind", EMPTY, ids=lambda each: repr(each)[:60])
