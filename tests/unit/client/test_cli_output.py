@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import resource
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +19,6 @@ from tests.support.contract_server import DIGEST, ContractServer, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 COMMANDS = [
     ("schema",),
@@ -86,6 +88,32 @@ def test_closed_pipe(server: ContractServer, command: tuple[str, ...]) -> None:
     )
     os.close(writer)
     assert_told(done.returncode, done.stderr.decode(), "Broken pipe")
+
+
+def test_full_pipe_that_does_not_block_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    os.write(writer, b" " * size)
+    with subprocess.Popen([*COMMAND, "schema"], stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        used = cpu_seconds(process.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        assert cpu_seconds(process.pid) - used < 0.5
+        with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 - a descriptor
+            text = pipe.read()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert json.loads(text)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_closed_standard_output(server: ContractServer) -> None:

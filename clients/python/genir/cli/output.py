@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,12 @@ class _Guarded(io.FileIO):
             self._fail(OSError(errno.EBADF, os.strerror(errno.EBADF)))
             return size
         try:
-            return super().write(data) or 0
+            while (written := super().write(data)) is None:  # Non-blocking, and full.
+                select.select([], [self], [])
         except OSError as fault:
             self._fail(fault)
             return size
+        return written
 
     def _fail(self, fault: OSError) -> None:
         raise NotImplementedError
