@@ -61,6 +61,7 @@ class StreamCall(Generic[T]):
         budget: the deadline and the retries.
         result_only: whether the caller sees only the result. Such a call can start again on another
             server after its first event.
+        secure: whether the client uses TLS.
 
     """
 
@@ -69,6 +70,7 @@ class StreamCall(Generic[T]):
     schema: SentSchema
     budget: CallBudget
     result_only: bool
+    secure: bool
 
     def event(self, data: bytes) -> StreamEvent[T] | None:
         """The event of a message, or None for a kind of event that only newer servers send.
@@ -91,7 +93,11 @@ class StreamCall(Generic[T]):
 
         """
         error = error_from_rpc(
-            rpc_error, self.budget.timeout, self.reader.request_id, self.reader.raw_output
+            rpc_error,
+            self.budget.timeout,
+            self.reader.request_id,
+            self.reader.raw_output,
+            secure=self.secure,
         )
         if self.reader.started and not self.result_only:
             raise error
@@ -197,4 +203,5 @@ class ClientSettings:
             schema=self._known_schemas.shorten(request.spec, digest),
             budget=self._budget(timeout),
             result_only=result_only,
+            secure=self._credentials is not None,
         )

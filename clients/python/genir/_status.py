@@ -63,7 +63,12 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.GenirError]] = {
 
 
 def error_from_rpc(
-    rpc_error: grpc.RpcError, timeout: float, request_id: str = "", raw_output: str = ""
+    rpc_error: grpc.RpcError,
+    timeout: float,
+    request_id: str = "",
+    raw_output: str = "",
+    *,
+    secure: bool = False,
 ) -> errors.GenirError:
     """The exception for a failed call of either client, with `rpc_error` as its cause.
 
@@ -76,10 +81,11 @@ def error_from_rpc(
         request_id: the request id to use when the status holds none.
         raw_output: the text received before the failure. When empty, the text in the status is
             used, if the status holds all of it.
+        secure: whether the client uses TLS.
 
     """
     try:
-        details = _details(rpc_error, timeout, request_id)
+        details = _details(rpc_error, timeout, request_id, secure=secure)
     except BrokenContractError as broken:
         invalid = invalid_response(
             BrokenContractError(f"the call failed with {rpc_error.code().name}, but {broken}"),
@@ -106,7 +112,9 @@ def _error_class(details: errors.ErrorDetails) -> type[errors.GenirError]:
     return _BY_CODE.get(code, errors.ServerFaultError) if code else errors.ServerFaultError
 
 
-def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.ErrorDetails:
+def _details(
+    error: grpc.RpcError, timeout: float, request_id: str, *, secure: bool
+) -> errors.ErrorDetails:
     code = error.code()
     details = errors.ErrorDetails(
         reason=errors.ErrorReason(code.name),
@@ -127,7 +135,7 @@ def _details(error: grpc.RpcError, timeout: float, request_id: str) -> errors.Er
             message=f"the call's deadline of {timeout:g} s passed; give it a longer timeout",
         )
     if code is grpc.StatusCode.UNAVAILABLE and rich is None:
-        fault = tls_fault(details.message)
+        fault = tls_fault(details.message, secure=secure)
         if fault is not None:
             return replace(details, message=fault, metadata={"connection": "tls"})
     return details

@@ -409,7 +409,9 @@ class IRClient(ClientSettings):
                     request.SerializeToString(), timeout=budget.remaining, metadata=self._metadata
                 )
             except grpc.RpcError as rpc_error:
-                pause = budget.pause_before_retry(error_from_rpc(rpc_error, budget.timeout))
+                secure = self._credentials is not None
+                error = error_from_rpc(rpc_error, budget.timeout, secure=secure)
+                pause = budget.pause_before_retry(error)
             else:
                 return method.result(response, request)
             time.sleep(pause)

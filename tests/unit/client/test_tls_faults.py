@@ -37,7 +37,7 @@ def secure(authority: Authority) -> Iterator[ContractServer]:
 async def test_plain_client_of_a_server_with_tls(
     connect: Callable[..., Caller], secure: ContractServer
 ) -> None:
-    with pytest.raises(UnavailableError, match=r"closes unencrypted connections.*tls_credentials"):
+    with pytest.raises(UnavailableError, match=r"closes unencrypted connections, perhaps.*--tls"):
         await connect(secure.target, retry=ONCE).generate("hello")
 
 
@@ -57,6 +57,24 @@ def test_certificate_of_an_unknown_authority(secure: ContractServer) -> None:
         pytest.raises(UnavailableError, match=r"certificate that is not trusted.*--ca"),
     ):
         client.generate("hello")
+
+
+@pytest.mark.parametrize("call", ["generate", "health"])
+async def test_client_without_the_certificate_that_a_server_wants(
+    connect: Callable[..., Caller], tmp_path: Path, authority: Authority, call: str
+) -> None:
+    issued = authority.issue("localhost", *LOCALHOST)
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.certificate)
+    wanted = grpc.ssl_server_credentials(
+        [(issued.key, issued.certificate)], authority.certificate, require_client_auth=True
+    )
+    with ContractServer(wanted) as server:
+        client = connect(server.target, retry=ONCE, credentials=tls_credentials(ca=ca))
+        with pytest.raises(UnavailableError, match=r"perhaps .* client certificate") as raised:
+            await (client.generate("hello") if call == "generate" else client.health())
+    assert "--cert and --key" in raised.value.message
+    assert "unencrypted" not in raised.value.message
 
 
 def test_certificate_of_another_name(tmp_path: Path, authority: Authority) -> None:
