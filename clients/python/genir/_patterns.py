@@ -129,7 +129,7 @@ def integers(low: int, high: int) -> str:
 
 
 def digits(whole: int, places: int) -> str:
-    """A pattern of decimal numbers with so many digits before and after the point at most."""
+    """A pattern of decimal numbers with a maximum of digits before and after the point."""
     if whole <= 0:  # pydantic counts the 0 of "0", but not that of "0.5".
         return rf"^-?0\.[0-9]{{1,{places}}}$"
     after = rf"(?:\.[0-9]{{1,{places}}})?" if places > 0 else ""

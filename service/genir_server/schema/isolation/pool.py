@@ -2,8 +2,8 @@
 
 Most jobs take a few milliseconds. A job that takes longer than `PoolLimits.quick_seconds` starts
 again in one extra worker reserved for slow jobs, so however many slow jobs there are, other jobs
-wait for at most their first `quick_seconds`. If another worker is free for the same caller when a
-job starts, the job is not cut short at `quick_seconds`.
+wait no longer than their first `quick_seconds`. If another worker is free for the same caller when
+a job starts, the job is not cut short at `quick_seconds`.
 """
 
 from __future__ import annotations
