@@ -94,7 +94,7 @@ class AsyncIRStream(Generic[T]):
 class AsyncIRClient(ClientSettings):
     """An asyncio client of one genir service. One event loop after another may use it.
 
-    It does not work in a process that was forked after a call.
+    It does not work in a process that was forked after a call of this or another client.
     Use it in ``async with``, or `aclose` it. The constructor takes the arguments of
     `ClientSettings`. Every method raises a subclass of `GenirError` when its call fails, and
     ValueError or TypeError for arguments that a request cannot hold.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
@@ -10,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from genir._loops import options_after_fork, process_of_blocking_channel
 from genir._methods import CHECK_SCHEMA, HEALTH, PROBE, STREAM_IR, WARMUP
 from genir._readiness import ReadinessWait
 from genir._request import check_schema_request, warmup_request
@@ -95,18 +97,21 @@ class IRStream(Generic[T]):
 class IRClient(ClientSettings):
     """A blocking client of one genir service. Threads may share it.
 
+    A forked process may go on using it, with a connection of its own, unless an asyncio client was
+    used before the fork.
     Use it in ``with``, or `close` it. The constructor takes the arguments of `ClientSettings`.
     Every method raises a subclass of `GenirError` when its call fails, and ValueError or TypeError
     for arguments that a request cannot hold.
     """
 
     _channel: grpc.Channel | None = None
+    _channel_process: int | None = None
     _closed = False
 
     def close(self) -> None:
         """Closes the connection and cancels calls in flight. Safe to call again."""
         self._closed = True
-        if self._channel is not None:
+        if self._channel is not None and self._channel_process == os.getpid():
             self._channel.close()
 
     def __enter__(self) -> Self:
@@ -364,11 +369,13 @@ class IRClient(ClientSettings):
             raise RuntimeError(msg)
         # Without the lock, two threads could each open a channel, and one would never be closed.
         with _channel_lock:
-            if self._channel is None:
+            if self._channel is None or self._channel_process != os.getpid():
+                self._channel_process = process_of_blocking_channel()
+                options = [*self._options, *options_after_fork()]
                 self._channel = (
-                    grpc.insecure_channel(self._target, self._options)
+                    grpc.insecure_channel(self._target, options)
                     if self._credentials is None
-                    else grpc.secure_channel(self._target, self._credentials, self._options)
+                    else grpc.secure_channel(self._target, self._credentials, options)
                 )
             return self._channel
 
