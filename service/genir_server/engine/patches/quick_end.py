@@ -9,6 +9,7 @@ communicators wait when they end.
 from __future__ import annotations
 
 import gc
+import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,27 @@ from genir_server.patch_table.fits import applies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_ENDED = (
+    ("vllm.v1.engine.core", "EngineCore"),
+    ("vllm.v1.executor.multiproc_executor", "WorkerProc"),
+)
+
 
 def end_without_garbage_collection() -> None:
-    """Makes an engine core or a worker on a CPU end without a search, in its own process."""
+    """Makes an engine core or a worker on a CPU end without a search, in its own process.
+
+    Such a process has imported its class. In any other it does nothing.
+    """
+    classes = [
+        getattr(sys.modules[module], name) for module, name in _ENDED if module in sys.modules
+    ]
+    if not classes:
+        return
     from vllm.platforms import current_platform
 
-    if not current_platform.is_cpu() or not applies("quick end"):
-        return
-    from vllm.v1.engine.core import EngineCore
-    from vllm.v1.executor.multiproc_executor import WorkerProc
-
-    for ended in (EngineCore, WorkerProc):
-        ended.shutdown = without_search(ended.shutdown)
+    if current_platform.is_cpu() and applies("quick end"):
+        for ended in classes:
+            ended.shutdown = without_search(ended.shutdown)
 
 
 def without_search(shutdown: Callable[[Any], None]) -> Callable[[Any], None]:
