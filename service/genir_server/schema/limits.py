@@ -63,7 +63,7 @@ class SchemaLimits:
     quick_seconds: float = 0.2
     probe_seconds: float = 1.0
     compile_seconds: float = 0.5
-    probe_wall_seconds: float = 10.0
+    probe_wall_seconds: float = 30.0
     mask_seconds: float = 0.05
     probe_bytes: int = 2 << 30
 
