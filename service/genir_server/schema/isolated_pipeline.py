@@ -23,7 +23,7 @@ from genir_server.schema.read.vocabulary import Draft
 from genir_server.schema.types import VerifierSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import llguidance
 
@@ -122,7 +122,11 @@ class IsolatedPipeline:
             os.close(file)
 
     async def analyse(
-        self, text: str, caller: str = "", tightening: Tightening = Tightening.NONE
+        self,
+        text: str,
+        caller: str = "",
+        tightening: Tightening = Tightening.NONE,
+        on_start: Callable[[], None] | None = None,
     ) -> JobResult:
         """Analyses a schema. `decode_reply` reads the body of the result.
 
@@ -130,6 +134,7 @@ class IsolatedPipeline:
             text: the schema.
             caller: who sent it; callers that wait share the workers fairly.
             tightening: what the engine schema rules out beyond the usual.
+            on_start: called when a worker begins with it.
 
         Raises:
             SchemaRefusedError: SCHEMA_TOO_COMPLEX; the schema takes more processor time than
@@ -138,7 +143,7 @@ class IsolatedPipeline:
                 when the server is going down.
 
         """
-        result = await self._pool.run(f"{tightening.value}\n{text}".encode(), caller)
+        result = await self._pool.run(f"{tightening.value}\n{text}".encode(), caller, on_start)
         if result.failure is not None:
             raise refusal_of(result.failure, self._limits)
         return result

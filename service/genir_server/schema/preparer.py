@@ -59,6 +59,18 @@ class PreparerCounters:
     refused: Counter[Reason] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class _Preparation:
+    """A preparation that callers wait for, and whether a worker has begun with it."""
+
+    task: asyncio.Task[PreparedSchema]
+    waiting: int = 0
+    has_begun: bool = False
+
+    def begin(self) -> None:
+        self.has_begun = True
+
+
 class Preparer:
     """Prepares schemas in worker processes and caches the results.
 
@@ -95,7 +107,7 @@ class Preparer:
             for_xgrammar=for_xgrammar,
         )
         self._cache: ByteBoundedCache[PreparedSchema | GenirError] = ByteBoundedCache(cache_bytes)
-        self._in_progress: dict[tuple[str, str], asyncio.Task[PreparedSchema]] = {}
+        self._in_progress: dict[tuple[str, str], _Preparation] = {}
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="genir-schema")
         self.counters = PreparerCounters(self._cache.counters, self._pipeline.counters)
 
@@ -111,8 +123,8 @@ class Preparer:
 
     async def close(self) -> None:
         """Ends the worker processes. May be called more than once."""
-        for task in list(self._in_progress.values()):
-            task.cancel()
+        for preparation in list(self._in_progress.values()):
+            preparation.task.cancel()
         await self._pipeline.close()
         self._executor.shutdown(wait=False)
 
@@ -176,7 +188,8 @@ class Preparer:
         result = self._cache.get(key)
         if result is None:
             result = await self._join(
-                (key, caller), lambda: self._prepare(key, digest, text, caller, tightening)
+                (key, caller),
+                lambda begin: self._prepare(key, digest, text, caller, tightening, begin=begin),
             )
         else:
             self._cache.counters.hits += 1
@@ -233,36 +246,67 @@ class Preparer:
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
     async def _join(
-        self, key: tuple[str, str], prepare: Callable[[], Coroutine[None, None, PreparedSchema]]
+        self,
+        key: tuple[str, str],
+        prepare: Callable[[Callable[[], None]], Coroutine[None, None, PreparedSchema]],
     ) -> PreparedSchema:
-        task = self._in_progress.get(key)
-        if task is None:
-            self._cache.counters.misses += 1
-            task = asyncio.get_running_loop().create_task(prepare())
-            self._in_progress[key] = task
-            task.add_done_callback(lambda done: self._finished(key, done))
+        """The result of a preparation that callers share; `prepare` calls its argument to begin."""
+        preparation = self._in_progress.get(key)
+        if preparation is None:
+            self.counters.cache.misses += 1
+            preparation = self._start(key, prepare)
         else:
-            self._cache.counters.coalesced += 1
+            self.counters.cache.coalesced += 1
+        preparation.waiting += 1
         try:
             # A caller that goes away must not cancel the preparation for the others.
-            return await asyncio.shield(task)
+            return await asyncio.shield(preparation.task)
         except asyncio.CancelledError:
-            if task.cancelled():
+            if preparation.task.cancelled():
                 raise GenirError(Reason.DRAINING, "the server is shutting down") from None
             raise
+        finally:
+            preparation.waiting -= 1
+            # What a worker has begun with goes on: the caller may come back for it.
+            if not preparation.waiting and not preparation.has_begun:
+                self._in_progress.pop(key, None)
+                preparation.task.cancel()
 
-    def _finished(self, key: tuple[str, str], task: asyncio.Task[PreparedSchema]) -> None:
-        self._in_progress.pop(key, None)
-        if not task.cancelled():
-            task.exception()
+    def _start(
+        self,
+        key: tuple[str, str],
+        prepare: Callable[[Callable[[], None]], Coroutine[None, None, PreparedSchema]],
+    ) -> _Preparation:
+        preparation: _Preparation
+
+        async def run() -> PreparedSchema:
+            return await prepare(preparation.begin)
+
+        preparation = _Preparation(asyncio.get_running_loop().create_task(run()))
+        self._in_progress[key] = preparation
+        preparation.task.add_done_callback(lambda _: self._finished(key, preparation))
+        return preparation
+
+    def _finished(self, key: tuple[str, str], preparation: _Preparation) -> None:
+        if self._in_progress.get(key) is preparation:
+            del self._in_progress[key]
+        if not preparation.task.cancelled():
+            preparation.task.exception()
 
     async def _prepare(
-        self, key: str, digest: str, text: str, caller: str, tightening: Tightening
+        self,
+        key: str,
+        digest: str,
+        text: str,
+        caller: str,
+        tightening: Tightening,
+        *,
+        begin: Callable[[], None],
     ) -> PreparedSchema:
         start = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
-            result = await self._pipeline.analyse(text, caller, tightening)
+            result = await self._pipeline.analyse(text, caller, tightening, begin)
             prepared, size_bytes = await loop.run_in_executor(
                 self._executor, _assemble, digest, text, result.body
             )

@@ -196,6 +196,22 @@ async def test_cancelled_caller_does_not_cancel_the_preparation_for_others(
         await first
 
 
+async def test_what_nobody_waits_for_any_more_is_not_begun(preparer: Preparer) -> None:
+    texts = [json.dumps({**OBJECT, "title": f"abandoned {number}"}) for number in range(60)]
+    jobs = preparer.counters.pool.jobs
+    calls = [asyncio.create_task(preparer.prepare(text, "a")) for text in texts]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    after = await preparer.prepare(json.dumps({**OBJECT, "title": "after"}), "a")
+    assert after.draft
+    # What a worker had begun with goes on, and is found when it is asked for again.
+    assert preparer.counters.pool.jobs - jobs < 10
+    again = await asyncio.gather(*(preparer.prepare(text, "a") for text in texts[:3]))
+    assert [each.text for each in again] == texts[:3]
+
+
 async def test_only_risky_schemas_are_verified_in_a_worker(preparer: Preparer) -> None:
     plain = await preparer.prepare(json.dumps(OBJECT))
     assert plain.verifier is not None

@@ -20,7 +20,7 @@ from genir_server.schema.isolation.job import Failure, Job
 from genir_server.schema.isolation.worker_client import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from genir_server.schema.isolation.job import JobResult, WorkerConfiguration
 
@@ -141,7 +141,9 @@ class WorkerPool:
         for worker in list(self._all):
             await self._end(worker)
 
-    async def run(self, body: bytes, caller: str = "") -> JobResult:
+    async def run(
+        self, body: bytes, caller: str = "", on_start: Callable[[], None] | None = None
+    ) -> JobResult:
         """Runs a job and waits for its result.
 
         A caller that goes away leaves the queue. A job that runs already goes on to its end, so
@@ -150,6 +152,7 @@ class WorkerPool:
         Args:
             body: the input.
             caller: who sent it; callers that wait for a worker get fair shares of its time.
+            on_start: called when a worker begins with the job.
 
         Returns:
             The result. Its failure is never `Failure.WALL_TIME`.
@@ -162,6 +165,8 @@ class WorkerPool:
         limits = self._limits
         deadline = asyncio.get_running_loop().time() + limits.wall_seconds
         turn = await self._take_in_time(self._quick, caller, deadline)
+        if on_start is not None:
+            on_start()
         seconds = limits.cpu_seconds
         if self._quick.would_wait(caller):
             seconds = min(seconds, limits.quick_seconds)
