@@ -31,7 +31,7 @@ from genir_server.command import (
 )
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
-from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.protocol import END_SECONDS, EngineStartError
 from genir_server.observability.metrics_endpoint import MetricsPortError
 from genir_server.observability.telemetry import Telemetry, TracingUnavailableError
 from genir_server.supervision.engine_launcher import EngineLauncher, start_vllm
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from genir_server.settings import ServerSettings
     from genir_server.supervision.engine_launcher import EngineStarter
 
-_ENGINE_SHUTDOWN_SECONDS = 15.0
 _LOST_CALL_SECONDS = 0.5
 _TRANSPORT_GRACE_SECONDS = 0.5
 _GENERATE_METHODS = frozenset({"GenerateIR", "StreamIR"})
@@ -291,7 +290,7 @@ class ServerProcess:
 
     async def _end_engine(self) -> None:
         try:
-            async with asyncio.timeout(_ENGINE_SHUTDOWN_SECONDS):
+            async with asyncio.timeout(END_SECONDS):
                 await self._launcher.close()
         except TimeoutError:
             log.warning("the engine did not stop in time")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from genir_server.domain.types import Message, Sampling, TextDelta
 
 
+END_SECONDS = 80.0
+"""Seconds within which `Engine.shutdown` ends, the release of an accelerator's memory included."""
+
+
 class EngineDeadError(Exception):
     """The engine died or was shut down; no later call will succeed."""
 
@@ -267,5 +271,5 @@ class Engine(Protocol):
         ...
 
     async def shutdown(self) -> None:
-        """Ends the engine and its processes. May be called more than once."""
+        """Ends the engine and its processes within `END_SECONDS`. May be called more than once."""
         ...

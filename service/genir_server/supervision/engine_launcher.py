@@ -198,9 +198,13 @@ class EngineLauncher:
     async def end(self) -> None:
         """Takes the engine out of service and ends it."""
         self._lifecycle.detach()
-        engine, self.engine = self.engine, None
-        if engine is not None:
-            await engine.shutdown()
+        engine = self.engine
+        if engine is None:
+            return
+        await engine.shutdown()
+        # Not before: whoever ends the server while a lost engine ends waits for it here, too.
+        if self.engine is engine:
+            self.engine = None
 
     async def close(self) -> None:
         """Ends the worker processes and the engine."""

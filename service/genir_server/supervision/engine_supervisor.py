@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from genir_server.domain.errors import GenirError
-from genir_server.engine.protocol import EngineStartError
+from genir_server.engine.protocol import END_SECONDS, EngineStartError
 from genir_server.supervision.lifecycle import Phase
 from genir_server.supervision.stall import StallWatch
 
@@ -32,8 +32,6 @@ _MAX_POLL_SECONDS = 1.0
 """Maximum time between checks for a stall. A death is noticed at once."""
 _MIN_POLLS_PER_TIMEOUT = 20
 _MAX_BACKOFF_SECONDS = 30.0
-_SHUTDOWN_SECONDS = 80.0
-"""Seconds that a lost engine has to end, the release of an accelerator's memory included."""
 _MIN_RESTART_TIMEOUT_SECONDS = 300.0
 _RESTART_TIMEOUT_FACTOR = 3
 """A restart times out after this multiple of the last start's duration."""
@@ -254,7 +252,7 @@ class EngineSupervisor:
     async def _end_lost(self) -> None:
         self._on_loss()
         try:
-            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            async with asyncio.timeout(END_SECONDS):
                 await self._launcher.end()
         except TimeoutError:
             log.warning("the remains of the lost engine did not end in time")

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 
 from genir_server import app
+from genir_server.engine.protocol import END_SECONDS
 from genir_server.observability.telemetry import TRACE_FLUSH_SECONDS
 from genir_server.supervision.shutdown import CUT_OFF_GRACE_SECONDS
 from genir_server.transport.server import LIVENESS, READINESS
@@ -34,6 +35,7 @@ from tests.support.manifests import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+DOCS = Path(__file__).parents[3] / "docs"
 DOCKERFILE = (Path(__file__).parents[3] / "Dockerfile").read_text()
 # The newest and the oldest version that the manifests are for; see docs/operations.md.
 KUBERNETES_VERSIONS = ("1.37", "1.30")
@@ -70,7 +72,7 @@ def test_validation_is_strict() -> None:
 
 def test_oldest_version_is_documented_and_needed() -> None:
     """The preStop hook sleeps, which older versions do not know."""
-    operations = (KUBERNETES.parents[1] / "docs" / "operations.md").read_text()
+    operations = (DOCS / "operations.md").read_text()
     assert f"Kubernetes {KUBERNETES_VERSIONS[1]} or newer" in operations
     with pytest.raises(kubernetes_validate.ValidationError, match="sleep"):
         kubernetes_validate.validate(the("Deployment", "cpu"), "1.28", strict=True)
@@ -147,12 +149,16 @@ def test_calls_may_take_their_default_deadline_while_a_pod_stops(
         container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
         + settings.lame_duck
         + settings.drain_timeout
-        + app._ENGINE_SHUTDOWN_SECONDS
+        + END_SECONDS
         + TRACE_FLUSH_SECONDS
         + CUT_OFF_GRACE_SECONDS
         + 3 * app._TRANSPORT_GRACE_SECONDS
     )
-    assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed
+    grace = pod(overlay)["spec"]["terminationGracePeriodSeconds"]
+    assert grace > needed
+    pages = {name: (DOCS / name).read_text() for name in ("gpu.md", "operations.md")}
+    assert all(f"| grace period | {grace} s" in page for page in pages.values())
+    assert f"--stop-timeout {grace}" in (DOCS / "containers.md").read_text()
 
 
 @every_overlay

@@ -9,6 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from genir_server.engine.vllm.processes import RELEASE_SECONDS
 from tests.support.manifest_settings import GROUP, settings_of
 from tests.support.manifests import (
     GPU,
@@ -197,6 +198,12 @@ def test_nodes_of_a_group_are_as_confined_as_the_server() -> None:
     assert only_container(node_pod())["securityContext"] == container(MULTINODE)["securityContext"]
     assert leader["runtimeClassName"] == node["runtimeClassName"]
     assert leader["nodeSelector"] == node["nodeSelector"]
+
+
+def test_node_of_a_group_may_wait_for_the_memory_of_its_gpus() -> None:
+    grace = node_pod()["spec"]["terminationGracePeriodSeconds"]
+    assert grace > RELEASE_SECONDS
+    assert f"of a node {grace} s" in GPU_PAGE
 
 
 def test_pods_of_a_group_reach_each_other_and_only_the_first_takes_calls() -> None:

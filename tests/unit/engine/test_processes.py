@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from genir_server.engine.protocol import END_SECONDS
 from genir_server.engine.vllm import processes as module
-from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS
+from genir_server.engine.vllm.engine import COUNTS_SECONDS, SHUTDOWN_SECONDS
 from genir_server.engine.vllm.processes import EngineProcesses
-from genir_server.supervision import engine_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,9 +109,9 @@ def test_process_that_ends_slowly_is_waited_for_on_accelerators_only(
     slow.join()
 
 
-def test_supervisor_waits_as_long_as_an_accelerator_may_take() -> None:
+def test_whoever_ends_an_engine_waits_as_long_as_an_accelerator_may_take() -> None:
     assert module.RELEASE_SECONDS == 60
-    assert engine_supervisor._SHUTDOWN_SECONDS > SHUTDOWN_SECONDS + module.RELEASE_SECONDS
+    assert END_SECONDS > COUNTS_SECONDS + SHUTDOWN_SECONDS + module.RELEASE_SECONDS
 
 
 def test_zombie_with_another_thread_has_not_ended() -> None:

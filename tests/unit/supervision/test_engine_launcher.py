@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -103,3 +104,31 @@ async def test_progress_of_a_load_is_shown_until_the_start_ends(
     # The second one comes too soon after the first for another line.
     lines = [call for call in log.calls if call.args == ("loading",)]
     assert len(lines) == 4
+
+
+async def test_end_of_the_server_waits_for_a_lost_engine_that_has_not_ended() -> None:
+    """The supervisor, which ends it, is cancelled first."""
+    may_end = asyncio.Event()
+
+    class SlowEngine(ScriptedEngine):
+        async def shutdown(self) -> None:
+            await may_end.wait()
+
+    launcher = EngineLauncher(
+        EngineConfig(),
+        SchemaOptions(),
+        RequestLimits(),
+        Lifecycle(),
+        Admission(AdmissionLimits()),
+    )
+    launcher.engine = SlowEngine()
+    supervisor = asyncio.create_task(launcher.end())
+    await asyncio.sleep(0)
+    supervisor.cancel()
+    await asyncio.wait((supervisor,))
+    closing = asyncio.create_task(launcher.close())
+    done, _ = await asyncio.wait((closing,), timeout=0.2)
+    assert not done
+    may_end.set()
+    await closing
+    assert launcher.engine is None
