@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import mistral_common
 import pytest
+from google.protobuf.runtime_version import VersionError
 
 from genir_server.domain.grammar_tokenizer import GrammarTokenizer
 from genir_server.domain.types import Message, Role
@@ -34,9 +35,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 SHIPPED = Path(mistral_common.__file__).parent / "data"
 TEKKEN = "tekken_240911.json"
-SENTENCEPIECE = "mistral_instruct_tokenizer_241114.model.v7"
+SENTENCEPIECE = sorted(path.name for path in SHIPPED.glob("*.model.v*"))
 TEXTS = ('{"name": "Häuschen 猫", "sizes": [1, 2.50]}', "a  b\n\n c", "")
-FORMATS = ("tokenizer.json", "tiktoken.model", "tekken.json")
+FORMATS = ("tokenizer.json", "tiktoken.model", "tekken.json", "tokenizer.model", "Gemma's")
 CHANGED_BY_SOME = ("e\u0301", "\u212b", "▁", " ▁ ", "  x ", "<INST>", "<0x0A>", "\ufb01")
 SCHEMA = '{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}'
 
@@ -57,6 +58,46 @@ def folder_with(folder: Path, **files: Path) -> Path:
     return folder
 
 
+def by_sentencepiece(folder: Path, source: str, model: str = "Llama") -> Any:
+    """What transformers makes of a ``tokenizer.model``; None if sentencepiece does not fit."""
+    from vllm.tokenizers import get_tokenizer
+
+    try:
+        from sentencepiece import sentencepiece_model_pb2  # noqa: F401
+    except VersionError:
+        return None
+    folder_with(folder, tokenizer__model=SHIPPED / source)
+    (folder / "config.json").write_text(json.dumps({"model_type": model.lower()}))
+    named = {"tokenizer_class": f"{model}Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    return get_tokenizer(str(folder))
+
+
+def skip_without(tokenizer: Any) -> None:
+    if tokenizer is None:
+        pytest.skip("the installed sentencepiece is not the pinned one and needs protobuf 7")
+
+
+def check_is_the_engines(module: ModuleType, tokenizer: Any) -> None:
+    """Compares every token, and texts, of what workers get and of what the engine core makes."""
+    taken = module.grammar_tokenizer(tokenizer, 0)
+    sent = GrammarTokenizer.decode(taken.encode())
+    assert sent == taken
+    ours = load_tokenizer(sent)
+    engines = guidance_tokenizer(tokenizer, 0)
+    assert ours.vocab_size == engines.vocab_size
+    assert ours.eos_token == engines.eos_token
+    assert all(
+        ours.decode_bytes([number]) == engines.decode_bytes([number])
+        and ours.is_special_token(number) == engines.is_special_token(number)
+        for number in range(engines.vocab_size)
+    )
+    for text in TEXTS:
+        tokens = ours.tokenize_str(text)
+        assert tokens == engines.tokenize_str(text)
+        assert ours.decode_bytes(tokens) == text.encode()
+
+
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The tokenizers of vLLM for files of each format."""
@@ -75,12 +116,12 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"})
     )
     tekken = folder_with(root / "tekken", tekken__json=SHIPPED / TEKKEN)
-    pieces = folder_with(root / "pieces", tokenizer__model__v7=SHIPPED / SENTENCEPIECE)
     return {
         "tokenizer.json": get_tokenizer(str(make_embedded_model())),
         "tiktoken.model": get_tokenizer(str(tiktoken)),
         "tekken.json": MistralTokenizer.from_pretrained(str(tekken)),
-        "tokenizer.model.v7": MistralTokenizer.from_pretrained(str(pieces)),
+        "tokenizer.model": by_sentencepiece(root / "llama", SENTENCEPIECE[-1]),
+        "Gemma's": by_sentencepiece(root / "gemma", SENTENCEPIECE[-1], "Gemma"),
     }
 
 
@@ -88,22 +129,29 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_workers_read_every_format_as_the_engine_does(
     module: ModuleType, tokenizers: dict[str, Any], name: str
 ) -> None:
-    tokenizer = tokenizers[name]
-    taken = module.grammar_tokenizer(tokenizer, 0)
-    sent = GrammarTokenizer.decode(taken.encode())
-    assert sent == taken
-    ours = load_tokenizer(sent)
-    engines = guidance_tokenizer(tokenizer, 0)
-    assert ours.vocab_size == engines.vocab_size
-    assert ours.eos_token == engines.eos_token
-    assert all(
-        ours.decode_bytes([number]) == engines.decode_bytes([number])
-        and ours.is_special_token(number) == engines.is_special_token(number)
-        for number in range(engines.vocab_size)
-    )
-    assert [ours.tokenize_str(text) for text in TEXTS] == [
-        engines.tokenize_str(text) for text in TEXTS
-    ]
+    skip_without(tokenizers[name])
+    check_is_the_engines(module, tokenizers[name])
+
+
+@pytest.mark.parametrize("source", SENTENCEPIECE)
+def test_workers_read_every_sentencepiece_file_of_mistral_as_the_engine_does(
+    module: ModuleType, source: str, tmp_path: Path
+) -> None:
+    tokenizer = by_sentencepiece(tmp_path, source)
+    skip_without(tokenizer)
+    check_is_the_engines(module, tokenizer)
+
+
+def test_workers_read_every_tekken_file_of_mistral_as_the_engine_does(
+    module: ModuleType, tmp_path: Path
+) -> None:
+    from vllm.tokenizers.mistral import MistralTokenizer
+
+    sources = sorted(SHIPPED.glob("tekken_*.json"))
+    assert len(sources) > 1
+    for source in sources:
+        folder = folder_with(tmp_path / source.stem, tekken__json=source)
+        check_is_the_engines(module, MistralTokenizer.from_pretrained(str(folder)))
 
 
 def names_in(tokenizer: Any) -> list[str]:
@@ -121,6 +169,7 @@ def test_names_of_special_tokens_are_written_as_they_stand(
     module: ModuleType, tokenizers: dict[str, Any], name: str
 ) -> None:
     tokenizer = tokenizers[name]
+    skip_without(tokenizer)
     names = names_in(tokenizer)
     assert names
     ours = load_tokenizer(module.grammar_tokenizer(tokenizer, 0))
@@ -142,6 +191,7 @@ def test_padding_of_the_vocabulary_is_kept(module: ModuleType, tokenizers: dict[
 async def test_schemas_are_prepared_with_every_format(
     module: ModuleType, tokenizers: dict[str, Any], name: str
 ) -> None:
+    skip_without(tokenizers[name])
     preparer = Preparer(
         module.grammar_tokenizer(tokenizers[name], 0),
         SchemaLimits(probe_seconds=30.0, compile_seconds=30.0, probe_wall_seconds=120.0),
@@ -155,11 +205,16 @@ async def test_schemas_are_prepared_with_every_format(
     assert 1 < prepared.min_tokens < 7
 
 
+@pytest.mark.parametrize("source", SENTENCEPIECE)
 def test_mistrals_sentencepiece_is_refused_with_what_to_change(
-    module: ModuleType, tokenizers: dict[str, Any]
+    module: ModuleType, source: str, tmp_path: Path
 ) -> None:
+    from vllm.tokenizers.mistral import MistralTokenizer
+
+    shutil.copy(SHIPPED / source, tmp_path / f"tokenizer.model.{source.rpartition('.')[2]}")
+    tokenizer = MistralTokenizer.from_pretrained(str(tmp_path))
     with pytest.raises(EngineStartError, match=r"sentencepiece: .* tokenizer_mode=hf"):
-        module.grammar_tokenizer(tokenizers["tokenizer.model.v7"], 0)
+        module.grammar_tokenizer(tokenizer, 0)
 
 
 def test_tokenizer_in_python_is_refused_with_what_to_change(module: ModuleType) -> None:

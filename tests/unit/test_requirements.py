@@ -86,6 +86,14 @@ def test_both_engines_come_with_what_the_server_requires() -> None:
     assert unsatisfied(project_requires("server", "gpu"), pins("gpu")) == []
 
 
+def test_sentencepiece_fits_protobuf() -> None:
+    """Else no model is read that has a `tokenizer.model` only."""
+    for name in ("cpu", "gpu"):
+        pinned = pins(name)
+        assert Version(pinned["protobuf"]) < Version("7")
+        assert Version(pinned["sentencepiece"]) < Version("0.2.3"), "its code is of protobuf 7"
+
+
 def test_gpu_image_has_the_versions_that_the_tests_run_with() -> None:
     cpu, gpu = pins("cpu"), pins("gpu")
     different = {name for name in cpu.keys() & gpu.keys() if cpu[name] != gpu[name]}
