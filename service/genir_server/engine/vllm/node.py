@@ -12,7 +12,6 @@ import multiprocessing.connection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.child_process import engine_processes
 from genir_server.engine.vllm.first_node import connect_to_first_node, server_is_gone
 from genir_server.engine.vllm.own_thread import run_in_own_thread
@@ -20,7 +19,7 @@ from genir_server.engine.vllm.place import has_workers_only
 from genir_server.engine.vllm.preflight import block_server_signals
 from genir_server.engine.vllm.processes import EngineProcesses
 from genir_server.engine.vllm.start import plan_of
-from genir_server.engine.vllm.start_fault import StartFault, one_line
+from genir_server.engine.vllm.start_fault import one_start_error
 
 if TYPE_CHECKING:
     from vllm.config import ParallelConfig, VllmConfig
@@ -85,19 +84,12 @@ def _run_workers(config: EngineConfig, configuration: VllmConfig) -> None:
         parallel.master_addr,
         parallel.master_port,
     )
-    fault = StartFault()
-    try:
-        with engine_processes(config.process_log, fault.path):
-            # It returns when the workers have loaded the model.
-            executor = MultiprocExecutor(configuration, monitor_workers=False)
-    except EngineStartError:
-        raise
-    except Exception as error:  # vLLM documents no exception types.
-        raise EngineStartError(
-            f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
-        ) from error
-    finally:
-        fault.close()
+    with (
+        one_start_error(config.model_name) as fault,
+        engine_processes(config.process_log, fault),
+    ):
+        # It returns when the workers have loaded the model.
+        executor = MultiprocExecutor(configuration, monitor_workers=False)
     logger.info("the workers of this node are ready")
     raise NodeLostError(_first_loss(executor, parallel))
 

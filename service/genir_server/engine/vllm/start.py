@@ -26,7 +26,7 @@ from genir_server.engine.vllm.environment import installed_vllm
 from genir_server.engine.vllm.load_progress import watched_load
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.preflight import block_server_signals, make_plan
-from genir_server.engine.vllm.start_fault import StartFault, one_line
+from genir_server.engine.vllm.start_fault import one_start_error
 from genir_server.patch_table.fits import applies, outcomes, summary
 
 if TYPE_CHECKING:
@@ -178,7 +178,6 @@ def _construct(
     block_server_signals()
     vllm_config = plan.vllm_config
     skip_checked_schemas()
-    fault = StartFault()
     # Prompts are passed as plain token ids on purpose: vLLM then checks the schema in one of its
     # threads and not on the event loop.
     logging.getLogger("vllm.v1.engine.input_processor").addFilter(
@@ -195,17 +194,11 @@ def _construct(
                 stat_loggers=[activity.factory],
             )
 
-    try:
-        with engine_processes(config.process_log, fault.path, progress):
-            # With numa_bind, vLLM starts the engine core through another program.
-            if plan.forking and not vllm_config.parallel_config.numa_bind:
-                return fork_engine_core(construct)
-            return construct()
-    except EngineStartError:
-        raise
-    except Exception as error:  # vLLM documents no exception types.
-        raise EngineStartError(
-            f"vLLM could not start {config.model_name}: {fault.read() or one_line(error)}"
-        ) from error
-    finally:
-        fault.close()
+    with (
+        one_start_error(config.model_name) as fault,
+        engine_processes(config.process_log, fault, progress),
+    ):
+        # With numa_bind, vLLM starts the engine core through another program.
+        if plan.forking and not vllm_config.parallel_config.numa_bind:
+            return fork_engine_core(construct)
+        return construct()

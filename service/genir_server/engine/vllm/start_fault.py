@@ -1,9 +1,9 @@
 """Carries the cause of a failed start from the process that failed to the server.
 
 vLLM reports only that one of its processes did not start ("see root cause above"); the cause is a
-stack trace among other processes' log lines. While an engine starts there is a file, `StartFault`,
-in which its processes write the first fault in one line. After the start the file is removed, and
-faults are logged with their stack traces again.
+stack trace among other processes' log lines. While an engine starts there is a file in which its
+processes write the first fault in one line, see `one_start_error`. After the start the file is
+removed, and faults are logged with their stack traces again.
 """
 
 from __future__ import annotations
@@ -12,31 +12,51 @@ import logging
 import os
 import tempfile
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from genir_server.engine.protocol import EngineStartError
 from genir_server.patch_table.fits import applies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LOGGERS = ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor")
 
 
-class StartFault:
-    """The server's side: a file that exists while an engine starts."""
+@contextmanager
+def one_start_error(model_name: str) -> Iterator[str]:
+    """Makes any failure inside the block one error that has the cause in its line.
 
-    def __init__(self) -> None:
-        handle, path = tempfile.mkstemp(prefix="genir-engine-start-")
-        os.close(handle)
-        self.path = path
+    Args:
+        model_name: the model's name for callers.
 
-    def read(self) -> str:
-        """The fault in one line; "" if there is none."""
-        with suppress(OSError):
-            return Path(self.path).read_text(errors="replace").strip()
-        return ""
+    Yields:
+        Path of a file that exists inside the block, for the cause: see `write_start_faults`.
 
-    def close(self) -> None:
-        """Removes the file, after which faults are logged with stack traces."""
-        Path(self.path).unlink(missing_ok=True)
+    Raises:
+        EngineStartError: the start inside the block failed.
+
+    """
+    handle, path = tempfile.mkstemp(prefix="genir-engine-start-")
+    os.close(handle)
+    try:
+        yield path
+    except EngineStartError:
+        raise
+    except Exception as error:  # vLLM documents no exception types.
+        cause = _read(path) or one_line(error)
+        raise EngineStartError(f"vLLM could not start {model_name}: {cause}") from error
+    finally:
+        # From now on faults are logged with stack traces.
+        Path(path).unlink(missing_ok=True)
+
+
+def _read(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text(errors="replace").strip()
+    return ""
 
 
 def write_start_faults(path: str) -> None:
