@@ -103,13 +103,6 @@ def test_damaged_configuration_is_named(configured: Any, tmp_path: Path, text: s
         configured({"mine": str(folder)})
 
 
-def test_adapter_without_weights_is_named(configured: Any, tmp_path: Path) -> None:
-    folder = make_tiny_adapter(tmp_path / "adapter")
-    (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(EngineStartError, match="mine has no weights"):
-        configured({"mine": str(folder)})
-
-
 def test_room_that_is_too_small_is_named(configured: Any, tmp_path: Path) -> None:
     adapters = {"mine": str(make_tiny_adapter(tmp_path / "a", 32))}
     with pytest.raises(EngineStartError, match="rank 32, and the engine argument max_lora_rank is"):

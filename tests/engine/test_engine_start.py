@@ -55,19 +55,8 @@ async def test_value_refused_by_vllm_is_named() -> None:
     assert "float3" in message
 
 
-async def test_missing_model_folder_is_named(tmp_path: Path) -> None:
-    missing = tmp_path / "no-model"
-    message = await failure(EngineConfig(model=str(missing)))
-    assert message == f"the model folder {missing} does not exist"
-
-
 async def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in await failure(EngineConfig(model=str(tmp_path)))
-
-
-async def test_missing_adapter_is_named(tmp_path: Path) -> None:
-    message = await failure(EngineConfig(lora_adapters={"mine": str(tmp_path)}))
-    assert message.startswith(f"the LoRA adapter mine is not at {tmp_path}")
 
 
 async def test_context_longer_than_the_models_is_named() -> None:

@@ -9,7 +9,6 @@ Imports vllm, so it is imported late.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vllm.config.lora import LoRAConfig, MaxLoRARanks
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 RANKS: tuple[int, ...] = get_args(MaxLoRARanks)
 """The ranks that vLLM can make room for."""
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
-
 
 def adapter_arguments(folders: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of vLLM that make room for all adapters at once.
@@ -37,7 +34,7 @@ def adapter_arguments(folders: Mapping[str, str]) -> dict[str, Any]:
         folders: the folder of each adapter, by its name.
 
     Raises:
-        EngineStartError: a folder holds no adapter that vLLM can load.
+        EngineStartError: vLLM cannot load an adapter.
 
     """
     if not folders:
@@ -93,12 +90,6 @@ async def load_adapters(llm: AsyncLLM, folders: Mapping[str, str]) -> None:
 
 
 def _rank(name: str, folder: str) -> int:
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise EngineStartError(
-            f"the LoRA adapter {name} is not at {folder}: no adapter_config.json there"
-        )
-    if not any((Path(folder) / file).is_file() for file in _WEIGHTS):
-        raise EngineStartError(f"the LoRA adapter {name} has no weights: no {_WEIGHTS[0]}")
     try:
         config = PEFTHelper.from_local_dir(folder, None)
         rank = int(max((config.r, *config.rank_pattern.values())))

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from genir_server.engine.config import EMBEDDED_MAX_MODEL_LEN
 from genir_server.engine.embedded_model import embedded_dtype
-from genir_server.engine.model_name import is_folder
 from genir_server.engine.patches import WORKER_EXTENSION
 from genir_server.engine.protocol import EngineStartError
 from genir_server.engine.vllm.adapters import adapter_arguments, check_adapters
@@ -51,8 +49,8 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         on_cpu: whether vLLM runs on a CPU.
 
     Raises:
-        EngineStartError: an argument is unknown to vLLM or cannot be passed through, the model's
-            folder does not exist, or an adapter cannot be served.
+        EngineStartError: an argument is unknown to vLLM or cannot be passed through, or an adapter
+            cannot be served.
 
     """
     arguments: dict[str, Any] = {
@@ -75,8 +73,6 @@ def engine_arguments(config: EngineConfig, model_path: str, *, on_cpu: bool) -> 
         arguments["dtype"] = embedded_dtype()
     if on_cpu:
         arguments["worker_extension_cls"] = WORKER_EXTENSION
-    if config.model is not None and is_folder(config.model) and not Path(config.model).exists():
-        raise EngineStartError(f"the model folder {config.model} does not exist")
     arguments |= adapter_arguments(config.lora_adapters)
     arguments |= _passed_through(config)
     try:

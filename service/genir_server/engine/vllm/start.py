@@ -23,6 +23,7 @@ from genir_server.engine.vllm.child_process import engine_processes
 from genir_server.engine.vllm.coordinator import coordinator_ends_with_server
 from genir_server.engine.vllm.engine import SHUTDOWN_SECONDS, VllmEngine
 from genir_server.engine.vllm.environment import installed_vllm
+from genir_server.engine.vllm.folders import check_folders
 from genir_server.engine.vllm.load_progress import watched_load
 from genir_server.engine.vllm.own_thread import run_in_own_thread
 from genir_server.engine.vllm.preflight import block_server_signals, make_plan
@@ -131,6 +132,7 @@ async def plan_of(config: EngineConfig) -> Plan:
         EngineStartError: the engine could not start; one line says what to change.
 
     """
+    await asyncio.to_thread(check_folders, config.model, config.lora_adapters)
     model_path = config.model
     if model_path is None:
         # Unpacking is slow, so a missing vLLM is reported first.
