@@ -178,8 +178,8 @@ class GenerationRequest:
     built-in IR schema. `request_id` is never empty here. `caller` says who asks, so that callers
     can take turns at what is scarce; empty where they are all alike. `deadline`, when the caller
     stops waiting, is on the monotonic clock; None for never. `priority_across_callers` says whether
-    `priority` may rank the request before and behind those of other callers. `brief` holds the
-    first attempt to brief values already. `rank` is the data-parallel rank to run on; None lets
+    `priority` may rank the request before and behind those of other callers. `compact` holds the
+    first attempt to compact values already. `rank` is the data-parallel rank to run on; None lets
     the engine choose.
     """
 
