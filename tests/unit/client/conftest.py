@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from genir import AsyncIRClient, IRClient
+from genir.v1 import ir_service_pb2, status_pb2
 from tests.support.client_adapters import AsyncioCaller, BlockingCaller, Caller
-from tests.support.contract_server import ContractServer
+from tests.support.contract_server import DIGEST, ContractServer, checked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 def server() -> Iterator[ContractServer]:
     with ContractServer() as server:
         yield server
+
+
+@pytest.fixture
+def every_answer(server: ContractServer) -> None:
+    """Lets the server answer health checks, schema checks and warm-ups too."""
+    ready = ir_service_pb2.HealthResponse(phase=status_pb2.PHASE_READY, ready=True)
+    warmed = ir_service_pb2.WarmupResponse(ir_json="{}", schema_digest=DIGEST)
+    server.service.healths.append(lambda _: ready)
+    server.service.checks.append(checked)
+    server.service.warmups.append(lambda _: warmed)
 
 
 @pytest.fixture(params=["blocking", "asyncio"])

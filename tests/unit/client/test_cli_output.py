@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from genir.cli.exit_codes import ExitCode
-from genir.v1 import ir_service_pb2, status_pb2
 from tests.support.cli import COMMAND
-from tests.support.contract_server import DIGEST, ContractServer, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.contract_server import ContractServer
+
+pytestmark = pytest.mark.usefixtures("every_answer")
 
 COMMANDS = [
     ("schema",),
@@ -33,18 +33,6 @@ COMMANDS = [
     ("health", "--json"),
     ("warmup", "--quiet"),
 ]
-
-WARMED = ir_service_pb2.WarmupResponse(ir_json="{}", schema_digest=DIGEST)
-
-
-@pytest.fixture
-def server() -> Iterator[ContractServer]:
-    with ContractServer() as server:
-        ready = ir_service_pb2.HealthResponse(phase=status_pb2.PHASE_READY, ready=True)
-        server.service.healths.append(lambda _: ready)
-        server.service.checks.append(checked)
-        server.service.warmups.append(lambda _: WARMED)
-        yield server
 
 
 def environment(server: ContractServer) -> dict[str, str]:
