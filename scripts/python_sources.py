@@ -147,7 +147,7 @@ class Package:
                     continue
                 if name in _class_names(node) and isinstance(node, Definition):
                     return Found(cls.module, node)
-                if isinstance(node, Function) and _sets(node, name):
+                if isinstance(node, Function) and name in _set_by(node):
                     given = self._type(cls.module, _annotation_set(node, name))
                     return given or Found(cls.module, node)
         raise MissingError(f"{kind.module.name}:{getattr(kind.node, 'name', '')}.{name}")
@@ -250,15 +250,16 @@ def _targets(node: ast.Assign) -> list[str]:
     return [target.id for target in node.targets if isinstance(target, ast.Name)]
 
 
-def _sets(method: Function, name: str) -> bool:
-    """Whether a method sets an attribute of its object."""
-    return any(
-        isinstance(node, ast.Attribute)
-        and node.attr == name
+@cache
+def _set_by(method: Function) -> frozenset[str]:
+    """The attributes of its object that a method sets."""
+    return frozenset(
+        node.attr
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and isinstance(node.value, ast.Name)
         and node.value.id == "self"
-        for node in ast.walk(method)
     )
 
 

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from genir_server.domain.types import Sampling
@@ -80,8 +81,9 @@ OBJECTS = (
 """Attributes and methods of objects that vLLM returns, and arguments that are passed by `**`."""
 
 
-def uses(folder: Path) -> list[Use]:
-    """What a folder's sources use of vLLM.
+@cache
+def uses(folder: Path) -> tuple[Use, ...]:
+    """What a folder's sources use of vLLM. They are read once.
 
     Imports, with calls and attributes of what is imported; attributes of objects; names of modules
     and environment variables in texts.
@@ -94,12 +96,12 @@ def uses(folder: Path) -> list[Use]:
     own = OwnTypes()
     for tree in trees.values():
         own.read(tree)
-    return [
+    return tuple(
         use
         for where, tree in trees.items()
         for found in (_uses(tree, where), _attributes(tree, own, where), _texts(tree, where))
         for use in found
-    ]
+    )
 
 
 def _uses(tree: ast.Module, where: str) -> Iterator[Use]:
