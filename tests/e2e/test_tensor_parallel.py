@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -32,6 +33,7 @@ LONG: dict[str, Any] = {
 NOTICE_SECONDS = 20.0
 """Several times what is promised: two workers and the tests share few processors."""
 STOP_SECONDS = 30.0
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it.
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,12 @@ def engine_of(server: TinyServer) -> list[psutil.Process]:
     """The engine core and its workers, in the order of their ranks."""
     names = ["EngineCore", *(f"Worker_TP{rank}" for rank in range(SIZE))]
     return [server.engine_process(name) for name in names]
+
+
+def shared_memory_of(processes: list[psutil.Process]) -> set[Path]:
+    """The files in /dev/shm that these processes have mapped and that have a name there."""
+    mapped = (Path(each.path) for process in processes for each in process.memory_maps())
+    return {path for path in mapped if path.parent == SHARED_MEMORY and path.exists()}
 
 
 def proven(health: ServerHealth) -> list[tuple[int, str]]:
@@ -93,6 +101,8 @@ def test_killed_worker_ends_every_call_and_the_engine_is_replaced(
     server: TinyServer, client: IRClient
 ) -> None:
     engine = engine_of(server)
+    shared = shared_memory_of(engine)
+    assert shared
     with streams(server.target, 2, **LONG) as running:
         killed_at = time.monotonic()
         engine[-1].kill()
@@ -106,6 +116,7 @@ def test_killed_worker_ends_every_call_and_the_engine_is_replaced(
     assert isinstance(json.loads(client.generate("Again?", schema=SHORT).ir_json)["ok"], bool)
     left = still_running(engine, 10)
     assert not left
+    assert not [path for path in shared if path.exists()]
 
 
 def test_sigterm_leaves_no_process(server: TinyServer) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from genir_server.engine.vllm.shared_memory import SharedSegments
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -32,7 +34,8 @@ class EngineProcesses:
     """The processes that vLLM started for an engine, and their descendants.
 
     They are listed while the engine is alive, because the orphaned workers of a dead engine core
-    cannot be told from others. psutil tells a process from a later one with the same id.
+    cannot be told from others. psutil tells a process from a later one with the same id. Their
+    shared memory is listed, too. Blocks for some milliseconds.
 
     Args:
         pids: ids of the processes that this one started: engine cores and their coordinator.
@@ -44,6 +47,7 @@ class EngineProcesses:
             with suppress(psutil.NoSuchProcess):
                 self._processes.add(psutil.Process(pid))
         self._add_descendants()
+        self._shared_segments = SharedSegments(process.pid for process in self._processes)
         # `lost` is called for every request, so it polls pidfds with one system call. psutil would
         # read and parse a file for each process.
         self._pidfds: list[int] = []
@@ -99,9 +103,15 @@ class EngineProcesses:
                 process.kill()
 
     def end(self, *, on_cpu: bool) -> bool:
-        """Kills all and waits until they have ended; False if one does not end. Blocks."""
+        """Kills all and waits until they have ended; False if one does not end. Blocks.
+
+        What they leave in shared memory is removed.
+        """
         self.kill()
-        return self.wait(END_SECONDS if on_cpu else RELEASE_SECONDS)
+        ended = self.wait(END_SECONDS if on_cpu else RELEASE_SECONDS)
+        if ended:
+            self._shared_segments.remove()
+        return ended
 
     def wait(self, seconds: float) -> bool:
         """Waits until all have ended; False if `seconds` pass first. Blocks."""
