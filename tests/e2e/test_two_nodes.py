@@ -1,7 +1,7 @@
 """A model over two nodes: `genir serve` on one and `genir node` on the other, both on this machine.
 
-The tests run in this order. The engine core and the first worker are the server's, the second
-worker is the node's.
+The first two tests run in this order. The engine core and the first worker are the server's, the
+second worker is the node's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
+import grpc
 import psutil
 import pytest
 
 from bench.support.server_process import still_running
+from bench.support.streams import streams
 from bench.support.tiny_model import make_tiny_model
 from bench.support.tiny_server import SHORT, TinyServer
 from genir import IRClient
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 STALL_SECONDS = 15.0
 END_SECONDS = 60.0
+NOTICE_SECONDS = 20.0
+"""Several times what is promised: two workers and the tests share few processors."""
 
 
 class Nodes:
@@ -121,3 +126,25 @@ def test_stopped_worker_of_an_idle_node_ends_both(nodes: Nodes) -> None:
     assert "the first node, 127.0.0.1:" in nodes.node_log
     left = still_running(everything, END_SECONDS)
     assert not left
+
+
+def test_node_killed_during_calls_ends_them_and_the_server(tmp_path: Path) -> None:
+    nodes = Nodes(tmp_path)
+    try:
+        nodes.server.wait_ready()
+        everything = [*processes_of(nodes.node.pid), *nodes.server.descendants()]
+        with streams(nodes.server.target, 2) as running:
+            killed_at = time.monotonic()
+            nodes.node.kill()
+        for stream in running:
+            assert stream.error is not None
+            assert stream.error.reason == "ENGINE_DEAD"
+            assert stream.error.code is grpc.StatusCode.UNAVAILABLE
+            assert stream.ended_at - killed_at < NOTICE_SECONDS
+        assert nodes.server.wait(END_SECONDS) == 5
+        (loss,) = nodes.server.log_lines("engine lost")
+        assert not loss["will_restart"]
+        left = still_running(everything, END_SECONDS)
+        assert not left
+    finally:
+        nodes.close()
