@@ -44,16 +44,27 @@ SHORT: dict[str, Any] = {
 
 
 class TinyServer(ServerProcess):
-    """A server on the tiny model."""
+    """A server on the tiny model.
+
+    Args:
+        folder: where its files go.
+        arguments: the rest of its command line.
+        model: another folder or name of the model.
+        environment: further environment variables.
+    """
 
     def __init__(
-        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        model: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         # 128 MiB of KV cache hold 130,000 tokens of this model.
         own = ["--max-model-len", "4096", "--engine-args", f"kv_cache_memory_bytes={128 << 20}"]
         super().__init__(
             folder,
-            ["--model", str(make_tiny_model()), *own, *arguments],
+            ["--model", model or str(make_tiny_model()), *own, *arguments],
             kv_cache_gib=None,
             environment=environment,
         )

@@ -2,7 +2,9 @@
 
 `server` runs the tiny model, whose text is noise: use it unless the text matters. `embedded_server`
 runs the embedded model. `private_server` runs the tiny model and admits only callers with a token.
-Tests that stop a server or kill its engine start one in their own module.
+`hub_server` downloads the tiny model in several files, as large models
+come, and runs it without jump-forward. Tests that stop a server or kill its engine start one in
+their own module.
 
 Tests with the marker `any_model` hold with every model. They call `target`, which is `server`, or
 the running server whose address ``GENIR_TEST_TARGET`` has.
@@ -21,8 +23,10 @@ from bench.support.tiny_server import TinyServer
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
 from tests.support.credentials import TOKEN
+from tests.support.hub import Hub
 from tests.support.in_process_server import digest
 from tests.support.otlp_receiver import OtlpReceiver
+from tests.support.sharded_model import make_sharded_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +107,30 @@ def embedded_stub(
 ) -> Iterator[ir_service_pb2_grpc.IRServiceStub]:
     with grpc.insecure_channel(embedded_server.target) as channel:
         yield ir_service_pb2_grpc.IRServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A stand-in for the Hugging Face Hub with the tiny model in several files."""
+    with Hub("owner/tiny", make_sharded_model(tmp_path_factory.mktemp("hub") / "model")) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def hub_server(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
+    """Has a name of the hub as its model."""
+    folder = tmp_path_factory.mktemp("hub-server")
+    process = TinyServer(
+        folder,
+        *("--jump-forward", "off"),
+        model=hub.name,
+        environment=hub.environment(folder / "downloads"),
+    )
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.close()
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,13 @@ class Hub:
     """Serves the files of `folder` as the repository `name`, until the context ends.
 
     Attributes:
+        name: the repository's name.
         requested: paths that were asked for.
 
     """
 
     def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
         self.requested: list[str] = []
         files = {file.name: file for file in folder.iterdir() if file.is_file()}
         requested = self.requested
