@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.schemas.corpus import Case
+    from genir import IRResult
 
 _READY_SECONDS = 600.0
 _MAX_TOPIC_CHARACTERS = 300
@@ -54,6 +55,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="chooses the sample, and the sampling")
     parser.add_argument("--concurrency", type=int, default=4, help="calls in flight")
     parser.add_argument("--max-tokens", type=int, default=512, help="maximum tokens of one attempt")
+    parser.add_argument(
+        "--on-budget", choices=["close", "fail"], default="close", help="when they do not suffice"
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one call")
     parser.add_argument("--server", help="HOST:PORT of a server that runs; default: start one")
     parser.add_argument("--fresh", action="store_true", help="do not resume an earlier run")
@@ -61,7 +65,7 @@ def main() -> int:
     treat_terminate_as_interrupt()
     settings: Row = {
         name: getattr(options, name)
-        for name in ("per_dataset", "seed", "concurrency", "max_tokens", "timeout")
+        for name in ("per_dataset", "seed", "concurrency", "max_tokens", "on_budget", "timeout")
     }
     path = options.out.with_name(options.out.name + ".calls.jsonl")
     try:
@@ -152,7 +156,11 @@ async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) 
     began = time.monotonic()
     seed = int(hashlib.sha256(f"{options.seed} {case.key}".encode()).hexdigest()[:8], 16) >> 1
     call = client.stream(
-        _prompt(case.text), schema=case.text, max_tokens=options.max_tokens, seed=seed
+        _prompt(case.text),
+        schema=case.text,
+        max_tokens=options.max_tokens,
+        on_budget=options.on_budget,
+        seed=seed,
     )
     try:
         async with call as stream:
@@ -171,6 +179,8 @@ async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) 
                     case Completed():
                         row |= {"reason": "OK", **_second(case.text, event.result.ir_json)}
                         row["tokens"] = event.result.usage.completion_tokens
+                        row["kept_tokens"] = _kept_tokens(event.result)
+                        row["closed_early"] = bool(event.result.closed_early)
     except GenirError as error:
         row |= {"reason": error.reason, "message": error.message[:300]}
         row["tokens"] = error.usage.completion_tokens if error.usage else 0
@@ -180,6 +190,13 @@ async def _call(client: AsyncIRClient, case: Case, options: argparse.Namespace) 
             row["kind"] = "refused"
     row["seconds"] = time.monotonic() - began
     return row
+
+
+def _kept_tokens(result: IRResult[object]) -> int:
+    """Tokens that the model wrote and that are in the result."""
+    last = result.attempts[-1]
+    dropped = sum(resumption.dropped_tokens for resumption in last.resumptions)
+    return last.usage.completion_tokens - dropped
 
 
 def _second(schema: str, answer: str) -> Row:
@@ -239,7 +256,9 @@ def _sums(rows: Sequence[Row]) -> Row:
                 str(keyword) for row in rows for keyword in _strings(row.get("violated"))
             ).most_common()
         ),
+        "closed_early": sum(bool(row.get("closed_early")) for row in good),
         "tokens": sum(int(str(row["tokens"])) for row in rows),
+        "kept_tokens": sum(int(str(row.get("kept_tokens", 0))) for row in good),
         "milliseconds": {
             "ttft": spread(
                 float(str(row["ttft_seconds"])) for row in rows if "ttft_seconds" in row
@@ -268,6 +287,8 @@ def markdown(result: Row) -> str:
             (reason, *(as_dict(of["outcomes"]).get(reason, 0) for of in columns.values()))
             for reason in sorted(reasons)
         ),
+        ("OK, ended early", *(of["closed_early"] for of in columns.values())),
+        ("tokens for each token kept", *map(_spent_per_kept, columns.values())),
         ("attempts: calls", *(_histogram(of["attempts"]) for of in columns.values())),
         ("first token p50 / p99 / max, s", *(_seconds(of, "ttft") for of in columns.values())),
         ("OK after p50 / p99 / max, s", *(_seconds(of, "ok_total") for of in columns.values())),
@@ -280,6 +301,11 @@ def _ok_share(of: Row) -> str:
         int(str(count)) for reason, count in as_dict(of["outcomes"]).items() if reason in _REFUSALS
     )
     return share(of["ok"], int(str(of["schemas"])) - refused)
+
+
+def _spent_per_kept(of: Row) -> str:
+    kept = int(str(of["kept_tokens"]))
+    return f"{int(str(of['tokens'])) / kept:.2f}" if kept else NOTHING
 
 
 def _second_share(of: Row) -> str:

@@ -143,7 +143,11 @@ def test_attempt_after_truncation_is_short(embedded_client: IRClient) -> None:
     }
     events: list[StreamEvent[Any]] = []
     with embedded_client.stream(
-        "Tell the whole history of the compiler.", schema=schema, temperature=0, max_tokens=128
+        "Tell the whole history of the compiler.",
+        schema=schema,
+        temperature=0,
+        max_tokens=128,
+        on_budget="fail",
     ) as stream:
         events.extend(stream)
     starts = [event for event in events if isinstance(event, AttemptStarted)]

@@ -12,6 +12,7 @@ import pytest
 
 from genir import TruncatedError
 from genir.types import FinishReason, TextDelta
+from genir.v1 import generation_pb2
 from tests.support.calls import refused, wait_until_idle
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ SLOW: dict[str, Any] = {
     "required": ["text"],
     "additionalProperties": False,
 }
+FAIL = generation_pb2.ON_BUDGET_FAIL
 PROMPT = "Tell the history of the compiler."
 
 
@@ -42,7 +44,9 @@ def test_larger_budget_gives_no_shorter_result(client: IRClient) -> None:
     lengths: list[int] = []
     for budget in (150, 600, 1200):
         try:
-            result = client.generate(PROMPT, schema=LONG_STRINGS, temperature=0, max_tokens=budget)
+            result = client.generate(
+                PROMPT, schema=LONG_STRINGS, temperature=0, max_tokens=budget, on_budget="fail"
+            )
         except TruncatedError:
             lengths.append(0)
         else:
@@ -55,7 +59,7 @@ def test_larger_budget_gives_no_shorter_result(client: IRClient) -> None:
 def test_truncation_reports_usage_and_raw_output(
     client: IRClient, stub: ir_service_pb2_grpc.IRServiceStub
 ) -> None:
-    refusal = refused(stub, PROMPT, schema=SLOW, temperature=0.0, max_tokens=20)
+    refusal = refused(stub, PROMPT, schema=SLOW, temperature=0.0, max_tokens=20, on_budget=FAIL)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.OUT_OF_RANGE, "TRUNCATED")
     failure = refusal.failure
     assert failure is not None
@@ -66,7 +70,7 @@ def test_truncation_reports_usage_and_raw_output(
     assert failure.raw_digest == f"sha256:{digest}"
 
     with pytest.raises(TruncatedError) as raised:
-        client.generate(PROMPT, schema=SLOW, temperature=0, max_tokens=20)
+        client.generate(PROMPT, schema=SLOW, temperature=0, max_tokens=20, on_budget="fail")
     error = raised.value
     assert error.raw_output.startswith('{"text"')
     assert error.usage is not None
@@ -102,7 +106,9 @@ def test_value_that_is_complete_at_the_budget_is_a_result(client: IRClient) -> N
     results = []
     for budget in range(max(1, tokens - 1), tokens + 1):
         try:
-            result = client.generate("Say ok.", schema=schema, temperature=0, max_tokens=budget)
+            result = client.generate(
+                "Say ok.", schema=schema, temperature=0, max_tokens=budget, on_budget="fail"
+            )
         except TruncatedError:
             continue
         results.append(result)

@@ -23,7 +23,7 @@ from bench.support.server_process import still_running
 from bench.support.tiny_server import ENDLESS, NO_RETRIES, SHORT, TinyServer, text_schema
 from genir import IRClient, UnavailableError
 from genir.types import Phase
-from genir.v1 import ir_service_pb2, ir_service_pb2_grpc
+from genir.v1 import generation_pb2, ir_service_pb2, ir_service_pb2_grpc
 from tests.support.calls import refusal_from, spec, wait_until_idle
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def test_long_truncated_text_is_streamed_whole_and_its_status_stays_small(
 ) -> None:
     """The text is too long for any metadata."""
     request_ = ir_service_pb2.StreamIRRequest(spec=request(ENDLESS, max_tokens=1300).spec)
+    request_.spec.on_budget = generation_pb2.ON_BUDGET_FAIL
     texts: list[str] = []
     with grpc.insecure_channel(server.target) as channel:
         stream = ir_service_pb2_grpc.IRServiceStub(channel).StreamIR(request_, timeout=300)

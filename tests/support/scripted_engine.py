@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from genir_server.domain.types import Message
     from genir_server.engine.protocol import Engine
-    from genir_server.schema.types import ClosingPlan, SchemaPreparer
+    from genir_server.schema.types import ClosingPlan, SchemaPreparer, WrittenText
 
 SINGLE_KEYS = '{"title":"with single keys"}'
 """Stands for an engine schema that allows no duplicate keys."""
@@ -180,6 +180,7 @@ class Schemas:
     def __init__(self, *schemas: PreparedSchema) -> None:
         self._by_text = {schema.text: schema for schema in schemas}
         self.asked_by: list[str] = []
+        self.unfinished: list[tuple[str, WrittenText, int, str]] = []
         self.tightened = {Tightening.SINGLE_KEYS: SINGLE_KEYS}
 
     async def prepare(
@@ -193,7 +194,10 @@ class Schemas:
         narrowed = SchemaNotice("", "", Enforcement.NARROWED)
         return replace(schema, engine_schema=form, notices=(narrowed,))
 
-    async def plan_closing(self, *_: object, **__: object) -> ClosingPlan | None:
+    async def plan_closing(
+        self, schema: PreparedSchema, written: WrittenText, max_tokens: int, caller: str = ""
+    ) -> ClosingPlan | None:
+        self.unfinished.append((schema.digest, written, max_tokens, caller))
         return None
 
     def known(self, digest: str) -> PreparedSchema | None:

@@ -67,6 +67,7 @@ def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt,
             reason=attempt_reason(message.reason),
             finish_reason=finish_reason(message.finish_reason),
             usage=usage(message.usage),
+            resumptions=tuple(map(_resumption, message.resumptions)),
         )
         for message in messages
     )
@@ -74,6 +75,21 @@ def attempts(messages: Iterable[generation_pb2.Attempt]) -> tuple[types.Attempt,
         msg = "the attempts are not numbered from 1 in order"
         raise BrokenContractError(msg)
     return made
+
+
+def _resumption(message: generation_pb2.Resumption) -> types.Resumption:
+    return types.Resumption(
+        pointer=message.pointer,
+        reason=_resumption_reason(message.reason),
+        kept_tokens=count(message, "kept_tokens"),
+        dropped_tokens=count(message, "dropped_tokens"),
+    )
+
+
+def _resumption_reason(number: generation_pb2.ResumptionReason.ValueType) -> types.ResumptionReason:
+    return _enum(
+        types.ResumptionReason, generation_pb2.ResumptionReason, number, "RESUMPTION_REASON_"
+    )
 
 
 def schema_notices(
@@ -118,6 +134,12 @@ def text_delta(message: generation_pb2.TextDelta) -> types.TextDelta:
     return types.TextDelta(message.text, count(message, "token_count"))
 
 
+def rewound(message: generation_pb2.Rewound) -> types.Rewound:
+    """Converts that the end of an attempt's text no longer counts."""
+    reason = _resumption_reason(message.reason)
+    return types.Rewound(count(message, "to_bytes"), reason, message.pointer)
+
+
 def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRResult[T]:
     """Converts a result whose digests have been checked; `value` is its parsed IR."""
     return types.IRResult(
@@ -139,6 +161,7 @@ def ir_result(message: ir_service_pb2.GenerateIRResponse, value: T) -> types.IRR
         schema_notices=schema_notices(message.schema_notices),
         schema_shown=schema_shown(message.schema_shown),
         lora_adapter=message.lora_adapter,
+        closed_early=tuple(message.closed_early),
     )
 
 
@@ -201,6 +224,7 @@ def server_health(message: ir_service_pb2.HealthResponse) -> types.ServerHealth:
             _schema_cache(message.schema_cache) if message.HasField("schema_cache") else None
         ),
         lame_duck=message.lame_duck,
+        resumes=message.resumes,
         canary_failure=_error_reason(message.canary_failure) if message.canary_failure else "",
         load_progress=(
             _load_progress(message.load_progress) if message.HasField("load_progress") else None

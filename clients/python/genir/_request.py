@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from genir._schema import schema_text
-from genir.types import Message, PromptFormat, Role, SchemaInPrompt
+from genir.types import Message, OnBudget, PromptFormat, Role, SchemaInPrompt
 from genir.v1 import generation_pb2, ir_service_pb2
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ class GenerationOptions(TypedDict, total=False):
         priority: -1000 to 1000; lower numbers run first, among the caller's own calls unless it has
             the permission to rank them among all. Default 0.
         max_attempts: maximum number of attempts at a valid IR, 1 to 5. A further attempt follows a
-            value that is not valid, and a text cut off at a `max_tokens` of 128 or more; the next
-            one then has to be compact. Default 2.
+            value that is not valid, and with ``on_budget="fail"`` a text cut off at a `max_tokens`
+            of 128 or more; the next one then has to be compact. Default 2.
+        on_budget: what to do when `max_tokens` does not suffice: "close" ends the value early,
+            "fail" fails with `TruncatedError`. Default "close".
         lora_adapter: name of a LoRA adapter of the server. Default: none.
         prompt_format: "chat" applies the model's chat template, "raw" sends the prompt as it is.
             Default "chat".
@@ -61,6 +63,7 @@ class GenerationOptions(TypedDict, total=False):
     max_tokens: int | None
     priority: int | None
     max_attempts: int | None
+    on_budget: OnBudget | Literal["close", "fail"] | None
     lora_adapter: str | None
     prompt_format: PromptFormat | Literal["chat", "raw"] | None
     request_id: str | None
@@ -74,6 +77,10 @@ _SCHEMA_IN_PROMPT = {
 _PROMPT_FORMAT = {
     PromptFormat.CHAT: generation_pb2.PROMPT_FORMAT_CHAT,
     PromptFormat.RAW: generation_pb2.PROMPT_FORMAT_RAW,
+}
+_ON_BUDGET = {
+    OnBudget.CLOSE: generation_pb2.ON_BUDGET_CLOSE,
+    OnBudget.FAIL: generation_pb2.ON_BUDGET_FAIL,
 }
 _ROLE = {
     Role.SYSTEM: generation_pb2.ROLE_SYSTEM,
@@ -147,6 +154,8 @@ def _set(spec: generation_pb2.GenerationSpec, name: str, value: object) -> None:
             value = _SCHEMA_IN_PROMPT[SchemaInPrompt(str(value))]
         elif name == "prompt_format":
             value = _PROMPT_FORMAT[PromptFormat(str(value))]
+        elif name == "on_budget":
+            value = _ON_BUDGET[OnBudget(str(value))]
         setattr(spec, name, value)
     except TypeError as error:
         msg = f"{name}: {error}"

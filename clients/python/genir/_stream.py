@@ -14,7 +14,7 @@ from genir.v1 import ir_service_pb2
 if TYPE_CHECKING:
     from genir._schema import SchemaArgument
     from genir.errors import InvalidResponseError
-    from genir.types import Accepted, AttemptStarted, IRResult, StreamEvent, TextDelta
+    from genir.types import Accepted, AttemptStarted, IRResult, Rewound, StreamEvent, TextDelta
     from genir.v1 import generation_pb2
 
 T = TypeVar("T")
@@ -108,6 +108,8 @@ class StreamReader(Generic[T]):
                 return self._start_attempt(message.attempt_started)
             case "text_delta":
                 return self._add(message.text_delta)
+            case "rewound":
+                return self._rewind(message.rewound)
             case "completed":
                 return self._complete(message.completed)
 
@@ -118,7 +120,7 @@ class StreamReader(Generic[T]):
             msg = f"the first event is {kind}, but must be accepted"
         elif self._accepted is not None and kind == "accepted":
             msg = "the event accepted was sent twice"
-        elif self._attempts == 0 and kind in ("text_delta", "completed"):
+        elif self._attempts == 0 and kind in ("text_delta", "rewound", "completed"):
             msg = f"the event {kind} comes before any attempt_started"
         else:
             return
@@ -151,6 +153,20 @@ class StreamReader(Generic[T]):
             raise BrokenContractError(msg)
         self._text += delta.text.encode()
         return delta
+
+    def _rewind(self, message: generation_pb2.Rewound) -> Rewound:
+        rewound = _decode.rewound(message)
+        if rewound.to_bytes > len(self._text):
+            msg = f"the attempt is to keep {rewound.to_bytes} of {len(self._text)} bytes"
+            raise BrokenContractError(msg)
+        removed = self._text[rewound.to_bytes :]
+        try:
+            self._text_size -= len(removed.decode())
+        except UnicodeDecodeError:
+            msg = f"byte {rewound.to_bytes} of the attempt is inside a character"
+            raise BrokenContractError(msg) from None
+        del self._text[rewound.to_bytes :]
+        return rewound
 
     def _complete(self, message: ir_service_pb2.GenerateIRResponse) -> Completed[T]:
         value = _contract.ir_json(message)

@@ -69,6 +69,21 @@ class AttemptReason(StrEnum):
     TRUNCATED = "truncated"
 
 
+class OnBudget(StrEnum):
+    """What to do when `max_tokens` does not suffice: end the value early, or fail."""
+
+    CLOSE = "close"
+    FAIL = "fail"
+
+
+class ResumptionReason(StrEnum):
+    """Why the model continued from an earlier place of its text."""
+
+    UNSPECIFIED = "unspecified"
+    BUDGET = "budget"
+    REPETITION = "repetition"
+
+
 class Enforcement(StrEnum):
     """What genir does with a keyword that decoding cannot enforce as it stands."""
 
@@ -118,6 +133,19 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """A place in the value, as a JSON Pointer, at which the model continued from earlier.
+
+    `kept_tokens` of the attempt's tokens stayed, `dropped_tokens` were taken back.
+    """
+
+    pointer: str
+    reason: ResumptionReason
+    kept_tokens: int
+    dropped_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a valid IR. `number` counts from 1."""
 
@@ -125,6 +153,7 @@ class Attempt:
     reason: AttemptReason
     finish_reason: FinishReason
     usage: Usage
+    resumptions: tuple[Resumption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +243,9 @@ class IRResult(Generic[T]):
         schema_notices: keywords that decoding does not enforce as they stand.
         schema_shown: how much of the schema the prompt showed to the model.
         lora_adapter: name of the LoRA adapter; empty for none.
+        closed_early: JSON Pointers of the values that were being written when the budget made the
+            server end the IR early, outermost first; empty if the IR is as long as the model
+            wanted it.
 
     """
 
@@ -231,6 +263,7 @@ class IRResult(Generic[T]):
     schema_notices: tuple[SchemaNotice, ...]
     schema_shown: SchemaShown
     lora_adapter: str
+    closed_early: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,15 +298,25 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewound:
+    """The end of the attempt's text no longer counts: its first `to_bytes` bytes in UTF-8 stay."""
+
+    to_bytes: int
+    reason: ResumptionReason
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completed(Generic[T]):
     """Last event of a stream: the verified result."""
 
     result: IRResult[T]
 
 
-StreamEvent: TypeAlias = Accepted | AttemptStarted | TextDelta | Completed[T]
-"""One event of a stream: `Accepted`, then for each attempt `AttemptStarted` and its `TextDelta`s,
-then `Completed`. A failure raises an exception instead of the rest."""
+StreamEvent: TypeAlias = Accepted | AttemptStarted | TextDelta | Rewound | Completed[T]
+"""One event of a stream: `Accepted`, then for each attempt `AttemptStarted` and its `TextDelta`s
+with the `Rewound`s among them, then `Completed`. A failure raises an exception instead of the
+rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +440,8 @@ class ServerHealth:
     `schema_cache` is None until the server can prepare schemas. `lame_duck` says that the operator
     turned readiness off while the server still accepts generate calls. `engines` are the engine's
     data-parallel ranks: one without data parallelism, none before the engine is started.
-    `load_progress` is None until it is known, and once the engine has started.
+    `load_progress` is None until it is known, and once the engine has started. `resumes` says
+    whether the engine can continue a text from any place, which `on_budget` "close" needs.
     """
 
     phase: Phase
@@ -419,6 +463,7 @@ class ServerHealth:
     canary_failure: str
     engines: tuple[EngineRank, ...] = ()
     load_progress: LoadProgress | None = None
+    resumes: bool = False
 
     @property
     def advertised(self) -> bool:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from genir_server.core.attempt_text import AttemptText
 from genir_server.core.attempts import Attempts
+from genir_server.core.engine_call import engine_deltas
 from genir_server.core.prompt import build_prompt
 from genir_server.core.prompt_queue import PromptQueue, prompt_characters
 from genir_server.core.schema_in_force import schema_in_force
 from genir_server.core.validate import validate_request
 from genir_server.domain.digest import digest
-from genir_server.domain.errors import FieldViolation, GenirError, Reason
+from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
 from genir_server.domain.types import (
     Accepted,
@@ -27,15 +29,12 @@ from genir_server.domain.types import (
     Completed,
     FinishReason,
     GenerationFailure,
+    OnBudget,
     Timings,
     Usage,
 )
-from genir_server.engine.protocol import (
-    EngineDeadError,
-    EngineRejectedError,
-    EngineRequest,
-    EngineUnavailableError,
-)
+from genir_server.engine.protocol import EngineRequest
+from genir_server.schema.types import WrittenText
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,9 +54,6 @@ _FAILURE_MESSAGES = {
     Reason.CONSTRAINT_FAILED: "in {attempts} attempt(s) the engine stopped before the JSON was "
     "complete: simplify the schema or ask again",
 }
-
-_UNAVAILABLE_RETRY_SECONDS = 1.0
-"""Seconds to wait before a request that the engine could not run is sent again."""
 
 
 class Ticket(Protocol):
@@ -91,16 +87,6 @@ class _Run:
     @property
     def usage(self) -> Usage:
         return sum((attempt.usage for attempt in self.attempts), Usage())
-
-
-@dataclass(slots=True)
-class _Output:
-    """What one attempt has written so far."""
-
-    text: list[str] = field(default_factory=list)
-    completion_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    finish_reason: FinishReason | None = None
 
 
 class IRGenerator:
@@ -160,17 +146,24 @@ class IRGenerator:
         while True:
             yield AttemptStarted(plan.number, plan.reason)
             began = time.monotonic()
-            output = _Output()
-            async with aclosing(self._generate(run, plan, output)) as deltas:
+            written = AttemptText()
+            async with aclosing(self._generate(run, self._request(plan, run), written)) as deltas:
                 async for delta in deltas:
                     yield delta
-            raw = "".join(output.text)
-            verdict = await self._verification.verdict(
-                raw, output.finish_reason, schema, request.caller
-            )
+                    if request.on_budget is OnBudget.CLOSE and written.repeats():
+                        break
+            verdict = await self._verdict(written, schema, request)
+            if verdict.reason is Reason.TRUNCATED and request.on_budget is OnBudget.CLOSE:
+                async with aclosing(self._close(run, plan, schema, written)) as events:
+                    async for event in events:
+                        yield event
+                if written.closed_early:
+                    verdict = await self._verdict(written, schema, request)
+            run.attempts += (_attempt(plan, written),)
             if verdict.reason is None:
-                yield self._completed(run, schema, prompt, verdict.ir_json)
+                yield self._completed(run, schema, prompt, verdict.ir_json, written.closed_early)
                 return
+            raw = written.text
             following = await attempts.after(plan, verdict, raw, time.monotonic() - began)
             if following is None:
                 raise _failure(run, prompt, verdict, raw)
@@ -188,11 +181,16 @@ class IRGenerator:
         run.schema_seconds = time.monotonic() - began
         return schema
 
-    async def _generate(
-        self, run: _Run, plan: AttemptPlan, output: _Output
-    ) -> AsyncGenerator[TextDelta, None]:
+    async def _verdict(
+        self, written: AttemptText, schema: PreparedSchema, request: GenerationRequest
+    ) -> Verdict:
+        return await self._verification.verdict(
+            written.text, written.finish_reason, schema, request.caller
+        )
+
+    def _request(self, plan: AttemptPlan, run: _Run) -> EngineRequest:
         request = run.request
-        engine_request = EngineRequest(
+        return EngineRequest(
             # The engine requires unique ids, but callers may use one id for several calls.
             request_id=f"{request.request_id}/{plan.number}/{uuid.uuid4().hex[:12]}",
             prompt_token_ids=plan.prompt.token_ids,
@@ -205,41 +203,60 @@ class IRGenerator:
             tokens_per_delta=request.tokens_per_delta,
             rank=request.rank,
         )
-        try:
-            async with aclosing(self.engine.generate(engine_request)) as deltas:
-                async for delta in deltas:
-                    if delta.queue_seconds is not None and run.engine_queue_seconds is None:
-                        run.engine_queue_seconds = delta.queue_seconds
-                    if delta.cached_prompt_tokens is not None:
-                        output.cached_prompt_tokens = delta.cached_prompt_tokens
-                    if delta.finish_reason is not None:
-                        output.finish_reason = delta.finish_reason
-                    output.completion_tokens += delta.token_count
-                    if delta.text:
-                        output.text.append(delta.text)
-                    if delta.text or delta.token_count:
-                        run.first_token = run.first_token or time.monotonic()
-                        yield delta
-        except EngineDeadError as fault:
-            raise GenirError(
-                Reason.ENGINE_DEAD, "the engine died while it worked on this request"
-            ) from fault
-        except EngineUnavailableError as fault:
-            raise GenirError(
-                Reason.ENGINE_UNAVAILABLE,
-                f"the engine could not run this request now: {fault}",
-                retry_after=_UNAVAILABLE_RETRY_SECONDS,
-            ) from fault
-        except EngineRejectedError as fault:
-            raise GenirError(
-                Reason.SCHEMA_UNSUPPORTED,
-                f"the engine refused the request: {fault}",
-                fields=(FieldViolation("spec.json_schema", "is refused by the engine"),),
-            ) from fault
-        usage = Usage(
-            len(plan.prompt.token_ids), output.cached_prompt_tokens, output.completion_tokens
+
+    async def _generate(
+        self, run: _Run, request: EngineRequest, written: AttemptText
+    ) -> AsyncGenerator[TextDelta, None]:
+        async with aclosing(engine_deltas(self.engine, request)) as deltas:
+            async for delta in deltas:
+                if delta.queue_seconds is not None and run.engine_queue_seconds is None:
+                    run.engine_queue_seconds = delta.queue_seconds
+                written.add(delta)
+                if delta.text or delta.token_count:
+                    run.first_token = run.first_token or time.monotonic()
+                    yield delta
+
+    async def _close(
+        self, run: _Run, plan: AttemptPlan, schema: PreparedSchema, written: AttemptText
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Ends a text that reached its budget: by the model if it may go on, else by the server.
+
+        Leaves the text as it is if no end is found.
+        """
+        text = WrittenText(
+            plan.engine_schema, written.text, written.token_ids, written.repeated_from
         )
-        run.attempts += (Attempt(plan.number, plan.reason, output.finish_reason, usage),)
+        max_tokens = plan.prompt.max_tokens
+        closing = await self._schemas.plan_closing(schema, text, max_tokens, run.request.caller)
+        if closing is None:
+            return
+        pointer = closing.closed_early[-1] if closing.closed_early else ""
+        written.closed_early = closing.closed_early or ("",)
+        yield written.rewind(closing.kept_bytes, pointer, closing.kept_tokens, closing.token_ids)
+        if closing.appended:
+            yield written.append(closing.appended)
+        size = len(written.text.encode())
+        if closing.closing_schema is not None and self.engine.info.can_resume:
+            request = replace(
+                self._request(plan, run),
+                schema=closing.closing_schema,
+                written_token_ids=closing.token_ids,
+                consumed=closing.residual.encode(),
+                max_tokens=max_tokens - closing.used_tokens,
+            )
+            try:
+                async with aclosing(self._generate(run, request, written)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except GenirError as error:
+                if error.reason is not Reason.SCHEMA_UNSUPPORTED:
+                    raise
+            verdict = await self._verdict(written, schema, run.request)
+            if verdict.reason is None:
+                return
+            yield written.rewind(size, pointer, closing.used_tokens, closing.token_ids)
+        if closing.smallest:
+            yield written.append(closing.smallest)
 
     def _accepted(self, run: _Run, schema: PreparedSchema, prompt: Prompt) -> Accepted:
         return Accepted(
@@ -257,7 +274,12 @@ class IRGenerator:
         )
 
     def _completed(
-        self, run: _Run, schema: PreparedSchema, prompt: Prompt, ir_json: str
+        self,
+        run: _Run,
+        schema: PreparedSchema,
+        prompt: Prompt,
+        ir_json: str,
+        closed_early: tuple[str, ...],
     ) -> Completed:
         now = time.monotonic()
         return Completed(
@@ -278,7 +300,15 @@ class IRGenerator:
             schema_notices=schema.notices,
             schema_shown=prompt.schema_shown,
             lora_adapter=run.request.lora_adapter,
+            closed_early=closed_early,
         )
+
+
+def _attempt(plan: AttemptPlan, written: AttemptText) -> Attempt:
+    usage = Usage(
+        len(plan.prompt.token_ids), written.cached_prompt_tokens, written.completion_tokens
+    )
+    return Attempt(plan.number, plan.reason, written.finish_reason, usage, written.resumptions)
 
 
 async def _admission(run: _Run, prompt: Prompt, ticket: Ticket | None) -> None:

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genir_server.domain.errors import GenirError, Reason
-from genir_server.domain.types import Completed, GenerationRequest, Sampling, SchemaInPrompt
+from genir_server.domain.types import (
+    Completed,
+    GenerationRequest,
+    OnBudget,
+    Sampling,
+    SchemaInPrompt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -136,6 +142,7 @@ class SelfTest:
                 max_tokens=budget,
                 max_attempts=_WARMUP_ATTEMPTS,
                 compact=True,
+                on_budget=OnBudget.FAIL,
                 priority=_PRIORITY,
                 priority_across_callers=True,
             )
@@ -170,6 +177,7 @@ class SelfTest:
                 schema_in_prompt=SchemaInPrompt.NEVER,
                 sampling=sampling,
                 max_tokens=max_tokens,
+                on_budget=OnBudget.FAIL,
                 priority=_PRIORITY,
                 priority_across_callers=True,
                 rank=rank if ranks > 1 else None,

@@ -68,6 +68,20 @@ class AttemptReason(StrEnum):
     TRUNCATED = "truncated"
 
 
+class OnBudget(StrEnum):
+    """What to do when max_tokens does not suffice for the value that the model writes."""
+
+    CLOSE = "close"
+    FAIL = "fail"
+
+
+class ResumptionReason(StrEnum):
+    """Why the model continued from an earlier place of its text."""
+
+    BUDGET = "budget"
+    REPETITION = "repetition"
+
+
 class Tightening(Flag):
     """What the engine schema of a further attempt rules out beyond that of the first.
 
@@ -196,6 +210,7 @@ class GenerationRequest:
     priority: int = 0
     priority_across_callers: bool = False
     max_attempts: int = 2
+    on_budget: OnBudget = OnBudget.CLOSE
     lora_adapter: str = ""
     prompt_format: PromptFormat = PromptFormat.CHAT
     tokens_per_delta: int = 1
@@ -223,6 +238,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """A place, as a JSON Pointer, at which the model continued from earlier in its text."""
+
+    pointer: str
+    reason: ResumptionReason
+    kept_tokens: int
+    dropped_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at the IR. `finish_reason` is None when it did not end by itself."""
 
@@ -230,6 +255,7 @@ class Attempt:
     reason: AttemptReason
     finish_reason: FinishReason | None
     usage: Usage
+    resumptions: tuple[Resumption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +331,15 @@ class TextDelta(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Rewound:
+    """Only the first `to_bytes` bytes, in UTF-8, of the current attempt's text still count."""
+
+    to_bytes: int
+    reason: ResumptionReason
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The verified result: `ir_json` is in normal form and valid against the schema in force."""
 
@@ -321,11 +356,13 @@ class Completed:
     schema_notices: tuple[SchemaNotice, ...]
     schema_shown: SchemaShown
     lora_adapter: str = ""
+    closed_early: tuple[str, ...] = ()
 
 
-GenerationEvent = Accepted | AttemptStarted | TextDelta | Completed
+GenerationEvent = Accepted | AttemptStarted | TextDelta | Rewound | Completed
 """What a generation yields: one `Accepted`, then per attempt one `AttemptStarted` and its
-`TextDelta`s, then one `Completed`; or a `GenirError` instead of the rest."""
+`TextDelta`s with the `Rewound`s among them, then one `Completed`; or a `GenirError` instead of the
+rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from genir_server.domain.errors import GenirError
-    from genir_server.domain.types import GenerationEvent, GenerationRequest
+    from genir_server.domain.types import Attempt, GenerationEvent, GenerationRequest
 
 _QUOTING = frozenset(
     {
@@ -49,6 +49,8 @@ class CallFacts(TypedDict, total=False):
     cached_prompt_tokens: int
     completion_tokens: int
     attempts: int
+    resumptions: int
+    closed_early: int
     schema_seconds: float
     queue_seconds: float
     ttft_seconds: float
@@ -171,6 +173,8 @@ def call_facts(record: CallRecord, failure: GenirError | None, *, with_text: boo
     if completed is not None:
         facts["backend"] = completed.structured_output_backend
         facts["attempts"] = len(completed.attempts)
+        facts["resumptions"] = _resumptions(completed.attempts)
+        facts["closed_early"] = len(completed.closed_early)
         facts["finish_reason"] = completed.finish_reason
         facts["completion_tokens"] = completed.usage.completion_tokens
         facts["cached_prompt_tokens"] = completed.usage.cached_prompt_tokens
@@ -183,6 +187,10 @@ def call_facts(record: CallRecord, failure: GenirError | None, *, with_text: boo
     if failure is not None:
         facts.update(_failure_facts(failure, with_text=with_text))
     return facts
+
+
+def _resumptions(attempts: tuple[Attempt, ...]) -> int:
+    return sum(len(attempt.resumptions) for attempt in attempts)
 
 
 def _input_text(request: GenerationRequest) -> str:
@@ -199,6 +207,7 @@ def _failure_facts(failure: GenirError, *, with_text: bool) -> CallFacts:
     if failure.failure is not None:
         facts["finish_reason"] = failure.failure.finish_reason
         facts["attempts"] = len(failure.failure.attempts)
+        facts["resumptions"] = _resumptions(failure.failure.attempts)
         facts["completion_tokens"] = failure.failure.usage.completion_tokens
     return facts
 

@@ -127,6 +127,14 @@ class Metrics:
             "genir_attempts",
             "Attempts of generations that ended with a result or a failed verification.",
         )
+        self._resumptions = self._counter(
+            "genir_resumptions",
+            "Places where the text of such a generation went on from an earlier place.",
+        )
+        self._closed_early = self._counter(
+            "genir_closed_early",
+            "Valid IRs that end early because max_tokens did not suffice.",
+        )
         self._schema_seconds = Histogram(
             "genir_schema_preparation_seconds",
             "Time to prepare an uncached schema.",
@@ -170,6 +178,8 @@ class Metrics:
         tokens = facts.get("completion_tokens", 0)
         self._completion_tokens.labels(*labels).inc(tokens)
         self._attempts.labels(*labels).inc(facts.get("attempts", 0))
+        self._resumptions.labels(*labels).inc(facts.get("resumptions", 0))
+        self._closed_early.labels(*labels).inc(facts.get("closed_early", 0) > 0)
         first = record.marks.first_token
         if first is not None:
             self._first_token.labels(*labels).observe(first - record.began)

@@ -135,6 +135,7 @@ def _attributes(record: CallRecord, end: CallEnd) -> dict[str, AttributeValue]:
         "genir.schema_digest": facts.get("schema_digest"),
         "genir.structured_output_backend": facts.get("backend"),
         "genir.attempts": facts.get("attempts"),
+        "genir.resumptions": facts.get("resumptions"),
         "gen_ai.request.model": facts.get("model"),
         "gen_ai.usage.input_tokens": facts.get("prompt_tokens"),
         "gen_ai.usage.output_tokens": facts.get("completion_tokens"),

@@ -20,7 +20,7 @@ from genir_server.schema.isolation.job import Failure, Handler, WorkerConfigurat
 from genir_server.schema.isolation.pool import PoolLimits, WorkerPool
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.types import VerifierSource
+from genir_server.schema.types import VerifierSource, WrittenText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -237,7 +237,9 @@ def load_handler(settings: Mapping[str, object]) -> Handler:
         analysis = pipeline.analyse(_WARM_UP_SCHEMA)
         encode_reply(analysis)
         source = VerifierSource(_WARM_UP_SCHEMA, Draft.DRAFT202012)
-        request = ClosingRequest(analysis.engine_schema, source, b'{"name":"a', [10], 99)
+        text = '{"name":"a'
+        written = WrittenText(analysis.engine_schema, text, tokenizer.tokenize_str(text))
+        request = ClosingRequest(written, source, 99)
         plan_closing_in_worker(tokenizer, request.encode(), limits.probe_seconds)
 
     return Handler(handle=handle, warm_up=warm_up)
@@ -252,9 +254,7 @@ def plan_closing_in_worker(tokenizer: llguidance.LLTokenizer, body: bytes, secon
     verifier = SchemaVerifier.of(request.source)
     try:
         plan = plan_closing(
-            request.engine_schema,
             request.written,
-            request.token_ends,
             request.max_tokens,
             tokenizer=tokenizer,
             is_valid=lambda value: can_be_answered(value) and verifier.is_valid(value),

@@ -25,11 +25,11 @@ from genir_server.schema.types import PreparedSchema, SchemaStatistics, Verifier
 from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
     from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.schema.isolation.pool import PoolCounters
-    from genir_server.schema.types import ClosingPlan
+    from genir_server.schema.types import ClosingPlan, WrittenText
 
 DEFAULT_CACHE_BYTES = 256 << 20
 """Bound on the size of all cached schemas and refusals, in bytes."""
@@ -203,17 +203,15 @@ class Preparer:
     async def plan_closing(
         self,
         schema: PreparedSchema,
-        written: bytes,
-        token_ends: Sequence[int],
+        written: WrittenText,
         max_tokens: int,
         caller: str = "",
     ) -> ClosingPlan | None:
         """How a half-written value ends within a budget. Does not block the event loop.
 
         Args:
-            schema: the schema under which the text was written.
-            written: the text.
-            token_ends: where each of its tokens ends, in bytes.
+            schema: the schema in force.
+            written: what the model wrote.
             max_tokens: the budget of the whole value, in tokens.
             caller: whose value it is; callers that wait share the workers fairly.
 
@@ -221,14 +219,7 @@ class Preparer:
             The plan; None if no end was found, or not in time.
 
         """
-        request = ClosingRequest(
-            schema.engine_schema,
-            schema.source,
-            written,
-            token_ends,
-            max_tokens,
-            schema.minimal_instance,
-        )
+        request = ClosingRequest(written, schema.source, max_tokens, schema.minimal_instance)
         return await self._pipeline.plan_closing(request, caller)
 
     def _digest(self, text: str) -> str:

@@ -98,6 +98,24 @@ class PreparedSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenText:
+    """A half-written value.
+
+    Attributes:
+        engine_schema: the schema under which it was written.
+        text: the text; characters that were not complete are left out or replaced at its end.
+        token_ids: its tokens, without an end token.
+        max_kept: maximum number of tokens to keep; None for all.
+
+    """
+
+    engine_schema: str
+    text: str
+    token_ids: Sequence[int]
+    max_kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClosingPlan:
     """How a half-written value ends.
 
@@ -108,7 +126,8 @@ class ClosingPlan:
             complete, or if the only end is `smallest`.
         residual: the text that its grammar consumes before the first new token.
         smallest: the smallest closing text, after `appended`; empty if the value is complete.
-        used_tokens: tokens of what is kept and appended.
+        token_ids: the tokens of what is kept and appended.
+        kept_tokens: how many of them were written already.
         total_tokens: tokens of the whole value with the smallest closing text.
         closed_early: pointers to the values that had not ended in what is kept, outermost first.
 
@@ -119,9 +138,15 @@ class ClosingPlan:
     closing_schema: str | None
     residual: str
     smallest: str
-    used_tokens: int
+    token_ids: tuple[int, ...]
+    kept_tokens: int
     total_tokens: int
     closed_early: tuple[str, ...]
+
+    @property
+    def used_tokens(self) -> int:
+        """Tokens of what is kept and appended."""
+        return len(self.token_ids)
 
     @property
     def reserve(self) -> int:
@@ -174,17 +199,15 @@ class SchemaPreparer(Protocol):
     async def plan_closing(
         self,
         schema: PreparedSchema,
-        written: bytes,
-        token_ends: Sequence[int],
+        written: WrittenText,
         max_tokens: int,
         caller: str = "",
     ) -> ClosingPlan | None:
         """How a half-written value ends within a budget. Does not block the event loop.
 
         Args:
-            schema: the schema under which the text was written.
-            written: the text.
-            token_ends: where each of its tokens ends, in bytes.
+            schema: the schema in force.
+            written: what the model wrote.
             max_tokens: the budget of the whole value, in tokens.
             caller: whose value it is; callers that wait share the workers fairly.
 

@@ -26,7 +26,10 @@ from genir_server.domain.types import (
     FinishReason,
     GenerationRequest,
     Message,
+    OnBudget,
     PromptFormat,
+    ResumptionReason,
+    Rewound,
     Role,
     Sampling,
     SchemaInPrompt,
@@ -69,6 +72,11 @@ _PROMPT_FORMATS: Mapping[int, PromptFormat] = {
     generation.PROMPT_FORMAT_CHAT: PromptFormat.CHAT,
     generation.PROMPT_FORMAT_RAW: PromptFormat.RAW,
 }
+_ON_BUDGET: Mapping[int, OnBudget] = {
+    generation.ON_BUDGET_UNSPECIFIED: OnBudget.CLOSE,
+    generation.ON_BUDGET_CLOSE: OnBudget.CLOSE,
+    generation.ON_BUDGET_FAIL: OnBudget.FAIL,
+}
 SCHEMA_SHOWN = {
     SchemaShown.FULL: generation.SCHEMA_SHOWN_FULL,
     SchemaShown.WITHOUT_DESCRIPTIONS: generation.SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS,
@@ -84,6 +92,10 @@ _ATTEMPT_REASONS = {
     AttemptReason.VALIDATION_FAILED: generation.ATTEMPT_REASON_VALIDATION_FAILED,
     AttemptReason.CONSTRAINT_FAILED: generation.ATTEMPT_REASON_CONSTRAINT_FAILED,
     AttemptReason.TRUNCATED: generation.ATTEMPT_REASON_TRUNCATED,
+}
+_RESUMPTION_REASONS = {
+    ResumptionReason.BUDGET: generation.RESUMPTION_REASON_BUDGET,
+    ResumptionReason.REPETITION: generation.RESUMPTION_REASON_REPETITION,
 }
 _ENFORCEMENTS = {
     Enforcement.REWRITTEN: generation.ENFORCEMENT_REWRITTEN,
@@ -130,6 +142,7 @@ def request_from_spec(
         priority=spec.priority,
         priority_across_callers=priority_across_callers,
         max_attempts=spec.max_attempts if spec.HasField("max_attempts") else DEFAULT_MAX_ATTEMPTS,
+        on_budget=_known(_ON_BUDGET, spec.on_budget, "spec.on_budget"),
         lora_adapter=spec.lora_adapter,
         prompt_format=_known(_PROMPT_FORMATS, spec.prompt_format, "spec.prompt_format"),
         tokens_per_delta=tokens_per_delta,
@@ -187,6 +200,14 @@ def event_to_proto(event: GenerationEvent) -> service.StreamIRResponse:
                     number=event.number, reason=_ATTEMPT_REASONS[event.reason]
                 )
             )
+        case Rewound():
+            return service.StreamIRResponse(
+                rewound=generation.Rewound(
+                    to_bytes=event.to_bytes,
+                    reason=_RESUMPTION_REASONS[event.reason],
+                    pointer=event.pointer,
+                )
+            )
         case Completed():
             return service.StreamIRResponse(completed=completed_to_proto(event))
 
@@ -207,6 +228,7 @@ def completed_to_proto(completed: Completed) -> service.GenerateIRResponse:
         schema_notices=map(notice_to_proto, completed.schema_notices),
         schema_shown=SCHEMA_SHOWN[completed.schema_shown],
         lora_adapter=completed.lora_adapter,
+        closed_early=completed.closed_early,
     )
 
 
@@ -226,6 +248,15 @@ def attempt_to_proto(attempt: Attempt) -> generation.Attempt:
         reason=_ATTEMPT_REASONS[attempt.reason],
         finish_reason=finish_reason_to_proto(attempt.finish_reason),
         usage=usage_to_proto(attempt.usage),
+        resumptions=(
+            generation.Resumption(
+                pointer=resumption.pointer,
+                reason=_RESUMPTION_REASONS[resumption.reason],
+                kept_tokens=resumption.kept_tokens,
+                dropped_tokens=resumption.dropped_tokens,
+            )
+            for resumption in attempt.resumptions
+        ),
     )
 
 

@@ -138,6 +138,7 @@ def _add_engine(response: service.HealthResponse, engine: Engine, waiting: int) 
     response.structured_output_backend = engine.effective_backend
     response.lora_adapters.extend(engine.info.lora_adapters)
     response.max_model_len = engine.info.max_model_len
+    response.resumes = engine.info.can_resume
     response.activity.running = activity.running
     response.activity.waiting = activity.waiting + waiting
     _set_time(response.activity, activity.last_step_time)

@@ -22,6 +22,7 @@ from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.pipeline import Pipeline
 from genir_server.schema.read.vocabulary import Draft
+from genir_server.schema.types import WrittenText
 from genir_server.schema.verify.verifier import SchemaVerifier
 from tests.support import strategies
 from tests.support.grammar_walks import random_text
@@ -184,6 +185,11 @@ def rng(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - repeatable, not secret.
 
 
+def as_bytes(engine_schema: str, written: bytes) -> WrittenText:
+    """A text whose tokens are its bytes."""
+    return WrittenText(engine_schema, written.decode(errors="ignore"), list(written))
+
+
 @dataclass(frozen=True)
 class Subject:
     """A schema with everything that is made of it once."""
@@ -200,9 +206,7 @@ class Subject:
     def plan(self, written: bytes, max_tokens: int = 1 << 20) -> ClosingPlan | None:
         """The plan for a text whose tokens are its bytes."""
         return plan_closing(
-            self.engine_schema,
-            written,
-            range(1, len(written) + 1),
+            as_bytes(self.engine_schema, written),
             max_tokens,
             tokenizer=byte_tokenizer(),
             is_valid=self.is_valid,
@@ -343,9 +347,7 @@ def test_tokens_of_a_model_are_counted(
     written = tokenizer.decode_bytes(tokens)
     budget = len(tokens) + spare
     plan = plan_closing(
-        subject.engine_schema,
-        written,
-        ends,
+        WrittenText(subject.engine_schema, written.decode(errors="ignore"), tokens),
         budget,
         tokenizer=tokenizer,
         is_valid=subject.is_valid,
@@ -373,9 +375,7 @@ def test_nothing_fits_in_too_small_a_budget() -> None:
 def test_last_resort_is_the_minimal_instance() -> None:
     def plan(max_tokens: int) -> ClosingPlan | None:
         return plan_closing(
-            json.dumps({"type": "array"}),
-            b"[7",
-            [1, 2],
+            as_bytes(json.dumps({"type": "array"}), b"[7"),
             max_tokens,
             tokenizer=byte_tokenizer(),
             is_valid=lambda value: value == ["only", "this"],
@@ -399,9 +399,7 @@ def test_search_stops_after_its_time() -> None:
 
     def plan(minimal_instance: str | None) -> ClosingPlan | None:
         return plan_closing(
-            listed("ir").engine_schema,
-            b'{"intent":{"summary":"half',
-            range(1, 26),
+            as_bytes(listed("ir").engine_schema, b'{"intent":{"summary":"half'),
             999,
             tokenizer=byte_tokenizer(),
             is_valid=is_valid,

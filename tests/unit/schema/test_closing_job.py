@@ -13,7 +13,7 @@ from genir_server.domain.errors import GenirError
 from genir_server.schema.closing.message import ClosingRequest, decode_plan, encode_plan
 from genir_server.schema.preparer import Preparer
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.types import ClosingPlan, VerifierSource
+from genir_server.schema.types import ClosingPlan, VerifierSource, WrittenText
 
 if TYPE_CHECKING:
     from genir_server.schema.types import PreparedSchema
@@ -31,7 +31,10 @@ WRITTEN = '{"name":"half “writ'.encode()
 async def plan(
     preparer: Preparer, prepared: PreparedSchema, written: bytes, max_tokens: int = 200
 ) -> ClosingPlan | None:
-    return await preparer.plan_closing(prepared, written, range(1, len(written) + 1), max_tokens)
+    text = written.decode(errors="ignore")
+    return await preparer.plan_closing(
+        prepared, WrittenText(prepared.engine_schema, text, list(written)), max_tokens
+    )
 
 
 async def test_worker_plans_a_closing(preparer: Preparer) -> None:
@@ -90,10 +93,9 @@ async def test_many_plans_at_once(preparer: Preparer) -> None:
 
 
 def test_request_and_plan_cross_unchanged() -> None:
-    request = ClosingRequest(
-        '{"const":"“"}', VerifierSource("{}\n", Draft.DRAFT7), b"\n{\xe2\x80", [1, 1, 5], 9, '"“"'
-    )
+    written = WrittenText('{"const":"“"}', '\n{"“', [1, 1, 200_000], 2)
+    request = ClosingRequest(written, VerifierSource("{}\n", Draft.DRAFT7), 9, '"“"')
     assert ClosingRequest.decode(request.encode()) == request
-    found = ClosingPlan(3, "],", '{"a":"“"}', '["', "“}", 4, 9, ("", "/a"))
+    found = ClosingPlan(3, "],", '{"a":"“"}', '["', "“}", (4, 7), 1, 9, ("", "/a"))
     assert decode_plan(encode_plan(found)) == found
     assert decode_plan(encode_plan(None)) is None

@@ -9,12 +9,14 @@ import typer
 from genir._settings import DEFAULT_TIMEOUT
 from genir.cli import connection
 from genir.cli.console import exit_on_error, note, seconds, tokens, write_json
+from genir.cli.escapes import one_line
 from genir.cli.inputs import STDIN, prompt_text, schema_text
 from genir.cli.progress import GenerationProgress, Spinner
-from genir.types import IRResult, PromptFormat, SchemaInPrompt
+from genir.types import IRResult, OnBudget, PromptFormat, SchemaInPrompt
 
 _SAMPLING = "Sampling"
 _REQUEST = "Request"
+_SHOWN_PLACES = 3
 
 
 def generate(
@@ -114,6 +116,13 @@ def generate(
             help="Maximum attempts at a valid IR, 1 to 5. Default 2.", rich_help_panel=_REQUEST
         ),
     ] = None,
+    on_budget: Annotated[
+        OnBudget | None,
+        typer.Option(
+            help="When --max-tokens does not suffice: end the value early, or fail. Default close.",
+            rich_help_panel=_REQUEST,
+        ),
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option(
@@ -177,6 +186,7 @@ def generate(
                 max_tokens=max_tokens,
                 priority=priority,
                 max_attempts=max_attempts,
+                on_budget=on_budget,
                 lora_adapter=lora_adapter,
                 prompt_format=prompt_format,
                 request_id=request_id,
@@ -204,6 +214,9 @@ def _summarize(result: IRResult[object]) -> None:
     )
     if len(result.attempts) > 1:
         note(f"valid after {len(result.attempts)} attempts")
+    if result.closed_early:
+        places = ", ".join(map(one_line, result.closed_early[-_SHOWN_PLACES:]))
+        note(f"ended early, because max_tokens did not suffice, at: {places or 'the root'}")
     notices = Counter((n.keyword, n.enforcement) for n in result.schema_notices)
     for (keyword, enforcement), count in notices.items():
         note(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from genir.cli.console import note, stderr_console, write_stderr
 from genir.cli.escapes import one_line
-from genir.types import Accepted, AttemptStarted, TextDelta
+from genir.types import Accepted, AttemptStarted, Rewound, TextDelta
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -103,6 +103,10 @@ class GenerationProgress:
                 if self._stream:
                     write_stderr(text)
                     self._line_open = True
+            case Rewound(to_bytes=size):
+                if self._stream:
+                    self.end_line()
+                    note(f"max_tokens does not suffice; going on after {size} bytes")
 
     def end_line(self) -> None:
         """Ends the line of streamed text, if there is one."""

@@ -25,45 +25,53 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genir/v1/generation.proto\x12\x08genir.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8b\x06\n\x0eGenerationSpec\x12\x10\n\x06prompt\x18\x01 \x01(\tH\x00\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x16.genir.v1.ConversationH\x00\x12\x13\n\x06system\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\x0bjson_schema\x18\x05 \x01(\tH\x01\x12\x17\n\rschema_digest\x18\x06 \x01(\tH\x01\x12\x32\n\x10schema_in_prompt\x18\x07 \x01(\x0e\x32\x18.genir.v1.SchemaInPrompt\x12\x18\n\x0btemperature\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18\t \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05top_k\x18\n \x01(\x05H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x07\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\r \x01(\x01H\x08\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0e \x01(\x01H\t\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0f \x01(\x01H\n\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x10 \x01(\x05H\x0b\x88\x01\x01\x12\x15\n\x08priority\x18\x11 \x01(\x05H\x0c\x88\x01\x01\x12\x19\n\x0cmax_attempts\x18\x12 \x01(\x05H\r\x88\x01\x01\x12\x14\n\x0clora_adapter\x18\x13 \x01(\t\x12-\n\rprompt_format\x18\x14 \x01(\x0e\x32\x16.genir.v1.PromptFormat\x12\x12\n\nrequest_id\x18\x15 \x01(\tB\x07\n\x05inputB\x08\n\x06schemaB\t\n\x07_systemB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\r\n\x0b_max_tokensB\x0b\n\t_priorityB\x0f\n\r_max_attempts\"3\n\x0c\x43onversation\x12#\n\x08messages\x18\x01 \x03(\x0b\x32\x11.genir.v1.Message\"8\n\x07Message\x12\x1c\n\x04role\x18\x01 \x01(\x0e\x32\x0e.genir.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x85\x02\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rschema_digest\x18\x03 \x01(\t\x12!\n\x19structured_output_backend\x18\x04 \x01(\t\x12.\n\x0eschema_notices\x18\x05 \x03(\x0b\x32\x16.genir.v1.SchemaNotice\x12+\n\x0cschema_shown\x18\x06 \x01(\x0e\x32\x15.genir.v1.SchemaShown\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x05\x12\x12\n\nmax_tokens\x18\x08 \x01(\x05\x12\x14\n\x0clora_adapter\x18\t \x01(\t\"I\n\x0e\x41ttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.genir.v1.AttemptReason\".\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\"W\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\"\x91\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.genir.v1.AttemptReason\x12-\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.genir.v1.Usage\"\x95\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"l\n\x0cSchemaNotice\x12\x0f\n\x07keyword\x18\x01 \x01(\t\x12\x0f\n\x07pointer\x18\x02 \x01(\t\x12*\n\x0b\x65nforcement\x18\x03 \x01(\x0e\x32\x15.genir.v1.Enforcement\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\x86\x01\n\x0eSchemaInPrompt\x12 \n\x1cSCHEMA_IN_PROMPT_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_IN_PROMPT_AUTO\x10\x01\x12\x1b\n\x17SCHEMA_IN_PROMPT_ALWAYS\x10\x02\x12\x1a\n\x16SCHEMA_IN_PROMPT_NEVER\x10\x03*\x80\x01\n\x0bSchemaShown\x12\x1c\n\x18SCHEMA_SHOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11SCHEMA_SHOWN_FULL\x10\x01\x12%\n!SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS\x10\x02\x12\x15\n\x11SCHEMA_SHOWN_NONE\x10\x03*\\\n\x0cPromptFormat\x12\x1d\n\x19PROMPT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PROMPT_FORMAT_CHAT\x10\x01\x12\x15\n\x11PROMPT_FORMAT_RAW\x10\x02*\xb3\x01\n\rAttemptReason\x12\x1e\n\x1a\x41TTEMPT_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41TTEMPT_REASON_FIRST\x10\x01\x12$\n ATTEMPT_REASON_VALIDATION_FAILED\x10\x02\x12$\n ATTEMPT_REASON_CONSTRAINT_FAILED\x10\x03\x12\x1c\n\x18\x41TTEMPT_REASON_TRUNCATED\x10\x04*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03*\xa3\x01\n\x0b\x45nforcement\x12\x1b\n\x17\x45NFORCEMENT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NFORCEMENT_REWRITTEN\x10\x01\x12&\n\"ENFORCEMENT_CHECKED_AFTER_DECODING\x10\x02\x12\x1a\n\x16\x45NFORCEMENT_ANNOTATION\x10\x03\x12\x18\n\x14\x45NFORCEMENT_NARROWED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genir/v1/generation.proto\x12\x08genir.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb2\x06\n\x0eGenerationSpec\x12\x10\n\x06prompt\x18\x01 \x01(\tH\x00\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x16.genir.v1.ConversationH\x00\x12\x13\n\x06system\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\x0bjson_schema\x18\x05 \x01(\tH\x01\x12\x17\n\rschema_digest\x18\x06 \x01(\tH\x01\x12\x32\n\x10schema_in_prompt\x18\x07 \x01(\x0e\x32\x18.genir.v1.SchemaInPrompt\x12\x18\n\x0btemperature\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18\t \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05top_k\x18\n \x01(\x05H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x07\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\r \x01(\x01H\x08\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0e \x01(\x01H\t\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0f \x01(\x01H\n\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x10 \x01(\x05H\x0b\x88\x01\x01\x12\x15\n\x08priority\x18\x11 \x01(\x05H\x0c\x88\x01\x01\x12\x19\n\x0cmax_attempts\x18\x12 \x01(\x05H\r\x88\x01\x01\x12\x14\n\x0clora_adapter\x18\x13 \x01(\t\x12-\n\rprompt_format\x18\x14 \x01(\x0e\x32\x16.genir.v1.PromptFormat\x12\x12\n\nrequest_id\x18\x15 \x01(\t\x12%\n\ton_budget\x18\x16 \x01(\x0e\x32\x12.genir.v1.OnBudgetB\x07\n\x05inputB\x08\n\x06schemaB\t\n\x07_systemB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\r\n\x0b_max_tokensB\x0b\n\t_priorityB\x0f\n\r_max_attempts\"3\n\x0c\x43onversation\x12#\n\x08messages\x18\x01 \x03(\x0b\x32\x11.genir.v1.Message\"8\n\x07Message\x12\x1c\n\x04role\x18\x01 \x01(\x0e\x32\x0e.genir.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x85\x02\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rschema_digest\x18\x03 \x01(\t\x12!\n\x19structured_output_backend\x18\x04 \x01(\t\x12.\n\x0eschema_notices\x18\x05 \x03(\x0b\x32\x16.genir.v1.SchemaNotice\x12+\n\x0cschema_shown\x18\x06 \x01(\x0e\x32\x15.genir.v1.SchemaShown\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x05\x12\x12\n\nmax_tokens\x18\x08 \x01(\x05\x12\x14\n\x0clora_adapter\x18\t \x01(\t\"I\n\x0e\x41ttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.genir.v1.AttemptReason\"X\n\x07Rewound\x12\x10\n\x08to_bytes\x18\x01 \x01(\x03\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.genir.v1.ResumptionReason\x12\x0f\n\x07pointer\x18\x03 \x01(\t\".\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\"W\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\"\xbc\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.genir.v1.AttemptReason\x12-\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x16.genir.v1.FinishReason\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.genir.v1.Usage\x12)\n\x0bresumptions\x18\x05 \x03(\x0b\x32\x14.genir.v1.Resumption\"v\n\nResumption\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.genir.v1.ResumptionReason\x12\x13\n\x0bkept_tokens\x18\x03 \x01(\x05\x12\x16\n\x0e\x64ropped_tokens\x18\x04 \x01(\x05\"\x95\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"l\n\x0cSchemaNotice\x12\x0f\n\x07keyword\x18\x01 \x01(\t\x12\x0f\n\x07pointer\x18\x02 \x01(\t\x12*\n\x0b\x65nforcement\x18\x03 \x01(\x0e\x32\x15.genir.v1.Enforcement\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t*N\n\x08OnBudget\x12\x19\n\x15ON_BUDGET_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_BUDGET_CLOSE\x10\x01\x12\x12\n\x0eON_BUDGET_FAIL\x10\x02*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\x86\x01\n\x0eSchemaInPrompt\x12 \n\x1cSCHEMA_IN_PROMPT_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_IN_PROMPT_AUTO\x10\x01\x12\x1b\n\x17SCHEMA_IN_PROMPT_ALWAYS\x10\x02\x12\x1a\n\x16SCHEMA_IN_PROMPT_NEVER\x10\x03*\x80\x01\n\x0bSchemaShown\x12\x1c\n\x18SCHEMA_SHOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11SCHEMA_SHOWN_FULL\x10\x01\x12%\n!SCHEMA_SHOWN_WITHOUT_DESCRIPTIONS\x10\x02\x12\x15\n\x11SCHEMA_SHOWN_NONE\x10\x03*\\\n\x0cPromptFormat\x12\x1d\n\x19PROMPT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PROMPT_FORMAT_CHAT\x10\x01\x12\x15\n\x11PROMPT_FORMAT_RAW\x10\x02*\xb3\x01\n\rAttemptReason\x12\x1e\n\x1a\x41TTEMPT_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41TTEMPT_REASON_FIRST\x10\x01\x12$\n ATTEMPT_REASON_VALIDATION_FAILED\x10\x02\x12$\n ATTEMPT_REASON_CONSTRAINT_FAILED\x10\x03\x12\x1c\n\x18\x41TTEMPT_REASON_TRUNCATED\x10\x04*u\n\x10ResumptionReason\x12!\n\x1dRESUMPTION_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESUMPTION_REASON_BUDGET\x10\x01\x12 \n\x1cRESUMPTION_REASON_REPETITION\x10\x02*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03*\xa3\x01\n\x0b\x45nforcement\x12\x1b\n\x17\x45NFORCEMENT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NFORCEMENT_REWRITTEN\x10\x01\x12&\n\"ENFORCEMENT_CHECKED_AFTER_DECODING\x10\x02\x12\x1a\n\x16\x45NFORCEMENT_ANNOTATION\x10\x03\x12\x18\n\x14\x45NFORCEMENT_NARROWED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genir.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1850
-  _globals['_ROLE']._serialized_end=1930
-  _globals['_SCHEMAINPROMPT']._serialized_start=1933
-  _globals['_SCHEMAINPROMPT']._serialized_end=2067
-  _globals['_SCHEMASHOWN']._serialized_start=2070
-  _globals['_SCHEMASHOWN']._serialized_end=2198
-  _globals['_PROMPTFORMAT']._serialized_start=2200
-  _globals['_PROMPTFORMAT']._serialized_end=2292
-  _globals['_ATTEMPTREASON']._serialized_start=2295
-  _globals['_ATTEMPTREASON']._serialized_end=2474
-  _globals['_FINISHREASON']._serialized_start=2476
-  _globals['_FINISHREASON']._serialized_end=2596
-  _globals['_ENFORCEMENT']._serialized_start=2599
-  _globals['_ENFORCEMENT']._serialized_end=2762
+  _globals['_ONBUDGET']._serialized_start=2142
+  _globals['_ONBUDGET']._serialized_end=2220
+  _globals['_ROLE']._serialized_start=2222
+  _globals['_ROLE']._serialized_end=2302
+  _globals['_SCHEMAINPROMPT']._serialized_start=2305
+  _globals['_SCHEMAINPROMPT']._serialized_end=2439
+  _globals['_SCHEMASHOWN']._serialized_start=2442
+  _globals['_SCHEMASHOWN']._serialized_end=2570
+  _globals['_PROMPTFORMAT']._serialized_start=2572
+  _globals['_PROMPTFORMAT']._serialized_end=2664
+  _globals['_ATTEMPTREASON']._serialized_start=2667
+  _globals['_ATTEMPTREASON']._serialized_end=2846
+  _globals['_RESUMPTIONREASON']._serialized_start=2848
+  _globals['_RESUMPTIONREASON']._serialized_end=2965
+  _globals['_FINISHREASON']._serialized_start=2967
+  _globals['_FINISHREASON']._serialized_end=3087
+  _globals['_ENFORCEMENT']._serialized_start=3090
+  _globals['_ENFORCEMENT']._serialized_end=3253
   _globals['_GENERATIONSPEC']._serialized_start=72
-  _globals['_GENERATIONSPEC']._serialized_end=851
-  _globals['_CONVERSATION']._serialized_start=853
-  _globals['_CONVERSATION']._serialized_end=904
-  _globals['_MESSAGE']._serialized_start=906
-  _globals['_MESSAGE']._serialized_end=962
-  _globals['_ACCEPTED']._serialized_start=965
-  _globals['_ACCEPTED']._serialized_end=1226
-  _globals['_ATTEMPTSTARTED']._serialized_start=1228
-  _globals['_ATTEMPTSTARTED']._serialized_end=1301
-  _globals['_TEXTDELTA']._serialized_start=1303
-  _globals['_TEXTDELTA']._serialized_end=1349
-  _globals['_USAGE']._serialized_start=1351
-  _globals['_USAGE']._serialized_end=1438
-  _globals['_ATTEMPT']._serialized_start=1441
-  _globals['_ATTEMPT']._serialized_end=1586
-  _globals['_TIMINGS']._serialized_start=1589
-  _globals['_TIMINGS']._serialized_end=1738
-  _globals['_SCHEMANOTICE']._serialized_start=1740
-  _globals['_SCHEMANOTICE']._serialized_end=1848
+  _globals['_GENERATIONSPEC']._serialized_end=890
+  _globals['_CONVERSATION']._serialized_start=892
+  _globals['_CONVERSATION']._serialized_end=943
+  _globals['_MESSAGE']._serialized_start=945
+  _globals['_MESSAGE']._serialized_end=1001
+  _globals['_ACCEPTED']._serialized_start=1004
+  _globals['_ACCEPTED']._serialized_end=1265
+  _globals['_ATTEMPTSTARTED']._serialized_start=1267
+  _globals['_ATTEMPTSTARTED']._serialized_end=1340
+  _globals['_REWOUND']._serialized_start=1342
+  _globals['_REWOUND']._serialized_end=1430
+  _globals['_TEXTDELTA']._serialized_start=1432
+  _globals['_TEXTDELTA']._serialized_end=1478
+  _globals['_USAGE']._serialized_start=1480
+  _globals['_USAGE']._serialized_end=1567
+  _globals['_ATTEMPT']._serialized_start=1570
+  _globals['_ATTEMPT']._serialized_end=1758
+  _globals['_RESUMPTION']._serialized_start=1760
+  _globals['_RESUMPTION']._serialized_end=1878
+  _globals['_TIMINGS']._serialized_start=1881
+  _globals['_TIMINGS']._serialized_end=2030
+  _globals['_SCHEMANOTICE']._serialized_start=2032
+  _globals['_SCHEMANOTICE']._serialized_end=2140
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _OnBudget:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnBudgetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnBudget.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_BUDGET_UNSPECIFIED: _OnBudget.ValueType  # 0
+    """Same as CLOSE."""
+    ON_BUDGET_CLOSE: _OnBudget.ValueType  # 1
+    """End the value early, also when the model repeats itself without end: it goes on from a place where the rest still fits, and may only
+    write what the schema requires. closed_early tells where. Where the engine cannot continue a
+    text (HealthResponse.resumes), the server writes the smallest rest itself. If no rest is found,
+    the same as FAIL.
+    """
+    ON_BUDGET_FAIL: _OnBudget.ValueType  # 2
+    """Fail with TRUNCATED, after further attempts if max_attempts allows them."""
+
+class OnBudget(_OnBudget, metaclass=_OnBudgetEnumTypeWrapper):
+    """What to do when max_tokens does not suffice for the value that the model writes."""
+
+ON_BUDGET_UNSPECIFIED: OnBudget.ValueType  # 0
+"""Same as CLOSE."""
+ON_BUDGET_CLOSE: OnBudget.ValueType  # 1
+"""End the value early, also when the model repeats itself without end: it goes on from a place where the rest still fits, and may only
+write what the schema requires. closed_early tells where. Where the engine cannot continue a
+text (HealthResponse.resumes), the server writes the smallest rest itself. If no rest is found,
+the same as FAIL.
+"""
+ON_BUDGET_FAIL: OnBudget.ValueType  # 2
+"""Fail with TRUNCATED, after further attempts if max_attempts allows them."""
+Global___OnBudget: _TypeAlias = OnBudget  # noqa: Y015
+
 class _Role:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -180,6 +212,30 @@ the schema allows.
 """
 Global___AttemptReason: _TypeAlias = AttemptReason  # noqa: Y015
 
+class _ResumptionReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResumptionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResumptionReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESUMPTION_REASON_UNSPECIFIED: _ResumptionReason.ValueType  # 0
+    """Unknown."""
+    RESUMPTION_REASON_BUDGET: _ResumptionReason.ValueType  # 1
+    """The rest of the value would not have fitted in max_tokens."""
+    RESUMPTION_REASON_REPETITION: _ResumptionReason.ValueType  # 2
+    """The model repeated the same text without end."""
+
+class ResumptionReason(_ResumptionReason, metaclass=_ResumptionReasonEnumTypeWrapper):
+    """Why the model continued from an earlier place of its text."""
+
+RESUMPTION_REASON_UNSPECIFIED: ResumptionReason.ValueType  # 0
+"""Unknown."""
+RESUMPTION_REASON_BUDGET: ResumptionReason.ValueType  # 1
+"""The rest of the value would not have fitted in max_tokens."""
+RESUMPTION_REASON_REPETITION: ResumptionReason.ValueType  # 2
+"""The model repeated the same text without end."""
+Global___ResumptionReason: _TypeAlias = ResumptionReason  # noqa: Y015
+
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -191,7 +247,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
     """The JSON value was complete."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
-    """max_tokens was reached."""
+    """max_tokens was reached. closed_early tells whether the result ends early for it."""
     FINISH_REASON_ABORT: _FinishReason.ValueType  # 3
     """The request was aborted by the caller or by the engine."""
 
@@ -203,7 +259,7 @@ FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """The JSON value was complete."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
-"""max_tokens was reached."""
+"""max_tokens was reached. closed_early tells whether the result ends early for it."""
 FINISH_REASON_ABORT: FinishReason.ValueType  # 3
 """The request was aborted by the caller or by the engine."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
@@ -269,6 +325,7 @@ class GenerationSpec(_message.Message):
     LORA_ADAPTER_FIELD_NUMBER: _builtins.int
     PROMPT_FORMAT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ON_BUDGET_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """One user message or, with PROMPT_FORMAT_RAW, the exact text to continue. Not empty."""
     system: _builtins.str
@@ -333,6 +390,10 @@ class GenerationSpec(_message.Message):
     """Request id chosen by the caller: 1 to 128 characters, each a letter, a digit, '.', '_', ':' or
     '-'. Empty: the server generates one.
     """
+    on_budget: Global___OnBudget.ValueType
+    """What to do when max_tokens does not suffice for the value that the model writes. Default
+    CLOSE.
+    """
     @_builtins.property
     def conversation(self) -> Global___Conversation:
         """A conversation, for callers that keep a history."""
@@ -361,10 +422,11 @@ class GenerationSpec(_message.Message):
         lora_adapter: _builtins.str = ...,
         prompt_format: Global___PromptFormat.ValueType = ...,
         request_id: _builtins.str = ...,
+        on_budget: Global___OnBudget.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_attempts", b"_max_attempts", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_system", b"_system", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "conversation", b"conversation", "frequency_penalty", b"frequency_penalty", "input", b"input", "json_schema", b"json_schema", "max_attempts", b"max_attempts", "max_tokens", b"max_tokens", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "schema", b"schema", "schema_digest", b"schema_digest", "seed", b"seed", "system", b"system", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_attempts", b"_max_attempts", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_system", b"_system", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "conversation", b"conversation", "frequency_penalty", b"frequency_penalty", "input", b"input", "json_schema", b"json_schema", "lora_adapter", b"lora_adapter", "max_attempts", b"max_attempts", "max_tokens", b"max_tokens", "min_p", b"min_p", "model", b"model", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "prompt_format", b"prompt_format", "repetition_penalty", b"repetition_penalty", "request_id", b"request_id", "schema", b"schema", "schema_digest", b"schema_digest", "schema_in_prompt", b"schema_in_prompt", "seed", b"seed", "system", b"system", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_attempts", b"_max_attempts", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_system", b"_system", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "conversation", b"conversation", "frequency_penalty", b"frequency_penalty", "input", b"input", "json_schema", b"json_schema", "lora_adapter", b"lora_adapter", "max_attempts", b"max_attempts", "max_tokens", b"max_tokens", "min_p", b"min_p", "model", b"model", "on_budget", b"on_budget", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "prompt_format", b"prompt_format", "repetition_penalty", b"repetition_penalty", "request_id", b"request_id", "schema", b"schema", "schema_digest", b"schema_digest", "schema_in_prompt", b"schema_in_prompt", "seed", b"seed", "system", b"system", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -560,9 +622,44 @@ class AttemptStarted(_message.Message):
 Global___AttemptStarted: _TypeAlias = AttemptStarted  # noqa: Y015
 
 @_typing.final
+class Rewound(_message.Message):
+    """The server takes back the end of the current attempt's text, and what follows continues from
+    there.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_BYTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POINTER_FIELD_NUMBER: _builtins.int
+    to_bytes: _builtins.int
+    """Number of bytes of UTF-8 of the attempt's text that stay. Discard what follows them."""
+    reason: Global___ResumptionReason.ValueType
+    """Why the server does this."""
+    pointer: _builtins.str
+    """Location in the value of what was being written at that place: a JSON Pointer (RFC 6901), ""
+    for the root.
+    """
+    def __init__(
+        self,
+        *,
+        to_bytes: _builtins.int = ...,
+        reason: Global___ResumptionReason.ValueType = ...,
+        pointer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer", "reason", b"reason", "to_bytes", b"to_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewound: _TypeAlias = Rewound  # noqa: Y015
+
+@_typing.final
 class TextDelta(_message.Message):
-    """More text of the current attempt. The concatenated deltas of an attempt are the text that the
-    model wrote. The text of the last attempt parses to the IR, but is not in normal form.
+    """More text of the current attempt. The concatenated deltas of an attempt, without what a rewound
+    event takes back, are the text that the model wrote, and what the server wrote to end it. The
+    text of the last attempt parses to the IR, but is not in normal form.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -627,6 +724,7 @@ class Attempt(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    RESUMPTIONS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Number of the attempt, counted from 1."""
     reason: Global___AttemptReason.ValueType
@@ -635,7 +733,11 @@ class Attempt(_message.Message):
     """Why the attempt ended."""
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Token counts of this attempt."""
+        """Token counts of this attempt, including tokens that were taken back."""
+
+    @_builtins.property
+    def resumptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resumption]:
+        """Places at which the model continued from an earlier place of its text, in order."""
 
     def __init__(
         self,
@@ -644,14 +746,51 @@ class Attempt(_message.Message):
         reason: Global___AttemptReason.ValueType = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         usage: Global___Usage | None = ...,
+        resumptions: _abc.Iterable[Global___Resumption] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "number", b"number", "reason", b"reason", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "number", b"number", "reason", b"reason", "resumptions", b"resumptions", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Resumption(_message.Message):
+    """A place at which the model continued from an earlier place of its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    KEPT_TOKENS_FIELD_NUMBER: _builtins.int
+    DROPPED_TOKENS_FIELD_NUMBER: _builtins.int
+    pointer: _builtins.str
+    """Location in the value of what was being written at that place: a JSON Pointer (RFC 6901), ""
+    for the root.
+    """
+    reason: Global___ResumptionReason.ValueType
+    """Why."""
+    kept_tokens: _builtins.int
+    """Number of tokens of the attempt that stayed."""
+    dropped_tokens: _builtins.int
+    """Number of tokens that were taken back."""
+    def __init__(
+        self,
+        *,
+        pointer: _builtins.str = ...,
+        reason: Global___ResumptionReason.ValueType = ...,
+        kept_tokens: _builtins.int = ...,
+        dropped_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_tokens", b"dropped_tokens", "kept_tokens", b"kept_tokens", "pointer", b"pointer", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resumption: _TypeAlias = Resumption  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):

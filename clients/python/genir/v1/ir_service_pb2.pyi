@@ -70,6 +70,7 @@ class GenerateIRResponse(_message.Message):
     SCHEMA_NOTICES_FIELD_NUMBER: _builtins.int
     SCHEMA_SHOWN_FIELD_NUMBER: _builtins.int
     LORA_ADAPTER_FIELD_NUMBER: _builtins.int
+    CLOSED_EARLY_FIELD_NUMBER: _builtins.int
     ir_json: _builtins.str
     """The IR in RFC 8785 normal form (JSON Canonicalization Scheme), UTF-8. Never empty, and always
     valid against the schema whose digest is schema_digest. Arrays and objects nest at most 256
@@ -111,6 +112,13 @@ class GenerateIRResponse(_message.Message):
     def schema_notices(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.SchemaNotice]:
         """Keywords of the schema that decoding did not enforce exactly as written. Empty: all were."""
 
+    @_builtins.property
+    def closed_early(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Locations in the IR, each a JSON Pointer (RFC 6901), of the values that were being written when
+        the budget made the server end the IR early, outermost first: each may have had more members,
+        items or text. Empty: the IR is as long as the model wanted it.
+        """
+
     def __init__(
         self,
         *,
@@ -127,10 +135,11 @@ class GenerateIRResponse(_message.Message):
         schema_notices: _abc.Iterable[_generation_pb2.SchemaNotice] | None = ...,
         schema_shown: _generation_pb2.SchemaShown.ValueType = ...,
         lora_adapter: _builtins.str = ...,
+        closed_early: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "finish_reason", b"finish_reason", "ir_digest", b"ir_digest", "ir_json", b"ir_json", "lora_adapter", b"lora_adapter", "model", b"model", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "structured_output_backend", b"structured_output_backend", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "closed_early", b"closed_early", "finish_reason", b"finish_reason", "ir_digest", b"ir_digest", "ir_json", b"ir_json", "lora_adapter", b"lora_adapter", "model", b"model", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown", "structured_output_backend", b"structured_output_backend", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,7 +182,8 @@ Global___StreamIRRequest: _TypeAlias = StreamIRRequest  # noqa: Y015
 @_typing.final
 class StreamIRResponse(_message.Message):
     """One event of a stream. The order is: accepted, then for each attempt one attempt_started and its
-    deltas, then completed. A stream that ends without completed ends with a status other than OK.
+    deltas, with rewound events among them, then completed. A stream that ends without completed ends
+    with a status other than OK.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -182,6 +192,7 @@ class StreamIRResponse(_message.Message):
     ATTEMPT_STARTED_FIELD_NUMBER: _builtins.int
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    REWOUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> _generation_pb2.Accepted:
         """The request passed every check and goes to the engine. First event, sent once."""
@@ -198,6 +209,10 @@ class StreamIRResponse(_message.Message):
     def completed(self) -> Global___GenerateIRResponse:
         """The verified result. Last event, sent once."""
 
+    @_builtins.property
+    def rewound(self) -> _generation_pb2.Rewound:
+        """The end of the current attempt's text no longer counts."""
+
     def __init__(
         self,
         *,
@@ -205,12 +220,13 @@ class StreamIRResponse(_message.Message):
         attempt_started: _generation_pb2.AttemptStarted | None = ...,
         text_delta: _generation_pb2.TextDelta | None = ...,
         completed: Global___GenerateIRResponse | None = ...,
+        rewound: _generation_pb2.Rewound | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_started", b"attempt_started", "completed", b"completed", "event", b"event", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_started", b"attempt_started", "completed", b"completed", "event", b"event", "rewound", b"rewound", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_started", b"attempt_started", "completed", b"completed", "event", b"event", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_started", b"attempt_started", "completed", b"completed", "event", b"event", "rewound", b"rewound", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "attempt_started", "text_delta", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "attempt_started", "text_delta", "completed", "rewound"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -392,6 +408,7 @@ class HealthResponse(_message.Message):
     CANARY_FAILURE_FIELD_NUMBER: _builtins.int
     SCHEMA_CACHE_FIELD_NUMBER: _builtins.int
     LAME_DUCK_FIELD_NUMBER: _builtins.int
+    RESUMES_FIELD_NUMBER: _builtins.int
     LOAD_PROGRESS_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     phase: _status_pb2.Phase.ValueType
@@ -419,6 +436,10 @@ class HealthResponse(_message.Message):
     lame_duck: _builtins.bool
     """Whether the operator turned readiness off while generate calls are still accepted, so that
     load balancers send new calls elsewhere.
+    """
+    resumes: _builtins.bool
+    """Whether the engine can continue a text from any place, so that the model itself ends a value
+    early, see GenerationSpec.on_budget. False until the engine is started.
     """
     @_builtins.property
     def phase_elapsed(self) -> _duration_pb2.Duration:
@@ -480,12 +501,13 @@ class HealthResponse(_message.Message):
         canary_failure: _status_pb2.ErrorReason.ValueType = ...,
         schema_cache: _schema_pb2.SchemaCacheStats | None = ...,
         lame_duck: _builtins.bool = ...,
+        resumes: _builtins.bool = ...,
         load_progress: _status_pb2.LoadProgress | None = ...,
         engines: _abc.Iterable[_status_pb2.EngineRank] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "load_progress", b"load_progress", "phase_elapsed", b"phase_elapsed", "schema_cache", b"schema_cache", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "engines", b"engines", "ir_json", b"ir_json", "lame_duck", b"lame_duck", "load_progress", b"load_progress", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "canary_elapsed", b"canary_elapsed", "canary_failure", b"canary_failure", "configured_structured_output_backend", b"configured_structured_output_backend", "engines", b"engines", "ir_json", b"ir_json", "lame_duck", b"lame_duck", "load_progress", b"load_progress", "lora_adapters", b"lora_adapters", "max_model_len", b"max_model_len", "message", b"message", "model", b"model", "phase", b"phase", "phase_elapsed", b"phase_elapsed", "ready", b"ready", "resumes", b"resumes", "schema_cache", b"schema_cache", "structured_output_backend", b"structured_output_backend", "uptime", b"uptime", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

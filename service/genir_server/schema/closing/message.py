@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from array import array
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.types import ClosingPlan, VerifierSource
+from genir_server.schema.types import ClosingPlan, VerifierSource, WrittenText
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_OFFSET = "Q"
+_CODE = "I"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +17,31 @@ class ClosingRequest:
     """What a plan is made of.
 
     Attributes:
-        engine_schema: the schema under which the text was written.
+        written: the half-written value.
         source: what the verifier of the caller's schema is compiled from.
-        written: the text.
-        token_ends: where each of its tokens ends, in bytes.
         max_tokens: the budget of the whole value.
         minimal_instance: a valid value; None if none is known.
 
     """
 
-    engine_schema: str
+    written: WrittenText
     source: VerifierSource
-    written: bytes
-    token_ends: Sequence[int]
     max_tokens: int
     minimal_instance: str | None = None
 
     def encode(self) -> bytes:
         """The request as bytes. Texts are not escaped, which would take long for large ones."""
-        texts = [self.engine_schema.encode(), self.source.text.encode(), self.written]
-        ends = array(_OFFSET, self.token_ends).tobytes()
+        written = self.written
+        texts = [text.encode() for text in (written.engine_schema, self.source.text, written.text)]
+        token_ids = array(_CODE, written.token_ids).tobytes()
         head = {
             "sizes": [*map(len, texts)],
             "draft": int(self.source.draft),
+            "max_kept": written.max_kept,
             "max_tokens": self.max_tokens,
             "minimal_instance": self.minimal_instance,
         }
-        return b"".join([json.dumps(head).encode(), b"\n", *texts, ends])
+        return b"".join([json.dumps(head).encode(), b"\n", *texts, token_ids])
 
     @classmethod
     def decode(cls, data: bytes) -> ClosingRequest:
@@ -58,13 +52,13 @@ class ClosingRequest:
         for size in head["sizes"]:
             parts.append(rest[:size])
             rest = rest[size:]
-        ends = array(_OFFSET)
-        ends.frombytes(rest)
+        token_ids = array(_CODE)
+        token_ids.frombytes(rest)
         return cls(
-            engine_schema=parts[0].decode(),
+            written=WrittenText(
+                parts[0].decode(), parts[2].decode(), token_ids.tolist(), head["max_kept"]
+            ),
             source=VerifierSource(parts[1].decode(), Draft(head["draft"])),
-            written=parts[2],
-            token_ends=ends.tolist(),
             max_tokens=head["max_tokens"],
             minimal_instance=head["minimal_instance"],
         )
@@ -80,4 +74,5 @@ def decode_plan(data: bytes) -> ClosingPlan | None:
     fields = json.loads(data)
     if fields is None:
         return None
-    return ClosingPlan(**{**fields, "closed_early": tuple(fields["closed_early"])})
+    lists = {name: tuple(fields[name]) for name in ("closed_early", "token_ids")}
+    return ClosingPlan(**{**fields, **lists})

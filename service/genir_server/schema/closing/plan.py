@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import time
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,15 +25,18 @@ from genir_server.schema.closing.closed import NotClosableError
 from genir_server.schema.closing.closing_schema import ClosingSchema, closing_schema
 from genir_server.schema.closing.position import NoValueError, Position, read_position
 from genir_server.schema.closing.smallest_text import matcher_for, smallest_text
+from genir_server.schema.closing.tokens import Tokens
 from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
 from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read import pointer
 from genir_server.schema.types import ClosingPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import llguidance
+
+    from genir_server.schema.types import WrittenText
 
 _MAX_TRIES = 12
 _MAX_SECONDS = 1.0
@@ -52,9 +54,7 @@ class _Check:
 
 
 def plan_closing(
-    engine_schema: str,
-    written: bytes,
-    token_ends: Sequence[int],
+    written: WrittenText,
     max_tokens: int,
     *,
     tokenizer: llguidance.LLTokenizer,
@@ -65,9 +65,7 @@ def plan_closing(
     """How a half-written value ends within a budget; None if no end is found.
 
     Args:
-        engine_schema: the schema under which the text was written.
-        written: the text.
-        token_ends: where each of its tokens ends, in bytes.
+        written: what the model wrote.
         max_tokens: the budget of the whole value.
         tokenizer: the model's.
         is_valid: whether a parsed value is valid for the caller's own schema.
@@ -77,17 +75,17 @@ def plan_closing(
     """
     deadline = time.thread_time() + seconds
     try:
-        planner = _Planner(
-            engine_schema, written, token_ends, tokenizer, _Check(is_valid, deadline)
-        )
+        tokens = Tokens.of(written, tokenizer)
+        planner = _Planner(written.engine_schema, tokens, tokenizer, _Check(is_valid, deadline))
     except ValueError:
         plan = None
     else:
-        plan = _latest(planner, len(token_ends), max_tokens)
+        kept = len(tokens.ids) if written.max_kept is None else written.max_kept
+        plan = _latest(planner, min(kept, len(tokens.ids)), max_tokens)
     if plan is None and minimal_instance is not None:
-        tokens = len(tokenizer.tokenize_str(minimal_instance))
-        if tokens <= max_tokens:
-            return ClosingPlan(0, "", None, "", minimal_instance, 0, tokens, ("",))
+        total = len(tokenizer.tokenize_str(minimal_instance))
+        if total <= max_tokens:
+            return ClosingPlan(0, "", None, "", minimal_instance, (), 0, total, ("",))
     return plan
 
 
@@ -112,7 +110,8 @@ def _latest(planner: _Planner, tokens: int, max_tokens: int) -> ClosingPlan | No
         elif tried == _MAX_TRIES - 1:
             at = 0
         else:
-            at = max(0, at - max(step, missing))
+            step = max(step, missing)
+            at = at - step if step < at else at // 2
             step *= 2
         if at in (fitting, not_fitting) or planner.is_late:
             break
@@ -130,13 +129,11 @@ class _Planner:
     def __init__(
         self,
         engine_schema: str,
-        written: bytes,
-        token_ends: Sequence[int],
+        tokens: Tokens,
         tokenizer: llguidance.LLTokenizer,
         check: _Check,
     ) -> None:
-        self._written = written
-        self._token_ends = token_ends
+        self._tokens = tokens
         self._tokenizer = tokenizer
         self._check = check
         self._engine = EngineSchema(engine_schema, GrammarOracle().matches, check.deadline)
@@ -154,9 +151,8 @@ class _Planner:
 
     def plan(self, tokens: int) -> ClosingPlan | None:
         """The plan that keeps at most so many tokens; None if there is none."""
-        end = self._token_ends[tokens - 1] if tokens else 0
         try:
-            position = read_position(self._written[:end])
+            position = read_position(self._tokens.text_of(tokens))
         except NoValueError:
             return None
         if position.kept not in self._known:
@@ -167,12 +163,12 @@ class _Planner:
         kept = position.kept
         closed_early = _open_pointers(position)
         matcher = self._matcher.deep_copy()
-        if not matcher.consume_tokens(list(self._written[:kept])):
+        if not matcher.consume_tokens(list(self._tokens.text[:kept])):
             return None
         appended = _close(matcher, position)
         if appended is None:
             return None
-        text = self._written[:kept] + appended
+        text = self._tokens.text[:kept] + appended
         closing: ClosingSchema | None = None
         smallest: str | None = ""
         if not position.is_complete:
@@ -181,16 +177,17 @@ class _Planner:
             return None
         if smallest is None:
             return None
-        whole = bisect_right(self._token_ends, kept)
-        rest = text[self._token_ends[whole - 1] if whole else 0 :]
+        whole = self._tokens.count_within(kept)
+        rest = text[len(self._tokens.text_of(whole)) :]
         return ClosingPlan(
             kept_bytes=kept,
             appended=appended.decode(),
             closing_schema=None if closing is None else closing.text,
             residual="" if closing is None else closing.residual.decode(),
             smallest=smallest,
-            used_tokens=whole + self._count(rest),
-            total_tokens=whole + self._count(rest + smallest.encode()),
+            token_ids=(*self._tokens.ids[:whole], *self._tokenize(rest)),
+            kept_tokens=whole,
+            total_tokens=whole + len(self._tokenize(rest + smallest.encode())),
             closed_early=closed_early,
         )
 
@@ -221,8 +218,8 @@ class _Planner:
         # Where that gives no valid value, a keyword that only verification checks excludes them.
         return (found[-1][0] if by_closing_schema else None), smallest
 
-    def _count(self, text: bytes) -> int:
-        return len(self._tokenizer.tokenize_bytes(text)) if text else 0
+    def _tokenize(self, text: bytes) -> list[int]:
+        return self._tokenizer.tokenize_bytes(text) if text else []
 
 
 def _close(matcher: llguidance.LLMatcher, position: Position) -> bytes | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from genir_server.schema.closing.closing_schema import ClosingSchema
 
-_VARIATIONS = 3
+_VARIATIONS = 6
 
 
 def matcher_for(
