@@ -95,6 +95,7 @@ class ScriptedEngine:
                     self._finish if upto == len(text) else None,
                     cached_prompt_tokens=3,
                     queue_seconds=0.25,
+                    token_ids=tuple(text[at:upto].encode()),
                 )
                 at = upto
         finally:

@@ -6,6 +6,7 @@ counterpart on a contract with one field more, which no code reads or sets; the 
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,10 @@ from genir_server.core.self_test import CANARY_SCHEMA, SelfTest
 from genir_server.domain.caller import Caller, Permission
 from genir_server.domain.errors import GenirError, Reason
 from genir_server.domain.limits import RequestLimits
-from genir_server.domain.types import Enforcement, SchemaNotice, TextDelta
+from genir_server.domain.types import Enforcement, FinishReason, SchemaNotice, TextDelta
 from genir_server.engine.protocol import EngineActivity, LoadProgress, LoadStage, RankActivity
 from genir_server.observability.versions import installed_versions
-from genir_server.schema.types import SchemaStatistics
+from genir_server.schema.types import ClosingPlan, SchemaStatistics
 from genir_server.settings import ServerSettings
 from genir_server.supervision.lifecycle import Lifecycle, Phase
 from genir_server.transport import servicer
@@ -59,17 +60,17 @@ if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
     from genir_server.engine.protocol import EngineRequest
-    from genir_server.schema.types import PreparedSchema
+    from genir_server.schema.types import PreparedSchema, WrittenText
     from tests.support.contract_fields import Path
 
     Stream = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
     Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
-GOOD, INVALID = '{"a":1}', '{"a":77}'
+GOOD, INVALID, CUT = '{"a":1}', '{"a":77}', '{"a":'
 CANARY_IR = '{"intent":{"summary":"All is well."}}'
 OTHER_SCHEMA = '{"type":"object","properties":{"a":{"type":"integer"}}}'
 UNUSABLE_SCHEMA = "{"
-LONG_INVALID = f'{{"a":77{" " * 3_000}}}'
+LONG_INVALID = f'{{"a":77,"b":{json.dumps([*range(800)])}}}'
 """Longer than what a status holds of the text of a generation that failed."""
 TIMES = ("timings", "elapsed", "generation_elapsed", "uptime", "phase_elapsed", "canary_elapsed")
 """Differ from call to call, whatever was asked."""
@@ -98,6 +99,7 @@ class Engine(ScriptedEngine):
 
     def __init__(self, *texts: str) -> None:
         super().__init__()
+        self.info = replace(self.info, can_resume=True)
         self.answers = list(texts)
         self.canary = CANARY_IR
 
@@ -113,6 +115,7 @@ class Engine(ScriptedEngine):
         else:
             text = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self._texts = [text] * (len(self.requests) + 1)
+        self._finish = FinishReason.LENGTH if text == CUT else FinishReason.STOP
         async for delta in super().generate(request):
             yield delta
 
@@ -124,6 +127,15 @@ class CountedSchemas(Schemas):
         if text not in self._by_text:
             raise GenirError(Reason.SCHEMA_INVALID, "no such schema", metadata={"pointer": "/a"})
         return await super().prepare(text, *arguments, **options)
+
+    async def plan_closing(
+        self, schema: PreparedSchema, written: WrittenText, max_tokens: int, caller: str = ""
+    ) -> ClosingPlan | None:
+        await super().plan_closing(schema, written, max_tokens, caller)
+        kept = len(written.text) - 1
+        return ClosingPlan(
+            kept, "", None, "", ":1}", tuple(range(kept)), kept, kept + 3, ("", "/a")
+        )
 
     def statistics(self) -> SchemaStatistics:
         counts: dict[str, Any] = {
@@ -230,12 +242,9 @@ def values(path: Path) -> list[Any]:
     return samples(path[-1])
 
 
-async def observed(method: str, request: Message) -> object:
-    """Every visible effect of a request: the engine's input and the responses.
-
-    What the model writes is not valid, so that the number of attempts can be seen too.
-    """
-    async with serving(INVALID) as server:
+async def observed(method: str, request: Message, text: str) -> object:
+    """Every visible effect of a request: the engine's input, and the responses to `text`."""
+    async with serving(text) as server:
         if method == "Warmup":
             await server.call("Warmup", ir_service_pb2.WarmupRequest())
         before = len(server.engine.requests)
@@ -271,11 +280,13 @@ async def ignored_fields(method: str, request_class: type[Message]) -> list[str]
     """The fields of a request that make no difference, whatever their value."""
     ignored = []
     for path in leaf_paths(request_class):
-        without = await observed(method, base(method, path, request_class))
+        # A text that is not valid shows the number of attempts, too.
+        text = CUT if path[-1].name == "on_budget" else INVALID
+        without = await observed(method, base(method, path, request_class), text)
         for value in values(path):
             request = base(method, path, request_class)
             assign(request, path, value)
-            if await observed(method, request) != without:
+            if await observed(method, request, text) != without:
                 break
         else:
             ignored.append(name_of(path))
@@ -316,15 +327,17 @@ async def responses() -> dict[type[Message], list[bytes]]:
         "max_mask_seconds": 0.001,
     }
     spec = generation_pb2.GenerationSpec(prompt="hi", lora_adapter="poet")
-    async with serving(INVALID, GOOD, INVALID, GOOD, LONG_INVALID, **schema) as server:
+    texts = (CUT, CUT, INVALID, GOOD, INVALID, GOOD, LONG_INVALID)
+    async with serving(*texts, **schema) as server:
 
         async def call(method: str, **arguments: Any) -> Status | None:
             messages, status = await server.call(method, REQUESTS[method](**arguments))
             given[RESPONSES[method]].extend(messages)
             return status
 
-        await call("GenerateIR", spec=spec)
-        await call("StreamIR", spec=spec)
+        for _ in range(2):
+            await call("GenerateIR", spec=spec)
+            await call("StreamIR", spec=spec)
         failed = await call("GenerateIR", spec=spec)
         assert failed is not None
         given[status_pb2.GenerationFailure].extend(
