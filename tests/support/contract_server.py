@@ -191,6 +191,7 @@ def checked(call: Call) -> ir_service_pb2.CheckSchemaResponse:
         coverage=schema_pb2.SCHEMA_COVERAGE_CHECKED,
         minimal_instance="[]",
         min_tokens=2,
+        closable_tokens=2,
         engine_schema="{}" if request.include_engine_schema else "",
         cached=True,
         schema_shown=generation_pb2.SCHEMA_SHOWN_FULL,

@@ -90,7 +90,6 @@ class PlanningSchemas(Schemas):
             max_tokens,
             tokenizer=byte_tokenizer(),
             is_valid=lambda value: can_be_answered(value) and verifier.is_valid(value),
-            minimal_instance=schema.minimal_instance,
             seconds=5.0,
         )
         self.plans.append(plan)

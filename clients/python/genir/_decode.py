@@ -287,6 +287,7 @@ def schema_check(
         ),
         minimal_instance=message.minimal_instance,
         min_tokens=count(message, "min_tokens"),
+        closable_tokens=count(message, "closable_tokens"),
         engine_schema=message.engine_schema,
         cached=message.cached,
         schema_shown=schema_shown(message.schema_shown),

@@ -204,6 +204,8 @@ class SchemaCheck:
         cached: whether the schema was already prepared.
         schema_shown: how much of the schema a short prompt shows to the model.
         request_id: the request id of the call.
+        closable_tokens: with a `max_tokens` of this or more, and `on_budget` "close", no call ends
+            as truncated; 0 when it is not known.
 
     """
 
@@ -221,6 +223,7 @@ class SchemaCheck:
     cached: bool
     schema_shown: SchemaShown
     request_id: str
+    closable_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

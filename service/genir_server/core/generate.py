@@ -236,13 +236,14 @@ class IRGenerator:
         if closing.appended:
             yield written.append(closing.appended)
         size = len(written.text.encode())
-        if closing.closing_schema is not None and self.engine.info.can_resume:
+        left = max_tokens - closing.used_tokens
+        if closing.closing_schema is not None and left > 0 and self.engine.info.can_resume:
             request = replace(
                 self._request(plan, run),
                 schema=closing.closing_schema,
                 written_token_ids=closing.token_ids,
                 consumed=closing.residual.encode(),
-                max_tokens=max_tokens - closing.used_tokens,
+                max_tokens=left,
             )
             try:
                 async with aclosing(self._generate(run, request, written)) as deltas:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MIN_REPEATED_TOKENS = 256
 """A shorter stretch may be meant, such as a row of zeros."""
@@ -17,33 +18,48 @@ CHECK_EVERY = 64
 _WINDOW = 1024
 """How far a look goes back, in tokens: a longer loop is not noticed."""
 
+_MAX_PERIOD = _WINDOW // MIN_REPETITIONS
+_MAX_CANDIDATES = 8
+_CODE = "I"
+_SIZE = array(_CODE).itemsize
+
 
 def tokens_before_repetition(tokens: Sequence[int]) -> int | None:
     """How many tokens there are up to the end of the first repetition; None if none goes on.
 
-    The end of the text is periodic if a stretch repeats itself up to the last token. The smallest
-    period of each ending follows from the prefix function of the reversed text (Knuth, Morris and
-    Pratt, 1977), in linear time.
+    The text must end with a stretch that repeats itself up to the last token. This runs for every
+    call, so bytes are compared, which Python does fast.
 
     Args:
         tokens: the text.
 
     """
-    tail = tokens[: -_WINDOW - 1 : -1]
-    if len(tail) < MIN_REPEATED_TOKENS:
+    if len(tokens) < MIN_REPEATED_TOKENS:
         return None
-    borders = [0] * len(tail)
-    border = 0
-    found: tuple[int, int] | None = None
-    for at in range(1, len(tail)):
-        while border and tail[at] != tail[border]:
-            border = borders[border - 1]
-        border += tail[at] == tail[border]
-        borders[at] = border
-        size, period = at + 1, at + 1 - border
-        if size >= MIN_REPEATED_TOKENS and size >= MIN_REPETITIONS * period:
-            found = size, period
-    if found is None:
-        return None
-    size, period = found
-    return len(tokens) - size + period
+    data = array(_CODE, tokens[-_WINDOW:]).tobytes()
+    for period in _candidates(data):
+        needed = _SIZE * max(MIN_REPEATED_TOKENS, MIN_REPETITIONS * period)
+        end = data[-needed:]
+        if len(end) == needed and end[_SIZE * period :] == end[: -_SIZE * period]:
+            return _first_repetition(tokens, period)
+    return None
+
+
+def _candidates(data: bytes) -> Iterator[int]:
+    """Distances, in tokens, at which the last tokens have stood before, nearest first."""
+    last = data[-_SIZE * MIN_REPEATED_TOKENS // 2 :]
+    at = len(data) - len(last)
+    for _ in range(_MAX_CANDIDATES):
+        at = data.rfind(last, 0, at + len(last) - 1)
+        distance = len(data) - len(last) - at
+        if at < 0 or distance > _SIZE * _MAX_PERIOD:
+            return
+        if distance % _SIZE == 0:
+            yield distance // _SIZE
+
+
+def _first_repetition(tokens: Sequence[int], period: int) -> int:
+    start = len(tokens) - period
+    while start > 0 and tokens[start - 1] == tokens[start - 1 + period]:
+        start -= 1
+    return start + period

@@ -31,6 +31,7 @@ class Analysis:
         shown_without_descriptions: the same without what is meant for people.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: no valid value fits in fewer tokens than this.
+        closable_tokens: tokens of `minimal_instance`; 0 when none was found.
         verifier_bytes: memory that the compiled verifier may take in the server; None if the
             verifier is so large, or checking a value so slow, that it belongs in worker processes.
         node_seconds: upper bound of the time to check a value, for each of its keys and values.
@@ -53,6 +54,7 @@ class Analysis:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
+    closable_tokens: int
     verifier_bytes: int | None
     node_seconds: float
     byte_seconds: float

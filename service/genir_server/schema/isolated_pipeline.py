@@ -258,7 +258,6 @@ def plan_closing_in_worker(tokenizer: llguidance.LLTokenizer, body: bytes, secon
             request.max_tokens,
             tokenizer=tokenizer,
             is_valid=lambda value: can_be_answered(value) and verifier.is_valid(value),
-            minimal_instance=request.minimal_instance,
             seconds=seconds,
         )
     except RecursionError:

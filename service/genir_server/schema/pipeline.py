@@ -65,6 +65,7 @@ class Pipeline:
         self._for_xgrammar = for_xgrammar
         self._limits = limits
         self._bounds = bounds
+        self._tokenizer = tokenizer
         self._forms = FormFinder(tokenizer, limits)
         self._vocabulary = Vocabulary(
             tokenizer.decode_bytes([token])
@@ -127,6 +128,7 @@ class Pipeline:
             **shown,
             minimal_instance=trial.minimal_instance,
             min_tokens=tokens,
+            closable_tokens=len(self._tokenizer.tokenize_str(trial.minimal_instance or "")),
             verifier_bytes=verifier_bytes,
             node_seconds=cost.node,
             byte_seconds=cost.byte,

@@ -21,7 +21,7 @@ from genir_server.schema.errors import SchemaRefusedError, invalid, too_complex
 from genir_server.schema.isolated_pipeline import IsolatedPipeline
 from genir_server.schema.limits import NarrowingBounds, SchemaLimits
 from genir_server.schema.read.vocabulary import Draft
-from genir_server.schema.types import PreparedSchema, SchemaStatistics, VerifierSource
+from genir_server.schema.types import ClosingPlan, PreparedSchema, SchemaStatistics, VerifierSource
 from genir_server.schema.verify.verifier import SchemaVerifier
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from genir_server.domain.grammar_tokenizer import GrammarTokenizer
     from genir_server.schema.isolation.pool import PoolCounters
-    from genir_server.schema.types import ClosingPlan, WrittenText
+    from genir_server.schema.types import WrittenText
 
 DEFAULT_CACHE_BYTES = 256 << 20
 """Bound on the size of all cached schemas and refusals, in bytes."""
@@ -216,11 +216,16 @@ class Preparer:
             caller: whose value it is; callers that wait share the workers fairly.
 
         Returns:
-            The plan; None if no end was found, or not in time.
+            The plan; None if no end was found. With a budget of `closable_tokens` there is always
+            one.
 
         """
-        request = ClosingRequest(written, schema.source, max_tokens, schema.minimal_instance)
-        return await self._pipeline.plan_closing(request, caller)
+        request = ClosingRequest(written, schema.source, max_tokens)
+        plan = await self._pipeline.plan_closing(request, caller)
+        if plan is None and schema.minimal_instance and schema.closable_tokens <= max_tokens:
+            total = schema.closable_tokens
+            return ClosingPlan(0, "", None, "", schema.minimal_instance, (), 0, total, ("",))
+        return plan
 
     def _digest(self, text: str) -> str:
         try:
@@ -344,6 +349,7 @@ def _assemble(digest: str, text: str, reply: bytes) -> tuple[PreparedSchema, int
         shown_without_descriptions=analysis.shown_without_descriptions,
         minimal_instance=analysis.minimal_instance,
         min_tokens=analysis.min_tokens,
+        closable_tokens=analysis.closable_tokens,
         draft=draft.label,
         prepare_seconds=analysis.seconds,
         compile_seconds=analysis.compile_seconds,

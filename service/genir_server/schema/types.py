@@ -67,6 +67,8 @@ class PreparedSchema:
             examples.
         minimal_instance: compact JSON of a small valid value; None when none was found.
         min_tokens: no valid value fits in fewer tokens than this; 1 and up.
+        closable_tokens: tokens of `minimal_instance`, in which any value can be ended; 0 when it is
+            not known.
         draft: the draft the schema is written in: "4", "6", "7", "2019-09" or "2020-12".
         prepare_seconds: processor time of the preparation, compilation included.
         compile_seconds: processor time of compiling the grammar.
@@ -89,6 +91,7 @@ class PreparedSchema:
     shown_without_descriptions: str
     minimal_instance: str | None
     min_tokens: int
+    closable_tokens: int = 0
     draft: str = "2020-12"
     prepare_seconds: float = 0.0
     compile_seconds: float = 0.0
@@ -212,7 +215,8 @@ class SchemaPreparer(Protocol):
             caller: whose value it is; callers that wait share the workers fairly.
 
         Returns:
-            The plan; None if no end was found, or not in time.
+            The plan; None if no end was found. With a budget of `closable_tokens` there is always
+            one.
 
         """
         ...

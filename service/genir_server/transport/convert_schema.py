@@ -50,6 +50,7 @@ def schema_check_to_proto(check: SchemaCheck, request_id: str) -> service.CheckS
         limits=map(_limit_to_proto, check.limits),
         minimal_instance=prepared.minimal_instance or "",
         min_tokens=prepared.min_tokens,
+        closable_tokens=prepared.closable_tokens,
         engine_schema=check.engine_schema,
         cached=check.cached,
         schema_shown=SCHEMA_SHOWN[check.schema_shown],

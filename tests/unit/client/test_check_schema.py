@@ -54,7 +54,7 @@ async def test_check_holds_every_field_of_the_response(
         SchemaLimit("nodes", 50_000, 40_000),
         SchemaLimit("probe_wall_seconds", 10, None),
     )
-    assert (check.minimal_instance, check.min_tokens) == ("[]", 2)
+    assert (check.minimal_instance, check.min_tokens, check.closable_tokens) == ("[]", 2, 2)
     assert (check.engine_schema, check.cached) == ("{}", True)
     assert (check.schema_shown, check.request_id) == (SchemaShown.FULL, "r-3")
 

@@ -610,6 +610,7 @@ async def test_health_that_breaks_the_contract(
         {"schema_digest": ""},
         {"schema_digest": "sha256:ab"},
         {"min_tokens": -1},
+        {"closable_tokens": -1},
         {"limits": [schema_pb2.SchemaLimit(name="nodes", max=float("nan"))]},
         {"limits": [schema_pb2.SchemaLimit(name="nodes", max=1, value=float("inf"))]},
         {"prepare_elapsed": Duration(seconds=-1)},

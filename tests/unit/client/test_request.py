@@ -24,6 +24,7 @@ NO_SCHEMA = schema_argument(None, None)
 ENUMERATIONS = {
     "schema_in_prompt": (generation_pb2.SchemaInPrompt, "SCHEMA_IN_PROMPT_"),
     "prompt_format": (generation_pb2.PromptFormat, "PROMPT_FORMAT_"),
+    "on_budget": (generation_pb2.OnBudget, "ON_BUDGET_"),
 }
 ARGUMENTS = {"prompt", "conversation", "json_schema", "schema_digest"}
 """Fields of `GenerationSpec` that are not options."""

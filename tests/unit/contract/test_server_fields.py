@@ -321,6 +321,7 @@ async def responses() -> dict[type[Message], list[bytes]]:
     schema: dict[str, Any] = {
         "notices": (SchemaNotice("not", "/not", Enforcement.CHECKED_AFTER_DECODING, "why"),),
         "minimal_instance": GOOD,
+        "closable_tokens": 7,
         "measured": {"nodes": 3},
         "prepare_seconds": 0.5,
         "compile_seconds": 0.25,

@@ -372,24 +372,6 @@ def test_nothing_fits_in_too_small_a_budget() -> None:
     assert subject.plan(b"", smallest.total_tokens - 1) is None
 
 
-def test_last_resort_is_the_minimal_instance() -> None:
-    def plan(max_tokens: int) -> ClosingPlan | None:
-        return plan_closing(
-            as_bytes(json.dumps({"type": "array"}), b"[7"),
-            max_tokens,
-            tokenizer=byte_tokenizer(),
-            is_valid=lambda value: value == ["only", "this"],
-            minimal_instance='["only","this"]',
-        )
-
-    found = plan(15)
-    assert found is not None
-    assert found.kept_bytes == 0
-    assert found.smallest == '["only","this"]'
-    assert found.total_tokens == 15
-    assert plan(14) is None
-
-
 def test_search_stops_after_its_time() -> None:
     asked: list[object] = []
 
@@ -397,21 +379,15 @@ def test_search_stops_after_its_time() -> None:
         asked.append(value)
         return True
 
-    def plan(minimal_instance: str | None) -> ClosingPlan | None:
-        return plan_closing(
-            as_bytes(listed("ir").engine_schema, b'{"intent":{"summary":"half'),
-            999,
-            tokenizer=byte_tokenizer(),
-            is_valid=is_valid,
-            minimal_instance=minimal_instance,
-            seconds=-1.0,
-        )
-
-    assert plan(None) is None
+    plan = plan_closing(
+        as_bytes(listed("ir").engine_schema, b'{"intent":{"summary":"half'),
+        999,
+        tokenizer=byte_tokenizer(),
+        is_valid=is_valid,
+        seconds=-1.0,
+    )
+    assert plan is None
     assert not asked
-    found = plan("{}")
-    assert found is not None
-    assert found.smallest == "{}"
 
 
 def test_string_ends_soon() -> None:

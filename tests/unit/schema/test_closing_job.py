@@ -77,8 +77,22 @@ async def test_what_takes_too_long_gives_no_plan(preparer: Preparer) -> None:
     assert await plan(preparer, prepared, WRITTEN) is not None
 
 
-async def test_closed_preparer_gives_no_plan(preparer: Preparer) -> None:
+async def test_last_resort_is_the_minimal_instance(preparer: Preparer) -> None:
     prepared = await preparer.prepare(SCHEMA)
+    assert prepared.minimal_instance is not None
+    enough = prepared.closable_tokens
+    assert enough == len(prepared.minimal_instance)
+    closed = Preparer(None)
+    await closed.close()
+    found = await plan(closed, prepared, WRITTEN, enough)
+    assert found is not None
+    assert (found.kept_bytes, found.smallest) == (0, prepared.minimal_instance)
+    assert found.total_tokens == enough
+    assert await plan(closed, prepared, WRITTEN, enough - 1) is None
+
+
+async def test_closed_preparer_gives_no_plan(preparer: Preparer) -> None:
+    prepared = replace(await preparer.prepare(SCHEMA), minimal_instance=None)
     closed = Preparer(None)
     await closed.close()
     assert await plan(closed, prepared, WRITTEN) is None
@@ -94,7 +108,7 @@ async def test_many_plans_at_once(preparer: Preparer) -> None:
 
 def test_request_and_plan_cross_unchanged() -> None:
     written = WrittenText('{"const":"“"}', '\n{"“', [1, 1, 200_000], 2)
-    request = ClosingRequest(written, VerifierSource("{}\n", Draft.DRAFT7), 9, '"“"')
+    request = ClosingRequest(written, VerifierSource("{}\n", Draft.DRAFT7), 9)
     assert ClosingRequest.decode(request.encode()) == request
     found = ClosingPlan(3, "],", '{"a":"“"}', '["', "“}", (4, 7), 1, 9, ("", "/a"))
     assert decode_plan(encode_plan(found)) == found

@@ -139,6 +139,7 @@ def test_every_field_of_a_schema_check_is_converted() -> None:
             notices=(SchemaNotice("not", "/not", Enforcement.CHECKED_AFTER_DECODING, "why"),),
             minimal_instance='{"a":0}',
             min_tokens=4,
+            closable_tokens=7,
             draft="7",
             prepare_seconds=0.5,
             compile_seconds=0.25,
@@ -160,7 +161,7 @@ def test_every_field_of_a_schema_check_is_converted() -> None:
     nodes, quantifier = told.limits
     assert (nodes.name, nodes.max, nodes.HasField("value"), nodes.value) == ("nodes", 50, True, 0)
     assert not quantifier.HasField("value")
-    assert (told.minimal_instance, told.min_tokens) == ('{"a":0}', 4)
+    assert (told.minimal_instance, told.min_tokens, told.closable_tokens) == ('{"a":0}', 4, 7)
     assert (told.engine_schema, told.cached, told.request_id) == ("{}", True, "r-1")
     assert told.schema_shown == generation.SCHEMA_SHOWN_NONE
     unset = {field.name for field in told.DESCRIPTOR.fields} - {

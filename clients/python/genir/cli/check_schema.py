@@ -107,7 +107,8 @@ def _report(check: SchemaCheck) -> Iterator[str]:
     near = [_limit(limit) for limit in check.limits if _is_near(limit)]
     yield f"limits    {', '.join(near) or 'all below half'}"
     yield f"prompt    the schema is shown: {check.schema_shown.replace('_', ' ')}"
-    yield f"tokens    {check.min_tokens} or more for any valid value"
+    enough = f"; {check.closable_tokens} are always enough" if check.closable_tokens else ""
+    yield f"tokens    {check.min_tokens} or more for any valid value{enough}"
     yield f"smallest  {check.minimal_instance or 'none found'}"
 
 

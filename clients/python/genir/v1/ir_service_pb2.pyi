@@ -286,6 +286,7 @@ class CheckSchemaResponse(_message.Message):
     CACHED_FIELD_NUMBER: _builtins.int
     SCHEMA_SHOWN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLOSABLE_TOKENS_FIELD_NUMBER: _builtins.int
     schema_digest: _builtins.str
     """"sha256:<hex>" of the UTF-8 bytes of the schema. Can be sent as GenerationSpec.schema_digest."""
     draft: _builtins.str
@@ -310,6 +311,10 @@ class CheckSchemaResponse(_message.Message):
     """
     request_id: _builtins.str
     """Request id of this call."""
+    closable_tokens: _builtins.int
+    """Tokens of minimal_instance. With a max_tokens of this or more, and on_budget CLOSE, no call ends
+    as TRUNCATED. 0: not known.
+    """
     @_builtins.property
     def schema_notices(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.SchemaNotice]:
         """Keywords of the schema that decoding does not enforce exactly as written. Empty: it enforces
@@ -351,10 +356,11 @@ class CheckSchemaResponse(_message.Message):
         cached: _builtins.bool = ...,
         schema_shown: _generation_pb2.SchemaShown.ValueType = ...,
         request_id: _builtins.str = ...,
+        closable_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["compile_elapsed", b"compile_elapsed", "max_mask_elapsed", b"max_mask_elapsed", "prepare_elapsed", b"prepare_elapsed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "compile_elapsed", b"compile_elapsed", "coverage", b"coverage", "draft", b"draft", "engine_schema", b"engine_schema", "limits", b"limits", "max_mask_elapsed", b"max_mask_elapsed", "min_tokens", b"min_tokens", "minimal_instance", b"minimal_instance", "prepare_elapsed", b"prepare_elapsed", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "closable_tokens", b"closable_tokens", "compile_elapsed", b"compile_elapsed", "coverage", b"coverage", "draft", b"draft", "engine_schema", b"engine_schema", "limits", b"limits", "max_mask_elapsed", b"max_mask_elapsed", "min_tokens", b"min_tokens", "minimal_instance", b"minimal_instance", "prepare_elapsed", b"prepare_elapsed", "request_id", b"request_id", "schema_digest", b"schema_digest", "schema_notices", b"schema_notices", "schema_shown", b"schema_shown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

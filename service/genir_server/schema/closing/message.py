@@ -20,14 +20,12 @@ class ClosingRequest:
         written: the half-written value.
         source: what the verifier of the caller's schema is compiled from.
         max_tokens: the budget of the whole value.
-        minimal_instance: a valid value; None if none is known.
 
     """
 
     written: WrittenText
     source: VerifierSource
     max_tokens: int
-    minimal_instance: str | None = None
 
     def encode(self) -> bytes:
         """The request as bytes. Texts are not escaped, which would take long for large ones."""
@@ -39,7 +37,6 @@ class ClosingRequest:
             "draft": int(self.source.draft),
             "max_kept": written.max_kept,
             "max_tokens": self.max_tokens,
-            "minimal_instance": self.minimal_instance,
         }
         return b"".join([json.dumps(head).encode(), b"\n", *texts, token_ids])
 
@@ -60,7 +57,6 @@ class ClosingRequest:
             ),
             source=VerifierSource(parts[1].decode(), Draft(head["draft"])),
             max_tokens=head["max_tokens"],
-            minimal_instance=head["minimal_instance"],
         )
 
 

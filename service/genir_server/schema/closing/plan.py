@@ -4,13 +4,6 @@ The plan keeps as much of the text as it can: it goes back from the end until wh
 closing text fit. `ClosingPlan.text` is what the answer then begins with. Generation continues after
 it under the closing schema. If that also reaches the budget, the smallest closing text ends the
 value, and it is known to be valid.
-
-What `min_tokens` of a prepared schema must become for this: today it is a lower bound of what any
-valid value takes, and a smaller budget is refused, which stays. A second number, `closable_tokens`,
-is the tokens of the smallest valid value found (the plan for an empty text: `plan_closing` with
-nothing written gives it as `total_tokens`). With at least so many tokens, no call has to end as
-TRUNCATED, because going back to the beginning always fits. Between both numbers an answer may fit,
-and nothing is promised. If nothing is found, `closable_tokens` is unknown and promises nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +52,6 @@ def plan_closing(
     *,
     tokenizer: llguidance.LLTokenizer,
     is_valid: Callable[[object], bool],
-    minimal_instance: str | None = None,
     seconds: float = _MAX_SECONDS,
 ) -> ClosingPlan | None:
     """How a half-written value ends within a budget; None if no end is found.
@@ -69,7 +61,6 @@ def plan_closing(
         max_tokens: the budget of the whole value.
         tokenizer: the model's.
         is_valid: whether a parsed value is valid for the caller's own schema.
-        minimal_instance: a valid value, which is the last resort; None if none is known.
         seconds: processor time after which the search stops.
 
     """
@@ -78,15 +69,9 @@ def plan_closing(
         tokens = Tokens.of(written, tokenizer)
         planner = _Planner(written.engine_schema, tokens, tokenizer, _Check(is_valid, deadline))
     except ValueError:
-        plan = None
-    else:
-        kept = len(tokens.ids) if written.max_kept is None else written.max_kept
-        plan = _latest(planner, min(kept, len(tokens.ids)), max_tokens)
-    if plan is None and minimal_instance is not None:
-        total = len(tokenizer.tokenize_str(minimal_instance))
-        if total <= max_tokens:
-            return ClosingPlan(0, "", None, "", minimal_instance, (), 0, total, ("",))
-    return plan
+        return None
+    kept = len(tokens.ids) if written.max_kept is None else written.max_kept
+    return _latest(planner, min(kept, len(tokens.ids)), max_tokens)
 
 
 def _latest(planner: _Planner, tokens: int, max_tokens: int) -> ClosingPlan | None:
