@@ -1,8 +1,8 @@
 """Servers that the end-to-end tests share.
 
 `server` runs the tiny model, whose text is noise: use it unless the text matters. `embedded_server`
-runs the embedded model. `private_server` runs the tiny model and admits only callers with a token.
-`hub_server` downloads the tiny model in several files, as large models
+runs the embedded model. `private_server` runs the tiny model, admits only callers with a token and
+runs few calls at a time. `hub_server` downloads the tiny model in several files, as large models
 come, and runs it without jump-forward. Tests that stop a server or kill its engine start one in
 their own module.
 
@@ -22,9 +22,8 @@ from bench.support.server_process import ServerProcess
 from bench.support.tiny_server import TinyServer
 from genir import IRClient
 from genir.v1 import ir_service_pb2_grpc
-from tests.support.credentials import TOKEN
+from tests.support.credentials import PRIVATE_RUNNING, TOKEN, callers_file
 from tests.support.hub import Hub
-from tests.support.in_process_server import digest
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.sharded_model import make_sharded_model
 
@@ -135,17 +134,15 @@ def hub_server(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 @pytest.fixture(scope="session")
 def private_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Admits callers with `tests.support.credentials.TOKEN` and logs at level debug."""
+    """Admits callers with `tests.support.credentials.TOKENS` and logs at level debug."""
     folder = tmp_path_factory.mktemp("private")
     callers = folder / "callers.toml"
-    callers.write_text(
-        f'[callers.tester]\ntokens = ["{digest(TOKEN)}"]\n'
-        'permissions = ["generate", "warmup", "debug"]\n'
-    )
+    callers.write_text(callers_file())
     process = TinyServer(
         folder,
         *("--served-model-name", "tiny", "--auth-file", str(callers)),
         *("--log-level", "debug"),
+        *("--max-running-calls", str(PRIVATE_RUNNING)),
         # Short, so that a call whose message never comes ends within a test.
         *("--message-timeout", "5"),
     )

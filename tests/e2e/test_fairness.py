@@ -5,48 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from bench.support.tiny_server import NO_RETRIES, TinyServer, text_schema
+from bench.support.tiny_server import NO_RETRIES, text_schema
 from genir import AsyncIRClient
-from tests.support.in_process_server import digest
+from tests.support.credentials import PRIVATE_RUNNING as RUNNING
+from tests.support.credentials import TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from bench.support.server_process import ServerProcess
 
-RUNNING = 4
 FLOODING = 12
 CALLS = 6
 TEXT = text_schema(60, 80)
-TOKENS = {name: f"the-token-of-{name}" for name in ("flooding", "other", "urgent")}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
-    folder: Path = tmp_path_factory.mktemp("fairness")
-    callers = folder / "callers.toml"
-    callers.write_text(
-        "".join(
-            f'[callers.{name}]\ntokens = ["{digest(token)}"]\npermissions = ["generate", '
-            f'"{"priority" if name == "urgent" else "debug"}"]\n'
-            for name, token in TOKENS.items()
-        )
-    )
-    process = TinyServer(folder, "--auth-file", str(callers), "--max-running-calls", str(RUNNING))
-    try:
-        process.wait_ready(TOKENS["other"])
-        yield process
-    finally:
-        process.close()
-
-
-def client_of(server: TinyServer, name: str) -> AsyncIRClient:
+def client_of(server: ServerProcess, name: str) -> AsyncIRClient:
     return AsyncIRClient(server.target, token=TOKENS[name], retry=NO_RETRIES, timeout=300)
 
 
 async def test_flood_with_the_lowest_priority_leaves_another_caller_its_share(
-    server: TinyServer,
+    private_server: ServerProcess,
 ) -> None:
     done = 0
 
@@ -56,6 +33,7 @@ async def test_flood_with_the_lowest_priority_leaves_another_caller_its_share(
             await client.generate("Flood.", schema=TEXT, priority=-1000)
             done += 1
 
+    server = private_server
     async with client_of(server, "flooding") as flooding, client_of(server, "other") as other:
         tasks = [asyncio.create_task(flood(flooding)) for _ in range(FLOODING)]
         try:
@@ -71,13 +49,16 @@ async def test_flood_with_the_lowest_priority_leaves_another_caller_its_share(
     assert passed <= CALLS * 3 * RUNNING
 
 
-async def test_permission_lets_a_call_overtake_those_of_other_callers(server: TinyServer) -> None:
+async def test_permission_lets_a_call_overtake_those_of_other_callers(
+    private_server: ServerProcess,
+) -> None:
     ended: list[str] = []
 
     async def call(client: AsyncIRClient, name: str, priority: int) -> None:
         assert (await client.generate(name, schema=TEXT, priority=priority)).ir_json
         ended.append(name)
 
+    server = private_server
     async with client_of(server, "flooding") as flooding, client_of(server, "urgent") as urgent:
         flood = [asyncio.create_task(call(flooding, "Flood.", -1000)) for _ in range(3 * FLOODING)]
         try:
