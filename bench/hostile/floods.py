@@ -116,22 +116,30 @@ async def _cancelled_calls(attacker: Attacker) -> list[Hit]:
     return await _all_the_time(16, give_up)
 
 
-def _bombs(kind: str, count: int) -> Callable[[Attacker], Awaitable[list[Hit]]]:
+async def _compressed_bombs(attacker: Attacker) -> list[Hit]:
+    return await _bombs(attacker, "compressed", BOMBS)
+
+
+async def _many_fields(attacker: Attacker) -> list[Hit]:
+    return await _bombs(attacker, "fields", LARGE_MESSAGES)
+
+
+async def _long_texts(attacker: Attacker) -> list[Hit]:
+    return await _bombs(attacker, "text", LARGE_MESSAGES)
+
+
+async def _bombs(attacker: Attacker, kind: str, count: int) -> list[Hit]:
     """Messages of a kind that `bombs` sends."""
-
-    async def run(attacker: Attacker) -> list[Hit]:
-        arguments = (kind, attacker.target, ATTACKERS_TOKEN, str(count))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bench.hostile.bombs", *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await process.communicate()
-        codes = output.decode().split()
-        return [
-            _hit(f"{kind} {number}", code, documented=code in _BOMB_REFUSALS)
-            for number, code in enumerate(codes)
-        ]
-
-    return run
+    arguments = (kind, attacker.target, ATTACKERS_TOKEN, str(count))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.hostile.bombs", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    codes = output.decode().split()
+    return [
+        _hit(f"{kind} {number}", code, documented=code in _BOMB_REFUSALS)
+        for number, code in enumerate(codes)
+    ]
 
 
 async def _connections(attacker: Attacker) -> list[Hit]:
@@ -177,9 +185,9 @@ FLOODS = (
     Flood("schema checks", _checks),
     Flood("warm-ups", _warm_ups),
     Flood("cancelled calls", _cancelled_calls),
-    Flood("compressed bombs", _bombs("compressed", BOMBS)),
-    Flood("messages of many fields", _bombs("fields", LARGE_MESSAGES)),
-    Flood("messages of one long text", _bombs("text", LARGE_MESSAGES)),
+    Flood("compressed bombs", _compressed_bombs),
+    Flood("messages of many fields", _many_fields),
+    Flood("messages of one long text", _long_texts),
     Flood("connections", _connections),
 )
 """Every attack by many calls."""

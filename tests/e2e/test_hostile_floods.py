@@ -16,14 +16,14 @@ from bench.hostile.traffic import Experience, Traffic
 from bench.support.tiny_server import TinyServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from bench.support.server_process import ServerProcess
 
 FLOOD_SECONDS = 2.0
 # Long enough for a busy machine. Before, a probe waited for several seconds.
 STALL_SECONDS = 30.0
-MEDIAN_PROBE_SECONDS = 0.5
+MEDIAN_PROBE_SECONDS = 2.0
 SELECTED = ("values that are slow to check", "schema checks", "cancelled calls", "compressed bombs")
 
 
@@ -39,17 +39,27 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerP
         server.close()
 
 
+@pytest.fixture(scope="module")
+async def traffic(guarded_server: ServerProcess) -> AsyncIterator[Traffic]:
+    """Honest callers, who go on from flood to flood."""
+    traffic = Traffic(guarded_server.target)
+    async with traffic.running():
+        while not traffic.experience.finished:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.1)
+        yield traffic
+
+
 @pytest.mark.parametrize("flood", [each for each in floods.FLOODS if each.name in SELECTED])
 async def test_flood_does_not_disturb_other_callers(
-    guarded_server: ServerProcess, monkeypatch: pytest.MonkeyPatch, flood: floods.Flood
+    guarded_server: ServerProcess,
+    traffic: Traffic,
+    monkeypatch: pytest.MonkeyPatch,
+    flood: floods.Flood,
 ) -> None:
     monkeypatch.setattr(floods, "SECONDS", FLOOD_SECONDS)
     monkeypatch.setattr(floods, "SLOW_VALUES", 8)
     monkeypatch.setattr(floods, "BOMBS", 8)
-    traffic = Traffic(guarded_server.target)
-    async with Attacker(guarded_server.target) as attacker, traffic.running():
-        while not traffic.experience.finished:  # noqa: ASYNC110 - no event to wait for
-            await asyncio.sleep(0.1)
+    async with Attacker(guarded_server.target) as attacker:
         before = observe(guarded_server.process.pid)
         traffic.experience = seen = Experience()
         hits = await flood.run(attacker)
