@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import grpc
@@ -18,6 +19,7 @@ from genir import (
     TruncatedError,
 )
 from genir.v1 import generation_pb2, ir_service_pb2
+from tests.support.cli import run
 from tests.support.contract_server import (
     ContractServer,
     Refusal,
@@ -130,3 +132,22 @@ async def test_option_is_sent(
     request = server.calls[-1].request
     assert isinstance(request, ir_service_pb2.StreamIRRequest)
     assert request.spec.on_budget == sent
+
+
+def test_command_line_says_where_the_value_ended_early(server: ContractServer) -> None:
+    ir_json = '{"é":"ab"}'
+    server.script(
+        play(
+            accepted(),
+            started(),
+            delta('{"é":"abcdef'),
+            rewound(9),
+            delta('"}'),
+            ended_early(ir_json),
+        )
+    )
+    done = run("generate", "hello", "--on-budget", "close", "--stream", server=server)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"é": "ab"}
+    assert "the text goes on after its first 9 bytes" in done.stderr
+    assert "ended early at /é: max_tokens did not suffice" in done.stderr

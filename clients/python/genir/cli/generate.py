@@ -16,7 +16,6 @@ from genir.types import IRResult, OnBudget, PromptFormat, SchemaInPrompt
 
 _SAMPLING = "Sampling"
 _REQUEST = "Request"
-_SHOWN_PLACES = 3
 
 
 def generate(
@@ -215,8 +214,8 @@ def _summarize(result: IRResult[object]) -> None:
     if len(result.attempts) > 1:
         note(f"valid after {len(result.attempts)} attempts")
     if result.closed_early:
-        places = ", ".join(map(one_line, result.closed_early[-_SHOWN_PLACES:]))
-        note(f"ended early, because max_tokens did not suffice, at: {places or 'the root'}")
+        place = one_line(result.closed_early[-1]) or "the root"
+        note(f"ended early at {place}: max_tokens did not suffice, or the text repeated itself")
     notices = Counter((n.keyword, n.enforcement) for n in result.schema_notices)
     for (keyword, enforcement), count in notices.items():
         note(

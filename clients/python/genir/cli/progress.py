@@ -106,7 +106,7 @@ class GenerationProgress:
             case Rewound(to_bytes=size):
                 if self._stream:
                     self.end_line()
-                    note(f"max_tokens does not suffice; going on after {size} bytes")
+                    note(f"the text goes on after its first {size} bytes")
 
     def end_line(self) -> None:
         """Ends the line of streamed text, if there is one."""
