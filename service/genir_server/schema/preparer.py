@@ -265,7 +265,8 @@ class Preparer:
             preparation.waiting -= 1
             # What a worker has begun with goes on: the caller may come back for it.
             if not preparation.waiting and not preparation.has_begun:
-                self._in_progress.pop(key, None)
+                if self._in_progress.get(key) is preparation:
+                    del self._in_progress[key]
                 preparation.task.cancel()
 
     def _start(
