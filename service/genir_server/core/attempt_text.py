@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from genir_server.core.repetition import CHECK_EVERY, tokens_before_repetition
 from genir_server.domain.types import (
@@ -16,6 +16,21 @@ from genir_server.domain.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class Resumed(NamedTuple):
+    """A place in a text from which it goes on.
+
+    Attributes:
+        pointer: what was being written there.
+        kept_tokens: tokens of the model that stay.
+        dropped_tokens: tokens of the model that are taken back.
+
+    """
+
+    pointer: str
+    kept_tokens: int
+    dropped_tokens: int
 
 
 @dataclass(slots=True)
@@ -76,25 +91,22 @@ class AttemptText:
         if delta.text:
             self.parts.append(delta.text)
 
-    def rewind(
-        self, to_bytes: int, pointer: str, kept_tokens: int, token_ids: Sequence[int]
-    ) -> Rewound:
+    def rewind(self, to_bytes: int, place: Resumed, token_ids: Sequence[int]) -> Rewound:
         """Takes back the end of the text.
 
         Args:
             to_bytes: how much of the text stays, in bytes of UTF-8.
-            pointer: what was being written there.
-            kept_tokens: the tokens that stay.
+            place: what was being written there, and the numbers of tokens.
             token_ids: the tokens of the text from now on, with what the server appends to it.
 
         """
         looping = self.repeated_from is not None and not self.resumptions
         reason = ResumptionReason.REPETITION if looping else ResumptionReason.BUDGET
-        dropped = max(0, len(self.token_ids) - kept_tokens)
-        self.resumptions += (Resumption(pointer, reason, kept_tokens, dropped),)
+        dropped = max(0, place.dropped_tokens)
+        self.resumptions += (Resumption(place.pointer, reason, place.kept_tokens, dropped),)
         self.parts = [self.text.encode()[:to_bytes].decode()]
         self.token_ids = list(token_ids)
-        return Rewound(to_bytes, reason, pointer)
+        return Rewound(to_bytes, reason, place.pointer)
 
     def append(self, text: str) -> TextDelta:
         """Appends what the server writes itself."""

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from genir_server.core.attempt_text import AttemptText
+from genir_server.core.attempt_text import AttemptText, Resumed
 from genir_server.core.attempts import Attempts
 from genir_server.core.engine_call import engine_deltas
 from genir_server.core.prompt import build_prompt
@@ -232,7 +232,9 @@ class IRGenerator:
             return
         pointer = closing.closed_early[-1] if closing.closed_early else ""
         written.closed_early = closing.closed_early or ("",)
-        yield written.rewind(closing.kept_bytes, pointer, closing.kept_tokens, closing.token_ids)
+        kept = closing.kept_tokens
+        dropped = len(written.token_ids) - kept
+        yield written.rewind(closing.kept_bytes, Resumed(pointer, kept, dropped), closing.token_ids)
         if closing.appended:
             yield written.append(closing.appended)
         size = len(written.text.encode())
@@ -250,12 +252,15 @@ class IRGenerator:
                     async for delta in deltas:
                         yield delta
             except GenirError as error:
-                if error.reason is not Reason.SCHEMA_UNSUPPORTED:
+                # The server knows how the value can end without the engine.
+                if error.reason not in (Reason.SCHEMA_UNSUPPORTED, Reason.ENGINE_UNAVAILABLE):
                     raise
             verdict = await self._verdict(written, schema, run.request)
             if verdict.reason is None:
                 return
-            yield written.rewind(size, pointer, closing.used_tokens, closing.token_ids)
+            dropped = len(written.token_ids) - closing.used_tokens
+            if dropped > 0 or len(written.text.encode()) > size:
+                yield written.rewind(size, Resumed(pointer, kept, dropped), closing.token_ids)
         if closing.smallest:
             yield written.append(closing.smallest)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MIN_REPEATED_TOKENS = 256
+MIN_REPEATED_TOKENS = 512
 """A shorter stretch may be meant, such as a row of zeros."""
 
 MIN_REPETITIONS = 6
 CHECK_EVERY = 64
 """Tokens between two looks at a text."""
 
-_WINDOW = 1024
+_WINDOW = 2048
 """How far a look goes back, in tokens: a longer loop is not noticed."""
 
 _MAX_PERIOD = _WINDOW // MIN_REPETITIONS

@@ -155,6 +155,11 @@ def _failure(failure: GenerationFailure, room: int) -> genir_status.GenerationFa
         raw_size_bytes=len(raw),
         raw_digest=digest(failure.raw),
     )
+    for attempt in message.attempts:
+        for resumption in attempt.resumptions:
+            resumption.pointer = resumption.pointer[:_MAX_TEXT_CHARACTERS]
+        if message.ByteSize() > room:
+            del attempt.resumptions[:]
     # Every violation says how to mend the schema or the prompt, the text is only an illustration;
     # but the first few violations tell most of it.
     while message.ByteSize() > room and len(message.violations) > 1:

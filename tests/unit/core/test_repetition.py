@@ -17,7 +17,7 @@ from genir_server.core.repetition import (
 @given(
     begin=st.lists(st.integers(0, 5), max_size=200),
     loop=st.lists(st.integers(6, 9), min_size=1, max_size=40),
-    times=st.integers(MIN_REPETITIONS + 1, 60),
+    times=st.integers(MIN_REPETITIONS + 1, 90),
     rest=st.integers(0, 39),
 )
 def test_loop_is_cut_after_its_first_round(

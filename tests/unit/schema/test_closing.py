@@ -390,6 +390,55 @@ def test_search_stops_after_its_time() -> None:
     assert not asked
 
 
+def test_end_has_no_key_twice() -> None:
+    subject = subject_of({"type": "object", "additionalProperties": {"type": "integer"}})
+    plan = subject.plan(b'{"a":1,"b":2,"a":3,"c":')
+    assert plan is not None
+    written = b'{"a":1,"b":2,"a":3,"c":'[: plan.kept_bytes].decode()
+    whole = written + plan.appended + plan.smallest
+    assert whole.count('"a"') == 1
+
+
+def test_long_number_before_the_end_does_not_stop_the_search() -> None:
+    engine_schema = json.dumps({"type": "array", "items": {"type": "integer"}})
+    written = b"[7," + b"1" * 5_000 + b",2,"
+    plan = plan_closing(
+        as_bytes(engine_schema, written),
+        9_000,
+        tokenizer=byte_tokenizer(),
+        is_valid=lambda value: isinstance(value, list),
+        seconds=5.0,
+    )
+    assert plan is not None
+
+
+def test_pointers_to_open_values_are_bounded() -> None:
+    node: dict[str, object] = {
+        "type": "object",
+        "properties": {"/" * 900: {"$ref": "#/$defs/node"}},
+        "additionalProperties": False,
+    }
+    subject = subject_of({"$defs": {"node": node}, "$ref": "#/$defs/node"})
+    plan = subject.plan(('{"' + "/" * 900 + '":').encode() * 40)
+    assert plan is not None
+    assert sum(map(len, plan.closed_early)) <= 16_384
+
+
+def test_text_that_tokens_do_not_spell_is_cut_at_whole_characters() -> None:
+    subject = subject_of({"type": "array", "items": {"type": "string"}})
+    text = '["e\u0301","\ufffd'
+    plan = plan_closing(
+        WrittenText(subject.engine_schema, text, [1, 2, 3]),
+        1_000,
+        tokenizer=byte_tokenizer(),
+        is_valid=subject.is_valid,
+        seconds=5.0,
+    )
+    assert plan is not None
+    kept = text.encode()[: plan.kept_bytes].decode()
+    assert json.loads(kept + plan.appended + plan.smallest)[0] == "e\u0301"
+
+
 def test_string_ends_soon() -> None:
     subject = subject_of(
         {

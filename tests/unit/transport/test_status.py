@@ -16,6 +16,8 @@ from genir_server.domain.types import (
     AttemptReason,
     FinishReason,
     GenerationFailure,
+    Resumption,
+    ResumptionReason,
     Usage,
     Violation,
 )
@@ -28,13 +30,28 @@ PERCENT_ENCODED = 3
 TRAILER_LIMIT = 8 * 1024
 
 texts = st.text(max_size=3000)
+resumptions = st.builds(
+    Resumption,
+    pointer=texts.map(lambda text: 40 * text),
+    reason=st.just(ResumptionReason.BUDGET),
+    kept_tokens=st.just(1),
+    dropped_tokens=st.just(2),
+)
 violations = st.builds(Violation, texts, texts, texts, texts)
 failures = st.builds(
     GenerationFailure,
     finish_reason=st.sampled_from([*FinishReason, None]),
     usage=st.just(Usage(1, 2, 3)),
     attempts=st.lists(
-        st.just(Attempt(1, AttemptReason.FIRST, FinishReason.STOP, Usage(1, 2, 3))), max_size=5
+        st.builds(
+            Attempt,
+            number=st.just(1),
+            reason=st.just(AttemptReason.FIRST),
+            finish_reason=st.just(FinishReason.STOP),
+            usage=st.just(Usage(1, 2, 3)),
+            resumptions=st.lists(resumptions, max_size=2).map(tuple),
+        ),
+        max_size=5,
     ).map(tuple),
     violations=st.lists(violations, max_size=30).map(tuple),
     raw=st.text(max_size=5000).map(lambda text: text * 3),

@@ -17,8 +17,8 @@ from genir_server.schema.closing.alternatives import EngineSchema, UnreadableSch
 from genir_server.schema.closing.closed import NotClosableError
 from genir_server.schema.closing.closing_schema import ClosingSchema, closing_schema
 from genir_server.schema.closing.position import NoValueError, Position, read_position
-from genir_server.schema.closing.smallest_text import matcher_for, smallest_text
-from genir_server.schema.closing.tokens import Tokens
+from genir_server.schema.closing.smallest_text import is_value, matcher_for, smallest_text
+from genir_server.schema.closing.tokens import Tokens, tokens_of
 from genir_server.schema.grammar.guidance import byte_tokenizer, compile_matcher
 from genir_server.schema.grammar.oracle import GrammarOracle
 from genir_server.schema.read import pointer
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MAX_TRIES = 12
 _MAX_SECONDS = 1.0
 _MAX_NAMES = 100
+# All pointers to open values together: with each level they grow by the ones above.
+_MAX_POINTER_CHARACTERS = 16_384
 _CLOSERS = {True: ord("}"), False: ord("]")}
 _COMMA = ord(",")
 
@@ -158,7 +160,7 @@ class _Planner:
         smallest: str | None = ""
         if not position.is_complete:
             closing, smallest = self._end(matcher, position, text)
-        elif not self._check.is_valid(json.loads(text)):
+        elif not is_value(text, self._check.is_valid):
             return None
         if smallest is None:
             return None
@@ -204,7 +206,7 @@ class _Planner:
         return (found[-1][0] if by_closing_schema else None), smallest
 
     def _tokenize(self, text: bytes) -> list[int]:
-        return self._tokenizer.tokenize_bytes(text) if text else []
+        return tokens_of(text, self._tokenizer)
 
 
 def _close(matcher: llguidance.LLMatcher, position: Position) -> bytes | None:
@@ -239,9 +241,14 @@ def _open_pointers(position: Position) -> tuple[str, ...]:
     is_open = position.scalar is not None
     inner = tokens if is_open else tokens[:-1]
     found = [""] if position.frames or is_open else []
+    size = 0
     for token in inner:
         if token is not None:
-            found.append(pointer.child(found[-1], token))
+            deeper = pointer.child(found[-1], token)
+            size += len(deeper)
+            if size > _MAX_POINTER_CHARACTERS:
+                break
+            found.append(deeper)
     return tuple(found)
 
 

@@ -72,14 +72,24 @@ def smallest_text(
                 variation,
                 names if matcher is engine else (),
             )
-            if rest is not None and _is_value(text, rest, is_valid):
+            if rest is not None and is_value(text + rest.encode(), is_valid):
                 return rest, matcher is not engine
     return None
 
 
-def _is_value(text: bytes, rest: str, is_valid: Callable[[object], bool]) -> bool:
+def is_value(text: bytes, is_valid: Callable[[object], bool]) -> bool:
+    """Whether a text is a valid value in which no object has a key twice."""
     try:
-        value = json.loads(text.decode() + rest, parse_int=normal_integer)
+        value = json.loads(
+            text.decode(), parse_int=normal_integer, object_pairs_hook=_without_duplicates
+        )
     except ValueError:
         return False
     return is_valid(value)
+
+
+def _without_duplicates(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a key stands twice")
+    return found
