@@ -30,7 +30,9 @@ class ProcessMemoryCollector(Collector):
         server = psutil.Process()
         resident = {"server": _resident(server), "engine": 0, "workers": 0}
         for child in _children(server, recursive=False):
-            kind = "workers" if _is_worker(child) else "engine"
+            kind = _kind(child)
+            if kind is None:
+                continue
             for process in (child, *_children(child, recursive=True)):
                 resident[kind] += _resident(process)
         family = GaugeMetricFamily(
@@ -51,10 +53,11 @@ def _children(process: psutil.Process, *, recursive: bool) -> list[psutil.Proces
     return []
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _kind(process: psutil.Process) -> str | None:
+    """What a child of the server is; None if it has ended."""
     with suppress(psutil.Error):
-        return WORKER_MODULE in process.cmdline()
-    return False
+        return "workers" if WORKER_MODULE in process.cmdline() else "engine"
+    return None
 
 
 def _resident(process: psutil.Process) -> int:
