@@ -35,8 +35,8 @@ NONE_SELECTED := [ $$? -eq 5 ]
 
 help:
 	@echo 'make demo          start the server on a real model, generate, print the results, stop'
-	@echo 'make check         lint, types, contract and unit tests: two minutes'
-	@echo 'make test          all tests except soak: twenty minutes (ARGS="-k schema" selects)'
+	@echo 'make check         lint, types, contract and unit tests: six minutes'
+	@echo 'make test          all tests except soak: half an hour and more (ARGS="-k schema" selects)'
 	@echo 'make soak          the tests that take many minutes each'
 	@echo 'make fuzz          send the server random and damaged input (INPUTS=10000 SEED=)'
 	@echo 'make lint          check code, types, contract, generated code and Dockerfile'
