@@ -81,7 +81,7 @@ class AttemptText:
         return "".join(self.parts)
 
     def add(self, delta: TextDelta) -> None:
-        """Takes in what the engine yields."""
+        """Adds what the engine yields."""
         if delta.cached_prompt_tokens is not None and not self.resumptions:
             self.cached_prompt_tokens = delta.cached_prompt_tokens
         if delta.finish_reason is not None and not self.closed_early:
