@@ -22,7 +22,7 @@ class Resumed(NamedTuple):
     """A place in a text from which it goes on.
 
     Attributes:
-        pointer: what was being written there.
+        pointer: JSON Pointer to the innermost value that had not ended there.
         kept_tokens: tokens of the model that stay.
         dropped_tokens: tokens of the model that are taken back.
 
@@ -96,7 +96,7 @@ class AttemptText:
 
         Args:
             to_bytes: how much of the text stays, in bytes of UTF-8.
-            place: what was being written there, and the numbers of tokens.
+            place: the value that had not ended there, and the numbers of tokens.
             token_ids: the tokens of the text from now on, with what the server appends to it.
 
         """
